@@ -1,0 +1,58 @@
+"""The one error tree of dmic_gym.
+
+Every error is a :class:`DmicError` and, where one fits, also an exception of the standard
+library, so that ``except ValueError`` keeps working for those who have never heard of us.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DmicError(Exception):
+    """Base class of all errors that dmic_gym raises on purpose."""
+
+
+class InvalidInputError(DmicError, ValueError):
+    """An argument is of the wrong type, shape, range or name; the message says what to pass."""
+
+
+class DataError(DmicError, OSError):
+    """A data set or an image file is missing, unreadable or inconsistent."""
+
+
+class WeightsError(DmicError, ValueError):
+    """A weights file or its card is missing, damaged or does not fit the network."""
+
+
+class MissingDependencyError(DmicError, ImportError):
+    """An optional package or a system program is needed and not installed."""
+
+
+class CodecError(DmicError, RuntimeError):
+    """A codec could not do its work; the tool's own words are in the message."""
+
+
+class EncodeError(CodecError):
+    """The encoder refused or failed."""
+
+
+class DecodeError(CodecError):
+    """The decoder refused or failed; damaged streams end here."""
+
+
+class SelfTestError(CodecError):
+    """The encoder ignores QP offsets, so any result obtained with it would be wrong."""
+
+
+class UndefinedMetricError(DmicError, ArithmeticError):
+    """A metric (such as a BD-rate) has no value for these inputs; the message says why."""
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> InvalidInputError:
+    """Build the error for a name that is not in a table: cause, nearest valid value, choices."""
+    choices = sorted(known)
+    near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.4)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return InvalidInputError(f"Unknown {kind} {name!r}.{hint} Valid: {', '.join(choices)}.")
