@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,7 @@ class Sample:
         if self.mask is not None:
             object.__setattr__(self, "mask", self._checked_mask(np.asarray(self.mask)))
 
-    def _checked_mask(self, mask: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
+    def _checked_mask(self, mask: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         if mask.shape != self.image.shape:
             raise InvalidInputError(
                 f"Sample {self.name!r}: mask is {mask.shape}, but the image is {self.image.shape}."

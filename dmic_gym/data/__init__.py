@@ -1,0 +1,32 @@
+"""Where samples come from: synthetic angiograms, image folders and known data sets."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from dmic_gym.data.sample import Sample
+
+if TYPE_CHECKING:
+    from dmic_gym.data.folder import ImageFolder
+    from dmic_gym.data.phantoms import Phantoms
+    from dmic_gym.data.registry import load_dataset
+
+__all__ = ["ImageFolder", "Phantoms", "Sample", "load_dataset"]
+
+_LAZY = {
+    "ImageFolder": "dmic_gym.data.folder",
+    "Phantoms": "dmic_gym.data.phantoms",
+    "load_dataset": "dmic_gym.data.registry",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import the modules that need cv2 only when one of their names is asked for (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
