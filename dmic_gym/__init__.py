@@ -1,0 +1,32 @@
+"""Diagnosis-oriented bit allocation inside a real HEVC encoder, as Gymnasium environments.
+
+``import dmic_gym`` registers the environments and loads neither torch nor a codec.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from dmic_gym.envs import register
+
+if TYPE_CHECKING:
+    from dmic_gym.data import Sample
+
+__version__ = "0.1.0"
+__all__ = ["Sample", "__version__"]
+
+_LAZY = {"Sample": "dmic_gym.data.sample"}
+
+register()
+
+
+def __getattr__(name: str) -> object:
+    """Import what needs heavy packages only when it is asked for (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

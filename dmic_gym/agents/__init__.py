@@ -1,0 +1,1 @@
+"""Agents: whoever chooses QP offsets."""

@@ -1,0 +1,1 @@
+"""The benchmark: protocol, runs, BD-rate and reports."""

@@ -1,0 +1,79 @@
+"""What a benchmark run was made of."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from dmic_gym.codec.params import x265_params
+from dmic_gym.data.sample import Sample
+from dmic_gym.envs.coding_env import CodingEnv
+
+PROTOCOL = 1
+"""Raised by hand whenever a change makes old and new figures incomparable."""
+
+PACKAGES = ("dmic_gym", "av", "bjontegaard", "gymnasium", "numpy", "opencv-python", "torch")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that influence a result."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def split_by_use(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
+    """Return the samples to code, and the names of those left out: their expert mask is empty.
+
+    A Dice against an empty mask is 0 or 1 whatever the image, so it says nothing of a codec.
+    """
+    empty = [s.name for s in samples if s.mask is not None and not np.any(s.mask)]
+    return [s for s in samples if s.name not in empty], empty
+
+
+def describe(
+    env: CodingEnv,
+    *,
+    data: str,
+    base_qps: Sequence[int],
+    used: Sequence[Sample],
+    left_out: Sequence[str],
+    command: str,
+) -> dict[str, Any]:
+    """Return the ``protocol`` part of ``results.json``: all it takes to run it again."""
+    codec = env.task.codec
+    overrides = getattr(codec, "x265_params", None)
+    return {
+        "protocol": PROTOCOL,
+        "data": data,
+        "images": len(used),
+        "left_out_empty_mask": list(left_out),
+        "base_qps": list(base_qps),
+        "ctu_size": codec.ctu_size,
+        "preset": getattr(codec, "preset", None),
+        "codec": repr(codec),
+        "x265_params": x265_params(0, codec.ctu_size, overrides).replace("crf=0", "crf=QP"),
+        "qp_offsets": list(env.qp_offsets),
+        "segmenter": _describe_segmenter(env.task.segmenter),
+        "quality": "Dice against the expert mask; mean bits against mean Dice over images",
+        "bd_rate": "bjontegaard, pchip on log rate, non-dominated points, total bits",
+        "interval": "95 % percentile bootstrap over images, 1000 resamples, seed 0",
+        "versions": versions(),
+        "command": command,
+    }
+
+
+def _describe_segmenter(segmenter: Any) -> dict[str, Any]:
+    card = getattr(segmenter, "card", None)
+    described = {"object": repr(segmenter)}
+    if card is not None:
+        described |= {"name": card.name, "sha256": card.sha256}
+    return described

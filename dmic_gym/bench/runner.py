@@ -1,0 +1,119 @@
+"""Coding every image at every base QP with every agent."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dmic_gym.agents.baselines import Agent
+from dmic_gym.data.sample import Sample
+from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.errors import CodecError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image coded by one agent at one base QP.
+
+    Attributes:
+        name: of the image.
+        base_qp: the anchor's QP.
+        bits: of the whole stream.
+        slice_bits: of its slices.
+        dice: against the expert mask, or None without one.
+        consistency_dice: against the segmenter's mask of the original.
+        psnr: dB.
+        encodes: spent by the agent on this image, the final one included.
+        seconds: wall time of the episode: agent, encode, decode and segmentation.
+        qp_map: absolute QPs, one list a CTU row.
+        sha256: of the bitstream.
+    """
+
+    name: str
+    base_qp: int
+    bits: int
+    slice_bits: int
+    dice: float | None
+    consistency_dice: float
+    psnr: float
+    encodes: int
+    seconds: float
+    qp_map: list[list[int]]
+    sha256: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the row as a dictionary of JSON types."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Run:
+    """All rows, by agent, and the images that failed.
+
+    Attributes:
+        rows: by agent, images in order, base QPs within an image in order.
+        failed: why, by image; such an image is left out of every agent's rows.
+    """
+
+    rows: Mapping[str, list[Row]]
+    failed: Mapping[str, str]
+
+
+def run_agents(
+    env: CodingEnv,
+    agents: Mapping[str, Agent],
+    samples: Sequence[Sample],
+    base_qps: Sequence[int],
+    on_cell: Callable[[str], None] = lambda _: None,
+) -> Run:
+    """Code `samples` at `base_qps` with `agents`; `on_cell` is called after each encode's row."""
+    rows: dict[str, list[Row]] = {name: [] for name in agents}
+    failed: dict[str, str] = {}
+    for sample in samples:
+        try:
+            for name, row in _image_rows(env, agents, sample, base_qps):
+                rows[name].append(row)
+                on_cell(name)
+        except CodecError as error:
+            failed[sample.name] = str(error)
+    kept = {name: [row for row in part if row.name not in failed] for name, part in rows.items()}
+    return Run(kept, failed)
+
+
+def _image_rows(
+    env: CodingEnv, agents: Mapping[str, Agent], sample: Sample, base_qps: Sequence[int]
+) -> Iterator[tuple[str, Row]]:
+    for base_qp in base_qps:
+        for name, agent in agents.items():
+            yield name, code_image(env, agent, sample, base_qp)
+
+
+def code_image(env: CodingEnv, agent: Agent, sample: Sample, base_qp: int) -> Row:
+    """Play one episode.
+
+    Raises:
+        CodecError: the encoder or decoder failed.
+    """
+    observation, _ = env.reset(options={"sample": sample, "base_qp": base_qp})
+    env.task.anchor(env.original, base_qp)  # first-visit cost, kept out of the time below
+    begin = time.perf_counter()
+    state, over, info = None, False, dict[str, Any]()
+    while not over:
+        action, state = agent.predict(observation, state=state, deterministic=True)
+        observation, _, terminated, truncated, info = env.step(action)
+        over = terminated or truncated
+    seconds = time.perf_counter() - begin
+    if "error" in info or env.outcome is None:
+        raise CodecError(f"{sample.name} at QP {base_qp}: {info.get('error')}")
+    return Row(
+        name=sample.name,
+        base_qp=base_qp,
+        encodes=info["encodes"],
+        seconds=seconds,
+        qp_map=env.outcome.qp_map.tolist(),
+        sha256=hashlib.sha256(env.outcome.encoded.bitstream).hexdigest(),
+        **asdict(env.outcome.figures),
+    )

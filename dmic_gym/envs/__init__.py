@@ -1,0 +1,13 @@
+"""Gymnasium environments, their observations and rewards."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+
+ENV_ID = "CodingEnv-v0"
+
+
+def register() -> None:
+    """Make the ids known to Gymnasium; doing it twice is harmless."""
+    if ENV_ID not in gym.registry:
+        gym.register(ENV_ID, entry_point="dmic_gym.envs.coding_env:CodingEnv")

@@ -1,0 +1,226 @@
+"""What an agent sees: shapes that depend neither on the CTU size nor on the image size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from dmic_gym.envs.task import Original
+
+SIDE = 64
+"""Side of every image in an observation, in pixels."""
+
+FEATURES = (
+    "base_qp",
+    "ctu_size",
+    "row",
+    "column",
+    "progress",
+    "coverage",
+    "mean",
+    "std",
+    "gradient",
+    "importance_mean",
+    "importance_max",
+    "importance_around",
+    "importance_share",
+    "offset_mean",
+    "offset_left",
+    "offset_above",
+)
+"""Names of the entries of the observation's ``features``, in order; see `CodingEnv`."""
+
+_FIXED = FEATURES.index("importance_share") + 1
+_MAX_QP = 51
+_MAX_CTU = 64
+
+Observation = dict[str, npt.NDArray[Any]]
+Grid = npt.NDArray[np.float32]
+
+
+def observation_space() -> spaces.Dict:
+    """Return the space of observations; `CodingEnv` documents its keys."""
+    picture = spaces.Box(0, 255, (2, SIDE, SIDE), np.uint8)
+    low = np.zeros(len(FEATURES), np.float32)
+    low[FEATURES.index("offset_mean") :] = -1.0
+    return spaces.Dict(
+        {
+            "ctu": picture,
+            "features": spaces.Box(low, np.ones_like(low), dtype=np.float32),
+            "frame": picture,
+            "progress": picture,
+        }
+    )
+
+
+class ImageView:
+    """The parts of an image's observations that do not depend on what an agent does.
+
+    Attributes:
+        frame: uint8 (2, 64, 64), thumbnails of image and importance map.
+        fixed: float32 (rows * cols, 13), the features known before coding.
+    """
+
+    def __init__(self, original: Original, ctu_size: int) -> None:
+        image = original.sample.image
+        importance = np.rint(original.importance * 255.0).astype(np.uint8)
+        self.ctu_size = ctu_size
+        self.rows, self.cols = (-(-side // ctu_size) for side in image.shape)
+        self.frame = np.stack([_thumbnail(image), _thumbnail(importance)])
+        self._padded = _padded(np.stack([image, importance]), ctu_size)
+        self.fixed = _fixed_features(image, original.importance, ctu_size)
+
+    @property
+    def count(self) -> int:
+        """Number of CTUs."""
+        return int(self.rows * self.cols)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self._padded.nbytes + self.frame.nbytes + self.fixed.nbytes
+
+    def window(self, index: int) -> npt.NDArray[np.uint8]:
+        """Return uint8 (2, 64, 64): image and importance around CTU `index`, edges repeated."""
+        row, col = divmod(index, self.cols)
+        y, x = row * self.ctu_size, col * self.ctu_size
+        return self._padded[:, y : y + SIDE, x : x + SIDE].copy()
+
+    def cell(self, index: int) -> tuple[slice, slice]:
+        """Return where CTU `index` lies in a 64x64 thumbnail: at least one pixel."""
+        row, col = divmod(index, self.cols)
+        return _span(row, self.rows), _span(col, self.cols)
+
+
+class Observer:
+    """Builds the observations of one episode.
+
+    Args:
+        view: the image.
+        base_qp: the episode's.
+    """
+
+    def __init__(self, view: ImageView, base_qp: int) -> None:
+        self.view = view
+        self.base_qp = base_qp
+        self.qp_map = np.full((view.rows, view.cols), base_qp, dtype=np.int16)
+        self._decided = np.zeros((SIDE, SIDE), dtype=np.uint8)
+        self._offset_sum = 0
+        self.index = 0
+
+    def decide(self, qp: int) -> None:
+        """Set the current CTU's QP and go to the next."""
+        row, col = divmod(self.index, self.view.cols)
+        self.qp_map[row, col] = qp
+        self._decided[self.view.cell(self.index)] = 4 * (qp + 1)
+        self._offset_sum += qp - self.base_qp
+        self.index += 1
+
+    def observe(self) -> Observation:
+        """Return the observation at the current CTU, or at the last one when all are decided."""
+        index = min(self.index, self.view.count - 1)
+        progress = np.zeros((2, SIDE, SIDE), dtype=np.uint8)
+        progress[0][self.view.cell(index)] = 255
+        progress[1] = self._decided
+        return {
+            "ctu": self.view.window(index),
+            "features": self._features(index),
+            "frame": self.view.frame.copy(),
+            "progress": progress,
+        }
+
+    def _features(self, index: int) -> Grid:
+        features = np.empty(len(FEATURES), dtype=np.float32)
+        features[:_FIXED] = self.view.fixed[index]
+        features[FEATURES.index("base_qp")] = self.base_qp / _MAX_QP
+        features[FEATURES.index("progress")] = self.index / self.view.count
+        row, col = divmod(index, self.view.cols)
+        left = self.qp_map[row, col - 1] - self.base_qp if col else 0
+        above = self.qp_map[row - 1, col] - self.base_qp if row else 0
+        features[_FIXED:] = self._offset_sum / max(1, self.index), left, above
+        features[_FIXED:] /= _MAX_QP
+        return features
+
+
+def _span(index: int, count: int) -> slice:
+    start = index * SIDE // count
+    return slice(start, max(start + 1, (index + 1) * SIDE // count))
+
+
+def _thumbnail(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.uint8)
+
+
+def _padded(planes: npt.NDArray[np.uint8], ctu_size: int) -> npt.NDArray[np.uint8]:
+    """Repeat the edges so that a 64x64 window fits around every CTU."""
+    margin = (SIDE - ctu_size) // 2
+    beyond = [margin + -side % ctu_size for side in planes.shape[1:]]
+    return np.pad(planes, ((0, 0), (margin, beyond[0]), (margin, beyond[1])), mode="edge")
+
+
+def _fixed_features(
+    image: npt.NDArray[np.uint8], importance: npt.NDArray[np.float32], ctu_size: int
+) -> Grid:
+    pixels = image.astype(np.float32) / 255.0
+    area = _block_sum(np.ones_like(pixels), ctu_size)
+    mean = _block_sum(pixels, ctu_size) / area
+    variance = _block_sum(pixels**2, ctu_size) / area - mean**2
+    mass = _block_sum(importance, ctu_size)
+    rows, cols = area.shape
+    row, col = np.mgrid[0:rows, 0:cols].astype(np.float32)
+    columns = {
+        "base_qp": np.zeros_like(area),
+        "ctu_size": np.full_like(area, ctu_size / _MAX_CTU),
+        "row": (row + 0.5) / rows,
+        "column": (col + 0.5) / cols,
+        "progress": np.zeros_like(area),
+        "coverage": area / ctu_size**2,
+        "mean": mean,
+        "std": 2.0 * np.sqrt(np.maximum(variance, 0.0)),
+        "gradient": _block_sum(_gradient(pixels), ctu_size) / area,
+        "importance_mean": mass / area,
+        "importance_max": _block_max(importance, ctu_size),
+        "importance_around": _around(mass) / np.maximum(_around(area), 1.0),
+        "importance_share": mass / max(float(mass.sum()), 1e-9),
+    }
+    stacked = np.stack([columns[name] for name in FEATURES[:_FIXED]], axis=-1)
+    return np.clip(stacked.reshape(rows * cols, _FIXED), 0.0, 1.0).astype(np.float32)
+
+
+def _gradient(pixels: Grid) -> Grid:
+    """Mean absolute difference to the left and upper neighbour, 0..1."""
+    across = np.abs(np.diff(pixels, axis=1, prepend=pixels[:, :1]))
+    down = np.abs(np.diff(pixels, axis=0, prepend=pixels[:1]))
+    return np.asarray((across + down) / 2.0, dtype=np.float32)
+
+
+def _blocks(plane: Grid, ctu_size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    height, width = plane.shape
+    return np.arange(0, height, ctu_size), np.arange(0, width, ctu_size)
+
+
+def _block_sum(plane: Grid, ctu_size: int) -> Grid:
+    rows, cols = _blocks(plane, ctu_size)
+    total: Grid = np.add.reduceat(np.add.reduceat(plane, rows, axis=0), cols, axis=1)
+    return total
+
+
+def _block_max(plane: Grid, ctu_size: int) -> Grid:
+    rows, cols = _blocks(plane, ctu_size)
+    highest: Grid = np.maximum.reduceat(np.maximum.reduceat(plane, rows, axis=0), cols, axis=1)
+    return highest
+
+
+def _around(grid: Grid) -> Grid:
+    """Sum over the eight neighbours of each cell."""
+    framed = np.pad(grid, 1)
+    rows, cols = grid.shape
+    shifted = [framed[y : y + rows, x : x + cols] for y in range(3) for x in range(3)]
+    total: Grid = np.sum(shifted, axis=0, dtype=np.float32)
+    total = total - grid
+    return total

@@ -1,0 +1,115 @@
+"""Rewards: diagnosis quality kept against bits spent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import log
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dmic_gym.envs.task import Anchors, Figures
+from dmic_gym.errors import InvalidInputError, unknown_name
+
+Terms = Mapping[str, float]
+
+
+class Reward(Protocol):
+    """Judges an encode. The terms are summed to the step's reward and shown in `info`."""
+
+    def __call__(self, figures: Figures, anchors: Anchors) -> Terms:
+        """Return named terms, each already weighted.
+
+        Args:
+            figures: of the agent's encode; `figures.quality` is Dice, or consistency Dice where
+                the image has no expert mask.
+            anchors: figures of the same image at constant QPs.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class LinearReward:
+    """Weighted gain in Dice plus weighted share of bits saved, both against the anchor.
+
+    ``dice_weight * (dice - anchor dice) + rate_weight * (1 - bits / anchor bits)``. The default
+    weights trade 0.1 of Dice for all of the bits.
+    """
+
+    dice_weight: float = 10.0
+    rate_weight: float = 1.0
+
+    def __call__(self, figures: Figures, anchors: Anchors) -> Terms:
+        """Return the terms ``dice`` and ``rate``; see the class."""
+        base = anchors.base
+        return {
+            "dice": self.dice_weight * (figures.quality - base.quality),
+            "rate": self.rate_weight * (1.0 - figures.bits / base.bits),
+        }
+
+
+@dataclass(frozen=True)
+class RateSavingReward:
+    """Log of the bits the anchor needs for this Dice, minus log of the bits spent.
+
+    What a BD-rate averages (Bjontegaard, VCEG-M33), for one encode: 0 on the image's own anchor
+    curve, ``log(2)`` for half of the bits at equal Dice. The curve is made monotone, its ends
+    are clamped, and the reward is clipped to +-`bound`.
+    """
+
+    bound: float = 2.0
+
+    def __call__(self, figures: Figures, anchors: Anchors) -> Terms:
+        """Return the term ``rate_saving``; see the class."""
+        curve = AnchorCurve.through([(anchor.bits, anchor.quality) for anchor in anchors.curve])
+        saving = log(curve.bits_for(figures.quality)) - log(figures.bits)
+        return {"rate_saving": min(self.bound, max(-self.bound, saving))}
+
+
+@dataclass(frozen=True, eq=False)
+class AnchorCurve:
+    """Quality against bits of one image, strictly rising in both.
+
+    Attributes:
+        log_bits: float64 (N,), natural log.
+        quality: float64 (N,).
+    """
+
+    log_bits: npt.NDArray[np.float64]
+    quality: npt.NDArray[np.float64]
+
+    @classmethod
+    def through(cls, points: list[tuple[int, float]]) -> AnchorCurve:
+        """Build the curve of the points that no cheaper point equals or beats in quality."""
+        kept: list[tuple[int, float]] = []
+        for bits, quality in sorted(points):
+            if not kept or quality > kept[-1][1]:
+                kept.append((bits, quality))
+        table = np.array(kept, dtype=np.float64)
+        return cls(log_bits=np.log(table[:, 0]), quality=table[:, 1])
+
+    def bits_for(self, quality: float) -> float:
+        """Return the bits the anchor needs for `quality`, clamped to the ends of the curve."""
+        return float(np.exp(np.interp(quality, self.quality, self.log_bits)))
+
+
+REWARDS: dict[str, Callable[[], Reward]] = {
+    "linear": LinearReward,
+    "rate_saving": RateSavingReward,
+}
+
+
+def make_reward(reward: str | Reward) -> Reward:
+    """Return the reward of that name, or `reward` itself if it is callable."""
+    if isinstance(reward, str):
+        if reward not in REWARDS:
+            raise unknown_name("reward", reward, REWARDS)
+        return REWARDS[reward]()
+    if not callable(reward):
+        raise InvalidInputError(
+            f"reward must be one of {', '.join(sorted(REWARDS))} or a callable, "
+            f"got {type(reward).__name__}."
+        )
+    return reward

@@ -1,0 +1,132 @@
+"""Turning the arguments of the environments into objects, with errors that say what to type."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+from dmic_gym.codec.base import MAX_QP, MIN_QP, Codec
+from dmic_gym.data.sample import Sample
+from dmic_gym.diagnosis.segmenter import Segmenter
+from dmic_gym.errors import InvalidInputError, unknown_name
+
+DEFAULT_BASE_QPS = (22, 27, 32, 37)
+DEFAULT_QP_OFFSETS = (-10, -6, -3, 0, 3, 6, 9, 12, 15, 18, 21, 25, 29)
+
+
+def make_dataset(dataset: Sequence[Sample] | str | PathLike[str]) -> Sequence[Sample]:
+    """Return the samples named by `dataset`; raise InvalidInputError if there are none."""
+    from dmic_gym.data.registry import load_dataset
+
+    samples = load_dataset(dataset)
+    if len(samples) == 0:
+        raise InvalidInputError("The data set is empty: pass at least one Sample.")
+    return samples
+
+
+def make_segmenter(segmenter: Segmenter | None) -> Segmenter:
+    """Return `segmenter`, or the shipped default; raise InvalidInputError if not callable."""
+    if segmenter is None:
+        from dmic_gym.diagnosis.network import load_segmenter
+
+        return load_segmenter()
+    if not callable(segmenter):
+        raise InvalidInputError(
+            f"segmenter must be callable, uint8 (N, H, W) -> float32 (N, H, W), "
+            f"got {type(segmenter).__name__}."
+        )
+    return segmenter
+
+
+def make_codec(codec: Codec | str, ctu_size: int | None, preset: str | None) -> Codec:
+    """Return the codec of that name, or `codec` itself if it has the CTU size asked for."""
+    if not isinstance(codec, str):
+        return _checked_codec(codec, ctu_size, preset)
+    from dmic_gym.codec import FFmpegCodec, X265Codec
+
+    codecs = {"x265": X265Codec, "ffmpeg": FFmpegCodec}
+    if codec not in codecs:
+        raise unknown_name("codec", codec, codecs)
+    made: Codec = codecs[codec](64 if ctu_size is None else ctu_size, preset or "medium")
+    return made
+
+
+def _checked_codec(codec: Codec, ctu_size: int | None, preset: str | None) -> Codec:
+    if not isinstance(codec, Codec):
+        raise InvalidInputError(
+            f'codec must be "x265", "ffmpeg" or have encode, decode, close and ctu_size, '
+            f"got {type(codec).__name__}."
+        )
+    if ctu_size not in (None, codec.ctu_size) or preset is not None:
+        raise InvalidInputError(
+            f"A codec object has its own CTU size ({codec.ctu_size}) and preset: leave out "
+            "ctu_size= and preset=, or give them to the codec."
+        )
+    return codec
+
+
+def check_base_qps(base_qps: Sequence[int]) -> tuple[int, ...]:
+    """Return the QPs as a tuple of ints 0..51; raise InvalidInputError otherwise."""
+    qps = _integers("base_qp", base_qps)
+    for qp in qps:
+        if not MIN_QP <= qp <= MAX_QP:
+            nearest = min(max(qp, MIN_QP), MAX_QP)
+            raise InvalidInputError(
+                f"base_qp={qp} is outside {MIN_QP}..{MAX_QP}. Nearest: {nearest}."
+            )
+    return qps
+
+
+def check_qp_offsets(qp_offsets: Sequence[int]) -> tuple[int, ...]:
+    """Return the offsets as a tuple of distinct ints with 0 among them, within -51..51."""
+    offsets = _integers("qp_offset", qp_offsets)
+    if len(set(offsets)) != len(offsets) or 0 not in offsets:
+        raise InvalidInputError(
+            f"qp_offsets must be distinct and hold 0 (the anchor's action), got {offsets}."
+        )
+    if any(abs(offset) > MAX_QP for offset in offsets):
+        raise InvalidInputError(f"qp_offsets must lie within -{MAX_QP}..{MAX_QP}, got {offsets}.")
+    return offsets
+
+
+def _integers(what: str, values: Sequence[int]) -> tuple[int, ...]:
+    try:
+        numbers = tuple(operator.index(value) for value in values)
+    except TypeError as error:
+        raise InvalidInputError(f"{what}s must be integers, got {values!r}.") from error
+    if not numbers:
+        raise InvalidInputError(f"{what}s is empty: pass at least one.")
+    return numbers
+
+
+def find_sample(dataset: Sequence[Sample], choice: Any) -> Sample:
+    """Return a Sample itself, or the data set's by index or by name."""
+    if isinstance(choice, Sample):
+        return choice
+    if isinstance(choice, str):
+        return _by_name(dataset, choice)
+    try:
+        index = operator.index(choice)
+    except TypeError as error:
+        raise InvalidInputError(
+            f"options['sample'] must be a Sample, an index or a name, got {choice!r}."
+        ) from error
+    if not -len(dataset) <= index < len(dataset):
+        raise InvalidInputError(
+            f"options['sample']={index}, but the data set has {len(dataset)} images: "
+            f"0..{len(dataset) - 1}."
+        )
+    return dataset[index]
+
+
+def _by_name(dataset: Sequence[Sample], name: str) -> Sample:
+    names = []
+    for sample in dataset:
+        if sample.name == name:
+            return sample
+        names.append(sample.name)
+    near = difflib.get_close_matches(name, names, n=1) or names[:1]
+    raise InvalidInputError(f"No sample is named {name!r}. Nearest: {near[0]!r}.")
