@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 from dmic_gym.data.sample import Sample
 
 if TYPE_CHECKING:
+    from dmic_gym.data.davis import Davis
+    from dmic_gym.data.dca1 import DCA1
     from dmic_gym.data.folder import ImageFolder
     from dmic_gym.data.phantoms import Phantoms
     from dmic_gym.data.registry import load_dataset
 
-__all__ = ["ImageFolder", "Phantoms", "Sample", "load_dataset"]
+__all__ = ["DCA1", "Davis", "ImageFolder", "Phantoms", "Sample", "load_dataset"]
 
 _LAZY = {
+    "DCA1": "dmic_gym.data.dca1",
+    "Davis": "dmic_gym.data.davis",
     "ImageFolder": "dmic_gym.data.folder",
     "Phantoms": "dmic_gym.data.phantoms",
     "load_dataset": "dmic_gym.data.registry",

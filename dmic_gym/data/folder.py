@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import operator
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from dmic_gym.data.sample import Sample
+from dmic_gym.data.sequence import LazySamples
 from dmic_gym.errors import DataError
 
 SUFFIXES = (".png", ".pgm", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
@@ -24,7 +24,7 @@ _LAYOUTS = (
 )
 
 
-class ImageFolder(Sequence[Sample]):
+class ImageFolder(LazySamples):
     """A lazy sequence of the images in a folder, sorted by name, with their masks if any.
 
     Two layouts are known: `NAME.(png|pgm|tif|tiff|jpg|jpeg|bmp)` with `NAME_gt.*` (or
@@ -48,7 +48,7 @@ class ImageFolder(Sequence[Sample]):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        _check_folder(self.path)
+        check_folder(self.path)
         nested = (self.path / "images").is_dir()
         images = _by_stem(self.path / "images" if nested else self.path)
         masks: dict[str, Path] = {}
@@ -70,26 +70,35 @@ class ImageFolder(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self._images)
 
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
+    def _content(self) -> str:
+        return f"images in {self.path}"
 
-    @overload
-    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def _read(self, index: int) -> Sample:
+        return read_sample(self._images[index], self._masks[index], self._images[index].stem)
 
-    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        i = operator.index(index)
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"index {i} is out of range for {len(self)} images in {self.path}")
-        image, mask_path = read_grey(self._images[i]), self._masks[i]
-        mask = None if mask_path is None else _binary(mask_path)
-        if mask is not None and mask.shape != image.shape:
-            raise DataError(
-                f"Mask {str(mask_path)!r} is {mask.shape[0]} x {mask.shape[1]} (height x width), "
-                f"but its image {str(self._images[i])!r} is {image.shape[0]} x {image.shape[1]}."
-            )
-        return Sample(image, mask, self._images[i].stem)
+
+def read_sample(image_path: Path, mask_path: Path | None, name: str) -> Sample:
+    """Read an image file and, where there is one, its mask of 0 and 255 or 0 and 1.
+
+    Raises:
+        DataError: a file is unreadable, the mask holds other values, or the sizes differ.
+    """
+    image = read_grey(image_path)
+    mask = None if mask_path is None else _binary(mask_path)
+    if mask is not None and mask_path is not None:
+        check_same_size(image_path, image.shape, mask_path, mask.shape)
+    return Sample(image, mask, name)
+
+
+def check_same_size(
+    image_path: Path, image: tuple[int, ...], mask_path: Path, mask: tuple[int, ...]
+) -> None:
+    """Raise DataError, naming both files, where a mask is not of its image's (height, width)."""
+    if mask != image:
+        raise DataError(
+            f"Mask {str(mask_path)!r} is {mask[0]} x {mask[1]} (height x width), "
+            f"but its image {str(image_path)!r} is {image[0]} x {image[1]}."
+        )
 
 
 def read_grey(path: Path) -> npt.NDArray[np.uint8]:
@@ -157,7 +166,8 @@ def _binary(path: Path) -> npt.NDArray[np.bool_]:
     )
 
 
-def _check_folder(path: Path) -> None:
+def check_folder(path: Path) -> None:
+    """Raise DataError, with the nearest folder, unless `path` is a folder."""
     if path.is_dir():
         return
     if path.exists():

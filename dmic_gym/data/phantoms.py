@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import overload
 
 import cv2
 import numpy as np
@@ -14,6 +13,7 @@ from dmic_gym.data import phantom_raster as raster
 from dmic_gym.data import phantom_scene as scene
 from dmic_gym.data import phantom_vessels as vessels
 from dmic_gym.data.sample import Sample
+from dmic_gym.data.sequence import LazySamples
 from dmic_gym.errors import InvalidInputError
 
 MIN_SIDE = 16
@@ -24,7 +24,7 @@ _SUBTRACTED = 0.4
 _FLATNESS = 0.75
 
 
-class Phantoms(Sequence[Sample]):
+class Phantoms(LazySamples):
     """A lazy sequence of synthetic coronary angiograms, `count` of them.
 
     Item `i` depends on `seed`, `i` and `size` only, in any order and in any process; the anatomy
@@ -55,21 +55,12 @@ class Phantoms(Sequence[Sample]):
     def __len__(self) -> int:
         return self._count
 
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
+    def _content(self) -> str:
+        return "phantoms"
 
-    @overload
-    def __getitem__(self, index: slice) -> list[Sample]: ...
-
-    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(self._count))]
-        i = operator.index(index)
-        if not -self._count <= i < self._count:
-            raise IndexError(f"index {i} is out of range for {self._count} phantoms")
-        i %= self._count
-        image, mask = synthesize(self.seed, i, self.size)
-        return Sample(image, mask, f"phantom-{self.seed}-{i:04d}")
+    def _read(self, index: int) -> Sample:
+        image, mask = synthesize(self.seed, index, self.size)
+        return Sample(image, mask, f"phantom-{self.seed}-{index:04d}")
 
 
 def _integer(name: str, value: object, low: int, high: int | None = None) -> int:
