@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from dmic_gym.errors import DmicError, InvalidInputError
 
@@ -27,7 +36,9 @@ _err = Console(stderr=True)
 
 _QUICK_IMAGES = 6
 
-DataOption = Annotated[str, typer.Option(help='"phantoms" or a folder of images with masks.')]
+DataOption = Annotated[
+    str, typer.Option(help='"phantoms", "dca1", "dca1-test", or a folder of images with masks.')
+]
 SegmenterOption = Annotated[
     str | None, typer.Option(help="module:object in place of the shipped network.")
 ]
@@ -53,7 +64,9 @@ def info() -> None:
 def bench(
     data: DataOption = "phantoms",
     agents: Annotated[str, typer.Option(help="Names or module:object.")] = "anchor,random,roi",
-    qps: Annotated[str, typer.Option(help="Base QPs.")] = "22,27,32,37",
+    qps: Annotated[
+        str, typer.Option(help="Base QPs, or standard (22,27,32,37), low (32,37,42,47), both.")
+    ] = "standard",
     ctu: Annotated[int, typer.Option(help="CTU size: 64, 32 or 16.")] = 64,
     preset: Annotated[str, typer.Option(help="x265 preset.")] = "medium",
     images: Annotated[int | None, typer.Option(help="Only the first N images.")] = None,
@@ -68,6 +81,7 @@ def bench(
     from dmic_gym.bench.bench import bench as run_bench
     from dmic_gym.envs.coding_env import CodingEnv
 
+    report.check_folder(out)
     env = CodingEnv(
         dataset=data,
         segmenter=_load_segmenter(segmenter),
@@ -82,7 +96,8 @@ def bench(
         results = run_bench(
             env,
             agents=_names(agents),
-            base_qps=_integers("--qps", qps),
+            qp_sets=_qp_sets(qps),
+            second=_second() if segmenter is None else None,
             images=images,
             data=data,
             command=_command_line(),
@@ -93,9 +108,73 @@ def bench(
     for table in report.tables(results):
         _out.print(table)
     for note in report.notes(results):
-        _out.print(f"  {note}", highlight=False)
+        _out.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
     for path in report.save(results, out):
+        _out.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command("train-segmenter")
+def train_segmenter(
+    out: Annotated[Path, typer.Option(help="Folder for the weights and their card.")],
+    data: Annotated[list[str], typer.Option(help='Folders with masks, or "phantoms"; repeatable.')],
+    epochs: Annotated[int, typer.Option(help="Passes over the images.")] = 120,
+    seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
+    folds: Annotated[int, typer.Option(help="K >= 2 trains K networks, cross-validated.")] = 0,
+    name: Annotated[str, typer.Option(help="Name of the files written.")] = "unet",
+    architecture: Annotated[str, typer.Option(help="unet or dilated.")] = "unet",
+    init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
+    phantoms: Annotated[int, typer.Option(help='How many images "phantoms" is.')] = 400,
+) -> None:
+    """Train a segmentation network and write it with a card that says how."""
+    from dmic_gym.data import load_dataset
+    from dmic_gym.diagnosis.fit import Epoch
+    from dmic_gym.diagnosis.train import Network, train
+
+    samples = [
+        sample
+        for spec in data
+        for sample in load_dataset(spec, **({"count": phantoms} if spec == "phantoms" else {}))
+    ]
+    network = Network(name, architecture, init=init, data=data, command=_command_line())
+    with _progress() as progress:
+        bars: dict[str, TaskID] = {}
+
+        def advance(epoch: Epoch) -> None:
+            if epoch.network not in bars:
+                bars[epoch.network] = progress.add_task(epoch.network, total=epoch.total)
+            label = f"{epoch.network} loss {epoch.loss:.3f}"
+            progress.update(bars[epoch.network], completed=epoch.number, description=label)
+
+        paths = train(
+            samples,
+            out=out,
+            epochs=epochs,
+            seed=seed,
+            folds=folds,
+            network=network,
+            progress=advance,
+        )
+    for path in paths:
         _out.print(f"wrote {path}", highlight=False)
+
+
+@app.command("list")
+def list_names() -> None:
+    """Name the agents, the shipped weights and the data sets."""
+    from dmic_gym.agents.registry import DESCRIPTIONS
+    from dmic_gym.data.registry import DATASETS
+    from dmic_gym.diagnosis.weights import find_weights, read_card, shipped_names
+
+    _out.print("[bold]agents[/]")
+    for name, meaning in DESCRIPTIONS.items():
+        _out.print(f"  {name:16} {meaning}", highlight=False)
+    _out.print("[bold]weights[/]")
+    for name in shipped_names():
+        _out.print(f"  {name:16} {read_card(find_weights(name)).architecture}", highlight=False)
+    _out.print("[bold]data[/]")
+    for name in DATASETS:
+        _out.print(f"  {name}", highlight=False)
+    _out.print("  a folder of images with masks", highlight=False)
 
 
 def main() -> None:
@@ -103,7 +182,7 @@ def main() -> None:
     try:
         app()
     except DmicError as error:
-        _err.print(f"[bold red]Error:[/] {error}", highlight=False)
+        _err.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
 
 
@@ -115,6 +194,23 @@ def _load_segmenter(spec: str | None) -> Segmenter | None:
     found = load_object(spec)
     segmenter: Segmenter = found() if isinstance(found, type) else found
     return segmenter
+
+
+def _second() -> Segmenter:
+    from dmic_gym.diagnosis.network import load_segmenter
+
+    return load_segmenter("second")
+
+
+def _qp_sets(text: str) -> dict[str, Sequence[int]]:
+    from dmic_gym.bench.bench import LOW_RATE_QPS, STANDARD_QPS
+
+    sets: dict[str, dict[str, Sequence[int]]] = {
+        "standard": {"standard": STANDARD_QPS},
+        "low": {"low_rate": LOW_RATE_QPS},
+        "both": {"standard": STANDARD_QPS, "low_rate": LOW_RATE_QPS},
+    }
+    return sets.get(text) or {"custom": _integers("--qps", text)}
 
 
 def _names(text: str) -> list[str]:

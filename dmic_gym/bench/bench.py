@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from dmic_gym.agents.belief import Beliefs
 from dmic_gym.agents.registry import make_agent
 from dmic_gym.bench.protocol import describe, split_by_use
 from dmic_gym.bench.runner import run_agents
+from dmic_gym.bench.second import SecondOpinion
 from dmic_gym.bench.summary import summarize
 from dmic_gym.data.sample import Sample
+from dmic_gym.diagnosis.segmenter import Segmenter
 from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.envs.settings import check_base_qps
 from dmic_gym.errors import InvalidInputError
 
 ANCHOR = "anchor"
+STANDARD_QPS = (22, 27, 32, 37)
+LOW_RATE_QPS = (32, 37, 42, 47)
 
 
 def bench(
     env: CodingEnv,
     *,
     agents: Sequence[str] = (ANCHOR, "random", "roi"),
-    base_qps: Sequence[int] = (22, 27, 32, 37),
+    qp_sets: Mapping[str, Sequence[int]] | None = None,
     images: int | None = None,
+    second: Segmenter | None = None,
     data: str = "",
     command: str = "",
     on_start: Callable[[int], None] = lambda _: None,
@@ -32,9 +39,11 @@ def bench(
 
     Args:
         env: data set, segmenter, codec and action table.
-        agents: names or ``module:object`` (see `make_agent`); the anchor always takes part.
-        base_qps: the operating points; BD-rates need three.
+        agents: specs (see `make_agent`); the anchor always takes part.
+        qp_sets: base QPs by name, the headline set first; None is `STANDARD_QPS` alone. A
+            BD-rate needs three QPs.
         images: how many of the data set's first images; None takes all.
+        second: a network that scores every row a second time and that no agent asks.
         data: name of the data set for the record.
         command: command line for the record.
         on_start: called with the number of cells (image x base QP x agent).
@@ -46,20 +55,25 @@ def bench(
     Raises:
         InvalidInputError: unknown agent, no image, or no base QP.
     """
-    names = list(dict.fromkeys([ANCHOR, *agents]))
-    base_qps = sorted(set(base_qps))
-    made = {name: make_agent(name, env.qp_offsets) for name in names}
+    sets = {name: sorted(set(qps)) for name, qps in (qp_sets or {"": STANDARD_QPS}).items()}
+    base_qps = sorted({qp for qps in sets.values() for qp in qps})
+    if not all(sets.values()):
+        raise InvalidInputError("Nothing to code: pass at least one base QP, as in 22,27,32,37.")
+    check_base_qps(base_qps)
+    beliefs = Beliefs(env.task.segmenter)
+    made = {name: make_agent(name, env, beliefs) for name in dict.fromkeys([ANCHOR, *agents])}
     used, left_out = split_by_use(_first(env.dataset, images))
-    if not used or not base_qps:
+    if not used:
         raise InvalidInputError("Nothing to code: pass at least one image with a non-empty mask.")
     on_start(len(used) * len(base_qps) * len(made))
-    run = run_agents(env, made, used, base_qps, on_cell)
+    opinion = None if second is None else SecondOpinion(second)
+    run = run_agents(env, made, used, base_qps, opinion, on_cell)
     protocol = describe(
-        env, data=data, base_qps=base_qps, used=used, left_out=left_out, command=command
+        env, data=data, qp_sets=sets, used=used, left_out=left_out, second=second, command=command
     )
     return {
         "protocol": protocol,
-        "agents": summarize(run, ANCHOR),
+        "agents": summarize(run, ANCHOR, sets),
         "failed": dict(run.failed),
     }
 

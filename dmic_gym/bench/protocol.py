@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -43,9 +43,10 @@ def describe(
     env: CodingEnv,
     *,
     data: str,
-    base_qps: Sequence[int],
+    qp_sets: Mapping[str, Sequence[int]],
     used: Sequence[Sample],
     left_out: Sequence[str],
+    second: Any,
     command: str,
 ) -> dict[str, Any]:
     """Return the ``protocol`` part of ``results.json``: all it takes to run it again."""
@@ -56,13 +57,15 @@ def describe(
         "data": data,
         "images": len(used),
         "left_out_empty_mask": list(left_out),
-        "base_qps": list(base_qps),
+        "base_qps": sorted({qp for qps in qp_sets.values() for qp in qps}),
+        "qp_sets": {name: list(qps) for name, qps in qp_sets.items()},
         "ctu_size": codec.ctu_size,
         "preset": getattr(codec, "preset", None),
         "codec": repr(codec),
         "x265_params": x265_params(0, codec.ctu_size, overrides).replace("crf=0", "crf=QP"),
         "qp_offsets": list(env.qp_offsets),
         "segmenter": _describe_segmenter(env.task.segmenter),
+        "second_segmenter": None if second is None else _describe_segmenter(second),
         "quality": "Dice against the expert mask; mean bits against mean Dice over images",
         "bd_rate": "bjontegaard, pchip on log rate, non-dominated points, total bits",
         "interval": "95 % percentile bootstrap over images, 1000 resamples, seed 0",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from rich.markup import escape
 from rich.table import Table
 
 from dmic_gym.errors import DataError
@@ -18,25 +19,37 @@ Results = Mapping[str, Any]
 
 
 def tables(results: Results) -> list[Table]:
-    """Return the results as two tables: BD-rates with intervals, and the operating points."""
-    return [_bd_table(results), _points_table(results)]
+    """Return a table of BD-rates for each QP set, and the operating points."""
+    headline, *others = results["protocol"]["qp_sets"]
+    agents = results["agents"]
+    return [
+        _bd_table(results, headline, agents),
+        *(_bd_table(results, key, {n: agents[n][key] for n in agents}) for key in others),
+        _points_table(results),
+        _cost_table(results),
+    ]
 
 
-def _bd_table(results: Results) -> Table:
-    made = Table(title=_title(results["protocol"]))
+def _bd_table(results: Results, qp_set: str, compared: Mapping[str, Results]) -> Table:
+    qps = "-".join(str(qp) for qp in results["protocol"]["qp_sets"][qp_set])
+    made = Table(title=escape(f"BD-rate, {_title(results['protocol'])}, QP {qps}"))
     made.add_column("agent")
-    for heading in ("BD-rate", "95 % interval", "consistency", "encodes", "s/image"):
+    columns = {"Dice": None, "consistency": "consistency"}
+    if results["protocol"]["second_segmenter"] is not None:
+        columns["2nd network"] = "second"
+    for heading in columns:
         made.add_column(heading, justify="right")
-    for name, agent in results["agents"].items():
+        made.add_column("95 % interval", justify="right")
+    for name, agent in compared.items():
         made.add_row(
-            name,
-            percent(agent["bd_rate_percent"]),
-            interval(agent["ci95"]),
-            percent(agent["consistency"]["bd_rate_percent"]),
-            f"{_mean(agent, 'encodes'):.0f}",
-            f"{_mean(agent, 'seconds'):.3f}",
+            escape(name), *(cell for key in columns.values() for cell in _bd_cells(agent, key))
         )
     return made
+
+
+def _bd_cells(agent: Results, key: str | None) -> tuple[str, str]:
+    comparison = agent if key is None else agent[key]
+    return percent(comparison["bd_rate_percent"]), interval(comparison["ci95"])
 
 
 def _points_table(results: Results) -> Table:
@@ -45,7 +58,18 @@ def _points_table(results: Results) -> Table:
     for qp in results["protocol"]["base_qps"]:
         made.add_column(f"QP {qp}", justify="right")
     for name, agent in results["agents"].items():
-        made.add_row(name, *(_point(point) for point in agent["points"]))
+        made.add_row(escape(name), *(_point(point) for point in agent["points"]))
+    return made
+
+
+def _cost_table(results: Results) -> Table:
+    made = Table()
+    made.add_column("agent")
+    made.add_column("encodes/image", justify="right")
+    made.add_column("s/image", justify="right")
+    for name, agent in results["agents"].items():
+        encodes, seconds = _mean(agent, "encodes"), _mean(agent, "seconds")
+        made.add_row(escape(name), f"{encodes:.0f}", f"{seconds:.3f}")
     return made
 
 
@@ -88,8 +112,22 @@ def draw_curves(results: Results) -> Figure:
         axes.set_ylabel(f"{label} (mean)")
         axes.grid(alpha=0.3, which="both")
     left.legend()
-    figure.suptitle(_title(results["protocol"]), fontsize=10)
+    figure.suptitle(_title(results["protocol"]), fontsize=10, parse_math=False)
     return figure
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder for `save`, so that a long run does not end in a surprise.
+
+    Raises:
+        DataError: files cannot be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DataError(f"Cannot write into {folder}: {error}. Pass another --out.") from error
 
 
 def save(results: Results, folder: Path) -> list[Path]:
@@ -142,7 +180,7 @@ def _title(protocol: Results) -> str:
 
 def _point(point: Results) -> str:
     dice = "-" if point["dice"] is None else f"{point['dice']:.3f}"
-    return f"{point['bits']:.0f}  {dice}"
+    return f"{point['bits']:.0f}\n{dice}"
 
 
 def _mean(agent: Results, key: str) -> float:

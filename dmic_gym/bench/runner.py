@@ -9,9 +9,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dmic_gym.agents.baselines import Agent
+from dmic_gym.agents.planning import Planner, plan_of
+from dmic_gym.bench.second import SecondOpinion
 from dmic_gym.data.sample import Sample
 from dmic_gym.envs.coding_env import CodingEnv
-from dmic_gym.errors import CodecError
+from dmic_gym.envs.task import TOOL_ERRORS
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Row:
         slice_bits: of its slices.
         dice: against the expert mask, or None without one.
         consistency_dice: against the segmenter's mask of the original.
+        second_dice: `dice` of the second segmenter, which no agent asks; None without one.
+        second_consistency_dice: `consistency_dice` of the second segmenter.
         psnr: dB.
         encodes: spent by the agent on this image, the final one included.
         seconds: wall time of the episode: agent, encode, decode and segmentation.
@@ -38,6 +42,8 @@ class Row:
     slice_bits: int
     dice: float | None
     consistency_dice: float
+    second_dice: float | None
+    second_consistency_dice: float | None
     psnr: float
     encodes: int
     seconds: float
@@ -64,56 +70,65 @@ class Run:
 
 def run_agents(
     env: CodingEnv,
-    agents: Mapping[str, Agent],
+    agents: Mapping[str, Agent | Planner],
     samples: Sequence[Sample],
     base_qps: Sequence[int],
+    second: SecondOpinion | None = None,
     on_cell: Callable[[str], None] = lambda _: None,
 ) -> Run:
-    """Code `samples` at `base_qps` with `agents`; `on_cell` is called after each encode's row."""
+    """Code `samples` at `base_qps` with `agents`; `on_cell` is called after each row."""
     rows: dict[str, list[Row]] = {name: [] for name in agents}
     failed: dict[str, str] = {}
     for sample in samples:
         try:
-            for name, row in _image_rows(env, agents, sample, base_qps):
+            for name, row in _image_rows(env, agents, sample, base_qps, second):
                 rows[name].append(row)
                 on_cell(name)
-        except CodecError as error:
+        except TOOL_ERRORS as error:
             failed[sample.name] = str(error)
     kept = {name: [row for row in part if row.name not in failed] for name, part in rows.items()}
     return Run(kept, failed)
 
 
 def _image_rows(
-    env: CodingEnv, agents: Mapping[str, Agent], sample: Sample, base_qps: Sequence[int]
+    env: CodingEnv,
+    agents: Mapping[str, Agent | Planner],
+    sample: Sample,
+    base_qps: Sequence[int],
+    second: SecondOpinion | None,
 ) -> Iterator[tuple[str, Row]]:
     for base_qp in base_qps:
         for name, agent in agents.items():
-            yield name, code_image(env, agent, sample, base_qp)
+            yield name, code_image(env, agent, sample, base_qp, second)
 
 
-def code_image(env: CodingEnv, agent: Agent, sample: Sample, base_qp: int) -> Row:
+def code_image(
+    env: CodingEnv,
+    agent: Agent | Planner,
+    sample: Sample,
+    base_qp: int,
+    second: SecondOpinion | None = None,
+) -> Row:
     """Play one episode.
 
     Raises:
         CodecError: the encoder or decoder failed.
+        SegmenterError: the segmenter failed.
     """
     observation, _ = env.reset(options={"sample": sample, "base_qp": base_qp})
     env.task.anchor(env.original, base_qp)  # first-visit cost, kept out of the time below
     begin = time.perf_counter()
-    state, over, info = None, False, dict[str, Any]()
-    while not over:
-        action, state = agent.predict(observation, state=state, deterministic=True)
-        observation, _, terminated, truncated, info = env.step(action)
-        over = terminated or truncated
+    plan = plan_of(agent, env, observation)
     seconds = time.perf_counter() - begin
-    if "error" in info or env.outcome is None:
-        raise CodecError(f"{sample.name} at QP {base_qp}: {info.get('error')}")
+    dice, consistency = (None, None) if second is None else second.dice(sample, plan.outcome)
     return Row(
         name=sample.name,
         base_qp=base_qp,
-        encodes=info["encodes"],
+        second_dice=dice,
+        second_consistency_dice=consistency,
+        encodes=plan.encodes,
         seconds=seconds,
-        qp_map=env.outcome.qp_map.tolist(),
-        sha256=hashlib.sha256(env.outcome.encoded.bitstream).hexdigest(),
-        **asdict(env.outcome.figures),
+        qp_map=plan.outcome.qp_map.tolist(),
+        sha256=hashlib.sha256(plan.outcome.encoded.bitstream).hexdigest(),
+        **asdict(plan.outcome.figures),
     )

@@ -1,0 +1,155 @@
+"""Agents that plan a whole QP map with the encoder in the loop: oracle, search, refinement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from dmic_gym.agents.baselines import Agent
+from dmic_gym.agents.objective import Belief, Objective, Trial, bit_price
+from dmic_gym.agents.refine import refine
+from dmic_gym.agents.tables import TABLE_QPS, allocate, build_tables
+from dmic_gym.diagnosis.metrics import Mask
+from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.envs.observations import Observation
+from dmic_gym.envs.task import Original, Outcome
+from dmic_gym.errors import CodecError, InvalidInputError
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What an agent settled on.
+
+    Attributes:
+        outcome: of the map it chose.
+        encodes: spent on finding it, its own included.
+    """
+
+    outcome: Outcome
+    encodes: int
+
+
+@runtime_checkable
+class Planner(Protocol):
+    """An agent that codes a whole image at once instead of stepping through its CTUs."""
+
+    def plan(self, env: CodingEnv, observation: Observation) -> Plan:
+        """Choose a QP map for the episode that `env` has just been reset to."""
+        ...
+
+
+BeliefOf = Callable[[Original], Belief | Mask]
+"""What the encoder believes of an image: float (H, W), the chance of the structure."""
+
+
+class SearchAgent:
+    """Encode-time search with the real encoder and segmenter, without the expert mask.
+
+    Uniform encodes fill tables, the tables propose a map, and the best of all these is refined.
+    It maximises expected Dice under the belief minus the price of the bits (`Objective`), and
+    needs no training.
+
+    Args:
+        budget: encodes an image and base QP, tables included; at least `MIN_BUDGET`.
+        belief_of: the encoder's belief.
+    """
+
+    MIN_BUDGET = len(TABLE_QPS) + 1
+
+    def __init__(self, budget: int, belief_of: BeliefOf) -> None:
+        self.budget = check_budget(budget, self.MIN_BUDGET)
+        self._belief_of = belief_of
+
+    def plan(self, env: CodingEnv, observation: Observation) -> Plan:
+        """Search a QP map for the episode's image at its base QP."""
+        objective = _objective(env, self._belief_of)
+        start = best_of_tables(objective)
+        found = refine(objective, start, self.budget - objective.encodes)
+        return Plan(found.outcome, objective.encodes)
+
+
+class OracleAgent:
+    """The allocation of one who knows the expert mask: not usable in practice.
+
+    Tables and Lagrangian of `SearchAgent` with the expert mask as belief, without refinement: a
+    measure of what allocation could gain.
+    """
+
+    def plan(self, env: CodingEnv, observation: Observation) -> Plan:
+        """Allocate for the episode's image; raise InvalidInputError if it has no expert mask."""
+        objective = _objective(env, _expert_mask)
+        return Plan(best_of_tables(objective).outcome, objective.encodes)
+
+
+class RefinedAgent:
+    """Any agent's map, improved by `budget` more encodes.
+
+    Args:
+        agent: steps or plans.
+        budget: encodes to spend on top of the agent's own.
+        belief_of: the encoder's belief.
+    """
+
+    def __init__(self, agent: Agent | Planner, budget: int, belief_of: BeliefOf) -> None:
+        self.agent = agent
+        self.budget = check_budget(budget, 1)
+        self._belief_of = belief_of
+
+    def plan(self, env: CodingEnv, observation: Observation) -> Plan:
+        """Let the agent choose a map, then refine it."""
+        first = plan_of(self.agent, env, observation)
+        objective = _objective(env, self._belief_of)
+        start = objective.accept(first.outcome)
+        found = refine(objective, start, self.budget)
+        return Plan(found.outcome, first.encodes + objective.encodes)
+
+
+def plan_of(agent: Agent | Planner, env: CodingEnv, observation: Observation) -> Plan:
+    """Return the plan of an agent of either kind for the episode `env` was just reset to.
+
+    Args:
+        agent: steps or plans.
+        env: just reset.
+        observation: what the reset returned.
+
+    Raises:
+        CodecError: the encoder, the decoder or the segmenter failed.
+    """
+    if isinstance(agent, Planner):
+        return agent.plan(env, observation)
+    state, over, info = None, False, dict[str, Any]()
+    while not over:
+        action, state = agent.predict(observation, state=state, deterministic=True)
+        observation, _, terminated, truncated, info = env.step(action)
+        over = terminated or truncated
+    if env.outcome is None:
+        raise CodecError(info.get("error", "the episode ended without an encode"))
+    return Plan(env.outcome, info["encodes"])
+
+
+def best_of_tables(objective: Objective) -> Trial:
+    """Return the best of the uniform maps and the map that the tables propose."""
+    tables = build_tables(objective)
+    trials = [objective.try_uniform(qp) for qp in TABLE_QPS]
+    return max([*trials, objective.try_map(allocate(tables, objective))], key=lambda t: t.value)
+
+
+def check_budget(budget: int, least: int) -> int:
+    """Return the budget, or raise InvalidInputError if it is below `least`."""
+    if budget < least:
+        raise InvalidInputError(f"A budget of {budget} encodes is too small. Least: {least}.")
+    return budget
+
+
+def _objective(env: CodingEnv, belief_of: BeliefOf) -> Objective:
+    belief = belief_of(env.original)
+    return Objective(env.task, env.original, belief, bit_price(env.base_qp))
+
+
+def _expert_mask(original: Original) -> Mask:
+    if original.sample.mask is None:
+        raise InvalidInputError(
+            f"The oracle needs an expert mask, and {original.sample.name!r} has none: use search."
+        )
+    return original.sample.mask
