@@ -13,7 +13,9 @@ def decode_picture(bitstream: bytes) -> Image:
     """Decode a stream of one 8-bit 4:0:0 picture to uint8 (H, W).
 
     Raises:
-        DecodeError: the stream is damaged, or holds no picture, several, or another format.
+        DecodeError: the stream is damaged, or holds no picture, several, or another format. HEVC
+            has no checksum of its own: damage within a slice is only sure to be noticed in
+            streams that were coded with ``x265_params={"hash": 1}``.
     """
     if not isinstance(bitstream, bytes):
         raise InvalidInputError(f"bitstream must be bytes, got {type(bitstream).__name__}.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import shutil
 import subprocess
 import tempfile
@@ -77,7 +79,7 @@ class FFmpegCodec(IntraCodec):
             "addroi=" + ":".join(f"{key}={value}" for key, value in region.items())
             for region in job.regions
         )
-        with _filter_options(chain) as filters:
+        with _filter_options(chain, self.executable) as filters:
             return self._call(self._command(job, filters), job.picture)
 
     def _command(self, job: Job, filters: dict[str, str]) -> list[str]:
@@ -114,7 +116,7 @@ class FFmpegCodec(IntraCodec):
 
 
 @contextmanager
-def _filter_options(chain: str) -> Iterator[dict[str, str]]:
+def _filter_options(chain: str, executable: str) -> Iterator[dict[str, str]]:
     """Yield the output options that carry a filter chain: inline, or in a file if it is long."""
     if len(chain) <= _MAX_ARGUMENT:
         yield {"vf": chain} if chain else {}
@@ -122,4 +124,12 @@ def _filter_options(chain: str) -> Iterator[dict[str, str]]:
     with tempfile.NamedTemporaryFile("w", suffix=".filters") as script:
         script.write(chain)
         script.flush()
-        yield {"filter_script:v": script.name}
+        yield {_filter_file_option(executable): script.name}
+
+
+@functools.cache
+def _filter_file_option(executable: str) -> str:
+    """Return the option that reads a filter chain from a file: FFmpeg 7 brought a new one."""
+    probe = [executable, "-filter_script:v", os.devnull, "-version"]
+    old = subprocess.run(probe, capture_output=True, stdin=subprocess.DEVNULL).returncode == 0
+    return "filter_script:v" if old else "/filter:v"

@@ -20,6 +20,7 @@ from dmic_gym.codec.params import (
     Overrides,
     RegionOfInterest,
     check_preset,
+    level_params,
     regions_of_interest,
     slice_qp,
     x265_params,
@@ -91,10 +92,11 @@ class IntraCodec(ABC):
         qps = check_qp_map(qp_map, image.shape, self._ctu_size)
         picture = padded(image, self._ctu_size)
         base_qp = slice_qp(qps)
+        overrides = {**level_params(picture.shape, self._ctu_size), **self.x265_params}
         job = Job(
             picture=picture,
             regions=list(regions_of_interest(qps, base_qp, picture.shape, self._ctu_size)),
-            params=x265_params(base_qp, self._ctu_size, self.x265_params),
+            params=x265_params(base_qp, self._ctu_size, overrides),
             crop=crop_filter(image.shape, self._ctu_size),
         )
         return self._run(job)

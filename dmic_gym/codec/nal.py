@@ -30,7 +30,7 @@ class NalUnit:
 def nal_units(stream: bytes) -> Iterator[NalUnit]:
     """Yield the NAL units of an Annex B byte stream in order."""
     codes = list(_START_CODE.finditer(stream))
-    ends = [code.start() for code in codes[1:]] + [len(stream)]
+    ends = [*(code.start() for code in codes), len(stream)][1:]
     for code, end in zip(codes, ends, strict=True):
         if code.end() < end:
             yield NalUnit(stream[code.end()] >> 1 & 0x3F, code.start(), code.end(), end)

@@ -51,6 +51,9 @@ _INTRA = {
     "rdoq-level": 2,
 }
 
+MAX_SAMPLES_OF_CTU_16 = 2_228_224
+"""Pictures above it need level 5, which has no CTUs of 16 (Rec. ITU-T H.265, A.4.1, table A.8)."""
+
 Overrides = Mapping[str, str | int | float]
 
 RegionOfInterest = dict[str, str]
@@ -71,6 +74,16 @@ def x265_params(qp: int, ctu_size: int, overrides: Overrides | None = None) -> s
         if ":" in f"{key}{value}" or "=" in f"{key}{value}":
             raise InvalidInputError(f"x265 parameter {key!r}={value!r} must hold no ':' or '='.")
     return ":".join(f"{key}={value}" for key, value in settings.items())
+
+
+def level_params(picture: tuple[int, int], ctu_size: int) -> Overrides:
+    """Return what x265 needs to code a picture that no level allows: it states none then.
+
+    x265 counts whole CTUs.
+    """
+    height, width = (side + -side % ctu_size for side in picture)
+    too_large = ctu_size == 16 and height * width > MAX_SAMPLES_OF_CTU_16
+    return {"allow-non-conformance": 1} if too_large else {}
 
 
 def slice_qp(qp_map: npt.NDArray[np.int16]) -> int:

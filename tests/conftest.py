@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from dmic_gym.codec import encoder_pool
+from dmic_gym.codec.encoder_pool import EncoderPool, process_pool
+from dmic_gym.envs.coding_env import CodingEnv
+from tests.support import small_env
+
+settings.register_profile(
+    "project", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+settings.load_profile("project")
+
+
+@pytest.fixture
+def env() -> Iterator[CodingEnv]:
+    """Three phantoms of 130x130 at CTU 64: nine steps an episode."""
+    made = small_env()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def fresh_pool(monkeypatch: pytest.MonkeyPatch) -> EncoderPool:
+    """No encoder of an earlier test is open."""
+    pool = EncoderPool()
+    monkeypatch.setattr(encoder_pool, "_pool", pool)
+    assert process_pool() is pool
+    return pool

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import exp, log
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dmic_gym.codec import X265Codec, uniform_map
+from dmic_gym.data.sample import Sample
+from dmic_gym.envs.rewards import (
+    REWARDS,
+    AnchorCurve,
+    LinearReward,
+    RateSavingReward,
+    Reward,
+    make_reward,
+)
+from dmic_gym.envs.task import CURVE_QPS, Anchors, Figures
+from dmic_gym.errors import InvalidInputError
+from tests.support import phantoms, play, small_env
+
+
+def figures(bits: int, dice: float | None, consistency: float = 0.5) -> Figures:
+    return Figures(bits, bits - 600, dice, consistency, 30.0)
+
+
+@dataclass(frozen=True)
+class KnownAnchors:
+    """Stands for `Anchors` with figures that are given."""
+
+    base: Figures
+    curve: list[Figures]
+
+
+RISING = [figures(1000 * 2**k, 0.5 + 0.05 * k) for k in range(7)]
+ANCHORS: Any = KnownAnchors(RISING[3], RISING)
+
+
+def saving(bits: int, dice: float, anchors: Any = ANCHORS, **kwargs: float) -> float:
+    return RateSavingReward(**kwargs)(figures(bits, dice), anchors)["rate_saving"]
+
+
+def test_linear_by_hand() -> None:
+    terms = LinearReward()(figures(4000, 0.70), ANCHORS)  # the anchor: 8000 bits, Dice 0.65
+    assert terms == pytest.approx({"dice": 10 * 0.05, "rate": 0.5})
+    weighted = LinearReward(dice_weight=2.0, rate_weight=3.0)(figures(16000, 0.55), ANCHORS)
+    assert weighted == pytest.approx({"dice": 2 * -0.1, "rate": -3.0})
+
+
+def test_rate_saving_is_zero_on_the_curve_and_log_2_for_half_the_bits() -> None:
+    for point in RISING:
+        assert point.dice is not None
+        assert saving(point.bits, point.dice) == pytest.approx(0.0, abs=1e-12)
+        assert saving(point.bits // 2, point.dice) == pytest.approx(log(2))
+        assert saving(2 * point.bits, point.dice) == pytest.approx(-log(2))
+    between = round(1000 * 2**1.5)  # half of the way in log bits is half of the way in Dice
+    assert saving(between, 0.575) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_rate_saving_is_clamped_and_bounded() -> None:
+    assert saving(1000, 0.1) == pytest.approx(0.0)  # below the curve: its cheapest point
+    assert saving(64000, 0.99) == pytest.approx(0.0)  # above it: its dearest
+    assert saving(1, 0.8) == 2.0
+    assert saving(10**9, 0.5) == -2.0
+    assert saving(1, 0.8, bound=0.7) == 0.7
+
+
+def test_points_that_cost_more_for_no_more_are_left_out() -> None:
+    curve = AnchorCurve.through([(4000, 0.6), (1000, 0.5), (2000, 0.45), (8000, 0.55), (9000, 0.7)])
+    np.testing.assert_allclose(np.exp(curve.log_bits), [1000, 4000, 9000])
+    np.testing.assert_allclose(curve.quality, [0.5, 0.6, 0.7])
+    assert AnchorCurve.through([(1000, 0.5)] * 3).bits_for(0.9) == pytest.approx(1000)
+
+
+points = st.lists(st.tuples(st.integers(500, 10**6), st.floats(0, 1)), min_size=1, max_size=14)
+
+
+@given(points, st.floats(0, 1), st.floats(0, 1))
+def test_more_quality_never_needs_fewer_bits(
+    table: list[tuple[int, float]], one: float, other: float
+) -> None:
+    curve = AnchorCurve.through(table)
+    assert (np.diff(curve.log_bits) > 0).all()
+    assert (np.diff(curve.quality) > 0).all()
+    low, high = sorted([one, other])
+    assert curve.bits_for(low) <= curve.bits_for(high) * (1 + 1e-12)
+    bits = [b for b, _ in table]
+    assert min(bits) * (1 - 1e-9) <= curve.bits_for(one) <= max(bits) * (1 + 1e-9)
+
+
+@given(points, st.integers(500, 10**6), st.floats(0, 1))
+def test_no_anchor_point_is_rewarded_and_the_bound_holds(
+    table: list[tuple[int, float]], bits: int, dice: float
+) -> None:
+    anchors = KnownAnchors(figures(*table[0]), [figures(*point) for point in table])
+    assert -2.0 <= saving(bits, dice, anchors) <= 2.0
+    best = max(table, key=lambda point: (point[1], -point[0]))
+    assert saving(*best, anchors) == pytest.approx(0.0, abs=1e-9)
+    cheapest = min(table, key=lambda point: (point[0], -point[1]))
+    assert saving(*cheapest, anchors) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_without_expert_mask_consistency_counts() -> None:
+    base = figures(8000, None, 0.8)
+    anchors: Any = KnownAnchors(base, [figures(1000, None, 0.6), base])
+    assert LinearReward()(figures(8000, None, 0.9), anchors)["dice"] == pytest.approx(1.0)
+    half = exp((log(1000) + log(8000)) / 2)
+    assert RateSavingReward()(figures(round(half), None, 0.7), anchors)[
+        "rate_saving"
+    ] == pytest.approx(0.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_environments_reward_is_that_of_real_encodes(masked: bool) -> None:
+    """The curve is made again with the codec alone; constant +3 lies on it by definition."""
+    sample = phantoms(2, 150)[1]
+    sample = sample if masked else Sample(sample.image, None, "unmasked")
+    env = small_env(dataset=[sample])
+    codec = X265Codec(64, "ultrafast")
+    original = env.task.original(sample)
+    made = [
+        env.task.score(original, uniform_map(sample.image.shape, 64, qp)).figures
+        for qp in CURVE_QPS
+    ]
+    for qp, anchor in zip(CURVE_QPS, made, strict=True):
+        uniform = uniform_map(sample.image.shape, 64, qp)
+        assert anchor.bits == codec.encode(sample.image, uniform).bits
+    curve = AnchorCurve.through([(a.bits, a.quality) for a in made])
+    reward, info = play(env, lambda _: 4, options={"base_qp": 30})
+    quality = info["dice"] if masked else info["consistency_dice"]
+    expected = log(curve.bits_for(quality)) - log(info["bits"])
+    assert reward == pytest.approx(np.clip(expected, -2, 2))
+    on_curve = made[CURVE_QPS.index(33)]
+    assert (info["bits"], quality) == (on_curve.bits, on_curve.quality)
+
+
+def constant(action: int) -> Callable[[Any], int]:
+    return lambda _: action
+
+
+def test_null_agents_are_the_anchor() -> None:
+    for reward in ("linear", "rate_saving"):
+        env = small_env(reward=reward)
+        codec = X265Codec(64, "ultrafast")
+        for index, sample in enumerate(phantoms(3)):
+            for action, offset in ((3, 0), (4, 3)):
+                options = {"sample": index, "base_qp": 27}
+                value, info = play(env, constant(action), options=options)
+                anchor = codec.encode(
+                    sample.image, uniform_map(sample.image.shape, 64, 27 + offset)
+                )
+                assert env.outcome is not None
+                assert env.outcome.encoded.bitstream == anchor.bitstream
+                if offset == 0:
+                    assert info["bits"] == info["anchor_bits"]
+                    assert info["dice"] == info["anchor_dice"]
+                    if reward == "linear":
+                        assert value == 0.0
+                else:
+                    assert info["bits"] < info["anchor_bits"]
+
+
+def test_anchors_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = small_env()
+    asked: list[int] = []
+    encode = env.task.codec.encode
+
+    def counted(image: Any, qps: Any) -> Any:
+        asked.append(int(qps.flat[0]))
+        return encode(image, qps)
+
+    monkeypatch.setattr(env.task.codec, "encode", counted)
+    options = {"sample": 0, "base_qp": 22}
+    play(env, lambda _: 3, options=options)
+    assert len(asked) == 1 + len({22, *CURVE_QPS})
+    play(env, lambda _: 5, options=options)
+    assert asked[15:] == [28]
+
+
+class MyReward:
+    """A reward of one's own."""
+
+    def __call__(self, figures: Figures, anchors: Anchors) -> Mapping[str, float]:
+        return {"cheap": -figures.bits / 1000, "good": figures.quality, "base": anchors.base.bits}
+
+
+def test_a_reward_of_ones_own() -> None:
+    reward: Reward = MyReward()
+    value, info = play(small_env(reward=reward), lambda _: 3, seed=0)
+    assert set(info["reward_terms"]) == {"cheap", "good", "base"}
+    expected = -info["bits"] / 1000 + info["dice"] + info["anchor_bits"]
+    assert value == pytest.approx(expected)
+
+
+def test_rewards_by_name() -> None:
+    assert {name: type(make_reward(name)) for name in REWARDS} == {
+        "linear": LinearReward,
+        "rate_saving": RateSavingReward,
+    }
+    with pytest.raises(InvalidInputError, match="Did you mean 'rate_saving'"):
+        make_reward("rate-saving")

@@ -1,0 +1,59 @@
+"""The programs under examples/ run as a user would run them."""
+
+from __future__ import annotations
+
+import importlib
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dmic_gym.agents.baselines import Agent
+from dmic_gym.envs import coding_env
+from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS
+from tests.support import ROOT, phantoms, play, small_env, vesselness
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+OWN_AGENT = ROOT / "examples" / "own_agent.py"
+
+
+def test_an_agent_of_ones_own_takes_30_lines() -> None:
+    assert OWN_AGENT in EXAMPLES
+    assert len(OWN_AGENT.read_text().splitlines()) <= 32
+
+
+def test_it_plays_an_episode(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(CodingEnv.__init__, "__defaults__", _quick_defaults())
+    runpy.run_path(str(OWN_AGENT), run_name="__main__")
+    printed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert 0 < int(printed["bits"]) <= int(printed["anchor_bits"])
+    assert 0 <= float(printed["dice"]) <= 1
+    assert "rate_saving" in printed["reward_terms"]
+
+
+def _quick_defaults() -> tuple[object, ...]:
+    """The defaults of CodingEnv, with small phantoms and a segmenter that needs no weights."""
+    defaults = list(coding_env.CodingEnv.__init__.__defaults__ or ())
+    assert defaults[:2] == ["phantoms", None]
+    return (phantoms(2), vesselness, *defaults[2:])
+
+
+def test_its_agent_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    agent = importlib.import_module("examples.own_agent").ThriftyAgent()
+    assert isinstance(agent, Agent)
+    for importance, offset in ((0, 6), (255, 0)):
+        action, _ = agent.predict({"ctu": np.full((2, 64, 64), importance, np.uint8)})
+        assert DEFAULT_QP_OFFSETS[action] == offset
+    env = small_env()
+    _, info = play(env, lambda seen: agent.predict(seen)[0], options={"sample": 0, "base_qp": 27})
+    assert set(info["qp_map"].ravel()) <= {27, 33}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_compiles(path: Path) -> None:
+    compile(path.read_text(), str(path), "exec")

@@ -1,0 +1,104 @@
+"""What `import dmic_gym` does and does not do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+
+import gymnasium as gym
+import pytest
+
+import dmic_gym
+from dmic_gym import errors
+from tests.support import ROOT, python
+
+HEAVY = ("torch", "av", "cv2", "matplotlib", "stable_baselines3", "ffmpeg", "typer", "bjontegaard")
+
+
+def loaded_after(code: str) -> set[str]:
+    done = python("-W", "error", "-c", f"import sys\n{code}\nprint(*sys.modules)")
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split()) & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import dmic_gym",
+        "import dmic_gym; dmic_gym.Sample",
+        "import dmic_gym.envs, dmic_gym.agents, dmic_gym.bench, dmic_gym.data, dmic_gym.diagnosis",
+        "import dmic_gym, gymnasium as g; g.register_envs(dmic_gym); g.spec('CodingEnv-v0')",
+    ],
+)
+def test_importing_is_light(code: str) -> None:
+    assert loaded_after(code) == set()
+
+
+def test_the_command_is_light_until_it_works() -> None:
+    assert not loaded_after("import dmic_gym.cli") - {"typer"}
+
+
+def test_importing_twice_is_silent() -> None:
+    code = (
+        "import importlib, gymnasium, dmic_gym\n"
+        "importlib.reload(dmic_gym)\n"
+        "from dmic_gym.envs import register; register()\n"
+        "assert gymnasium.spec('CodingEnv-v0').entry_point"
+    )
+    done = python("-W", "error", "-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Smaple'"):
+        dmic_gym.Smaple  # noqa: B018
+
+
+@pytest.mark.parametrize("name", dmic_gym.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert name in dir(dmic_gym)
+    assert getattr(dmic_gym, name) is not None
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert importlib.metadata.version("dmic_gym") == dmic_gym.__version__
+
+
+def test_type_hints_are_shipped() -> None:
+    assert (ROOT / "dmic_gym" / "py.typed").is_file()
+
+
+def test_all_ids_are_versioned_and_belong_to_us() -> None:
+    ours = [spec for spec in gym.registry.values() if "dmic_gym" in str(spec.entry_point)]
+    assert "CodingEnv-v0" in [spec.id for spec in ours]
+    assert all(spec.version is not None for spec in ours)
+
+
+def test_one_tree_of_errors_that_are_also_of_the_standard_library() -> None:
+    tree = [
+        kind
+        for _, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, Exception)
+    ]
+    assert len(tree) > 8
+    for kind in tree:
+        assert issubclass(kind, errors.DmicError)
+        others = [base for base in kind.__mro__ if base.__module__ == "builtins"]
+        if kind is not errors.DmicError:
+            assert others[0] is not Exception, kind
+
+
+def test_unknown_names_get_the_nearest() -> None:
+    error = errors.unknown_name("fruit", "aple", ["pear", "apple"])
+    assert str(error) == "Unknown fruit 'aple'. Did you mean 'apple'? Valid: apple, pear."
+    assert "Did you mean" not in str(errors.unknown_name("fruit", "xyz", ["pear"]))
+    assert isinstance(error, ValueError)
+
+
+def test_every_argument_has_a_default() -> None:
+    spec = gym.spec("CodingEnv-v0")
+    assert spec.kwargs == {}
+    from dmic_gym.envs.coding_env import CodingEnv
+
+    parameters = inspect.signature(CodingEnv).parameters.values()
+    assert all(parameter.default is not parameter.empty for parameter in parameters)
