@@ -79,9 +79,10 @@ def bench(
     """Compare agents with the anchor: BD-rate table, results.json, rate-distortion curves."""
     from dmic_gym.bench import report
     from dmic_gym.bench.bench import bench as run_bench
+    from dmic_gym.bench.files import check_folder, save
     from dmic_gym.envs.coding_env import CodingEnv
 
-    report.check_folder(out)
+    check_folder(out)
     env = CodingEnv(
         dataset=data,
         segmenter=_load_segmenter(segmenter),
@@ -109,7 +110,7 @@ def bench(
         _out.print(table)
     for note in report.notes(results):
         _out.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
-    for path in report.save(results, out):
+    for path in save(results, out):
         _out.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -70,6 +70,11 @@ class Objective:
         self._known: dict[bytes, Trial] = {}
 
     @property
+    def trials(self) -> list[Trial]:
+        """All trials in the order of their encodes."""
+        return list(self._known.values())
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Shape of the QP map, (rows, cols)."""
         return self.task.map_shape(self.original.sample)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from dmic_gym.agents.baselines import Agent
 from dmic_gym.agents.objective import Belief, Objective, Trial, bit_price
 from dmic_gym.agents.refine import refine
-from dmic_gym.agents.tables import TABLE_QPS, allocate, build_tables
+from dmic_gym.agents.tables import COARSE_TABLE_QPS, TABLE_QPS, allocate, build_tables
 from dmic_gym.diagnosis.metrics import Mask
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.observations import Observation
@@ -55,7 +55,7 @@ class SearchAgent:
         belief_of: the encoder's belief.
     """
 
-    MIN_BUDGET = len(TABLE_QPS) + 1
+    MIN_BUDGET = len(COARSE_TABLE_QPS) + 1
 
     def __init__(self, budget: int, belief_of: BeliefOf) -> None:
         self.budget = check_budget(budget, self.MIN_BUDGET)
@@ -63,10 +63,14 @@ class SearchAgent:
 
     def plan(self, env: CodingEnv, observation: Observation) -> Plan:
         """Search a QP map for the episode's image at its base QP."""
-        objective = _objective(env, self._belief_of)
-        start = best_of_tables(objective)
-        found = refine(objective, start, self.budget - objective.encodes)
-        return Plan(found.outcome, objective.encodes)
+        objective = make_objective(env, self._belief_of)
+        return Plan(self.search(objective).outcome, objective.encodes)
+
+    def search(self, objective: Objective) -> Trial:
+        """Return the best map found; `objective.trials` holds all that were tried, in order."""
+        small = self.budget < 2 * len(TABLE_QPS)
+        start = best_of_tables(objective, COARSE_TABLE_QPS if small else TABLE_QPS)
+        return refine(objective, start, self.budget - objective.encodes)
 
 
 class OracleAgent:
@@ -78,7 +82,7 @@ class OracleAgent:
 
     def plan(self, env: CodingEnv, observation: Observation) -> Plan:
         """Allocate for the episode's image; raise InvalidInputError if it has no expert mask."""
-        objective = _objective(env, _expert_mask)
+        objective = make_objective(env, _expert_mask)
         return Plan(best_of_tables(objective).outcome, objective.encodes)
 
 
@@ -99,7 +103,7 @@ class RefinedAgent:
     def plan(self, env: CodingEnv, observation: Observation) -> Plan:
         """Let the agent choose a map, then refine it."""
         first = plan_of(self.agent, env, observation)
-        objective = _objective(env, self._belief_of)
+        objective = make_objective(env, self._belief_of)
         start = objective.accept(first.outcome)
         found = refine(objective, start, self.budget)
         return Plan(found.outcome, first.encodes + objective.encodes)
@@ -128,10 +132,10 @@ def plan_of(agent: Agent | Planner, env: CodingEnv, observation: Observation) ->
     return Plan(env.outcome, info["encodes"])
 
 
-def best_of_tables(objective: Objective) -> Trial:
-    """Return the best of the uniform maps and the map that the tables propose."""
-    tables = build_tables(objective)
-    trials = [objective.try_uniform(qp) for qp in TABLE_QPS]
+def best_of_tables(objective: Objective, qps: Sequence[int] = TABLE_QPS) -> Trial:
+    """Return the best of the uniform maps at `qps` and the map that their tables propose."""
+    tables = build_tables(objective, qps)
+    trials = [objective.try_uniform(qp) for qp in qps]
     return max([*trials, objective.try_map(allocate(tables, objective))], key=lambda t: t.value)
 
 
@@ -142,7 +146,8 @@ def check_budget(budget: int, least: int) -> int:
     return budget
 
 
-def _objective(env: CodingEnv, belief_of: BeliefOf) -> Objective:
+def make_objective(env: CodingEnv, belief_of: BeliefOf) -> Objective:
+    """Return the objective of the episode that `env` has just been reset to."""
     belief = belief_of(env.original)
     return Objective(env.task, env.original, belief, bit_price(env.base_qp))
 

@@ -1,19 +1,12 @@
-"""Tables, pictures and files of a benchmark run."""
+"""Tables of a benchmark run."""
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from rich.markup import escape
 from rich.table import Table
-
-from dmic_gym.errors import DataError
 
 Results = Mapping[str, Any]
 
@@ -32,7 +25,7 @@ def tables(results: Results) -> list[Table]:
 
 def _bd_table(results: Results, qp_set: str, compared: Mapping[str, Results]) -> Table:
     qps = "-".join(str(qp) for qp in results["protocol"]["qp_sets"][qp_set])
-    made = Table(title=escape(f"BD-rate, {_title(results['protocol'])}, QP {qps}"))
+    made = Table(title=escape(f"BD-rate, {title(results['protocol'])}, QP {qps}"))
     made.add_column("agent")
     columns = {"Dice": None, "consistency": "consistency"}
     if results["protocol"]["second_segmenter"] is not None:
@@ -98,80 +91,8 @@ def interval(bounds: list[float] | None) -> str:
     return "-" if bounds is None else f"{bounds[0]:+.1f} .. {bounds[1]:+.1f}"
 
 
-def draw_curves(results: Results) -> Figure:
-    """Draw Dice and consistency Dice against bits, one line an agent."""
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    panels = ((left, "dice", "Dice"), (right, "consistency_dice", "consistency Dice"))
-    for axes, key, label in panels:
-        for name, agent in results["agents"].items():
-            drawn = [point for point in agent["points"] if point[key] is not None]
-            axes.plot([p["bits"] for p in drawn], [p[key] for p in drawn], "o-", ms=4, label=name)
-        axes.set_xscale("log")
-        axes.set_xlabel("bits per image (mean)")
-        axes.set_ylabel(f"{label} (mean)")
-        axes.grid(alpha=0.3, which="both")
-    left.legend()
-    figure.suptitle(_title(results["protocol"]), fontsize=10, parse_math=False)
-    return figure
-
-
-def check_folder(folder: Path) -> None:
-    """Make the folder for `save`, so that a long run does not end in a surprise.
-
-    Raises:
-        DataError: files cannot be written there.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise DataError(f"Cannot write into {folder}: {error}. Pass another --out.") from error
-
-
-def save(results: Results, folder: Path) -> list[Path]:
-    """Write ``results.json`` and ``rd-curves.png``; earlier ones are kept under a number.
-
-    Raises:
-        DataError: the folder cannot be written.
-    """
-    text = json.dumps(results, indent=1, allow_nan=False)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        keep_previous([folder / "results.json", folder / "rd-curves.png"])
-        write_atomically(folder / "results.json", text.encode())
-        picture = folder / "rd-curves.png"
-        draw_curves(results).savefig(picture, dpi=120)
-    except OSError as error:
-        raise DataError(f"Cannot write into {folder}: {error}") from error
-    return [folder / "results.json", picture]
-
-
-def keep_previous(paths: list[Path]) -> None:
-    """Rename existing files to ``NAME-1.EXT``, ``NAME-2.EXT``...: the same number for all."""
-    existing = [path for path in paths if path.exists()]
-    number = 1
-    while any(_numbered(path, number).exists() for path in existing):
-        number += 1
-    for path in existing:
-        path.rename(_numbered(path, number))
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that its name never stands for half of it."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as temporary:
-        temporary.write(data)
-        temporary.flush()
-        os.fsync(temporary.fileno())
-    Path(temporary.name).replace(path)
-
-
-def _numbered(path: Path, number: int) -> Path:
-    return path.with_stem(f"{path.stem}-{number}")
-
-
-def _title(protocol: Results) -> str:
+def title(protocol: Results) -> str:
+    """Return what was coded, in one line."""
     return (
         f"{protocol['data']}: {protocol['images']} images, CTU {protocol['ctu_size']}, "
         f"x265 {protocol['preset']}"
