@@ -12,11 +12,12 @@ from dmic_gym.envs import register
 
 if TYPE_CHECKING:
     from dmic_gym.data import Sample
+    from dmic_gym.envs.sb3 import make_sb3_vec
 
 __version__ = "0.1.0"
-__all__ = ["Sample", "__version__"]
+__all__ = ["Sample", "__version__", "make_sb3_vec"]
 
-_LAZY = {"Sample": "dmic_gym.data.sample"}
+_LAZY = {"Sample": "dmic_gym.data.sample", "make_sb3_vec": "dmic_gym.envs.sb3"}
 
 register()
 

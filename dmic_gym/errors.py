@@ -46,6 +46,10 @@ class SelfTestError(CodecError):
     """The encoder ignores QP offsets, so any result obtained with it would be wrong."""
 
 
+class SegmenterError(DmicError, RuntimeError):
+    """The segmenter failed; its own words are in the message."""
+
+
 class UndefinedMetricError(DmicError, ArithmeticError):
     """A metric (such as a BD-rate) has no value for these inputs; the message says why."""
 

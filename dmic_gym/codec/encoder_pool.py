@@ -8,20 +8,18 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import av
 from av.bitstream import BitStreamFilterContext
 
 from dmic_gym.codec.base import Image
+from dmic_gym.codec.canvas import TIME_BASE, CanvasPool
 from dmic_gym.codec.nal import uses_sao, without_watermark
 from dmic_gym.codec.params import RegionOfInterest
 from dmic_gym.errors import EncodeError
 
-_TIME_BASE = Fraction(1, 25)
-
-_NO_OFFSET = [{"x": "0", "y": "0", "w": "iw", "h": "ih", "qoffset": "0/51"}]
+_NO_OFFSET = [{"x": "0", "y": "0", "w": "1", "h": "1", "qoffset": "0/51"}]
 """Every frame carries offsets, if only zero: x265 keeps the last frame's where one has none, and
 crashes when the first frame of an encoder had none and a later one has."""
 
@@ -43,7 +41,7 @@ class KeptEncoder:
         context = av.VideoCodecContext.create("libx265", "w")
         context.height, context.width = key.shape
         context.pix_fmt = "gray"
-        context.time_base = _TIME_BASE
+        context.time_base = TIME_BASE
         context.options = {"preset": key.preset, "x265-params": key.x265_params}
         self._context = context
         self._count = 0
@@ -51,36 +49,16 @@ class KeptEncoder:
 
     def encode(self, image: Image, roi: list[RegionOfInterest], crop: str | None) -> bytes:
         """Code one picture; the same picture gives the same bytes whatever came before."""
-        frame = av.VideoFrame.from_ndarray(image, format="gray")
-        frame.pts = self._count
-        frame.time_base = _TIME_BASE
+        regions = roi or _NO_OFFSET
+        with _canvases.borrow(self.key.shape, len(regions)) as canvas:
+            packets = self._context.encode(canvas.draw(image, regions, self._count))
         self._count += 1
-        packets = self._context.encode(_with_roi(frame, roi or _NO_OFFSET))
         if len(packets) != 1:
             raise EncodeError(f"x265 returned {len(packets)} packets for one frame.")
         stream = bytes(_cropped(packets[0], crop) if crop else packets[0])
         if self._sao is None:
             self._sao = uses_sao(stream)
         return without_watermark(stream, sao=self._sao)
-
-
-def _with_roi(frame: av.VideoFrame, roi: list[RegionOfInterest]) -> av.VideoFrame:
-    """Attach regions of interest, one ``addroi`` filter each, in a graph of their own."""
-    graph = av.filter.Graph()
-    graph.threads = 1
-    last = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=_TIME_BASE
-    )
-    for options in roi:
-        node = graph.add("addroi", **options)
-        last.link_to(node)
-        last = node
-    last.link_to(graph.add("buffersink"))
-    graph.configure()
-    graph.push(frame)
-    out = graph.pull()
-    assert isinstance(out, av.VideoFrame)
-    return out
 
 
 def _cropped(packet: av.Packet[Any], crop: str) -> av.Packet[Any]:
@@ -138,6 +116,7 @@ class EncoderPool:
         return len(self._idle) > self._max_idle or pixels > self._max_idle_pixels
 
 
+_canvases = CanvasPool()
 _pool = EncoderPool()
 _pools_of_parents: list[EncoderPool] = []
 
@@ -149,9 +128,9 @@ def process_pool() -> EncoderPool:
 
 def _start_afresh_after_fork() -> None:
     """Leave the parent's encoders alone: their threads do not exist in a forked child."""
-    global _pool
+    global _pool, _canvases
     _pools_of_parents.append(_pool)
-    _pool = EncoderPool()
+    _pool, _canvases = EncoderPool(), CanvasPool()
 
 
 os.register_at_fork(after_in_child=_start_afresh_after_fork)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
 V = TypeVar("V")
@@ -27,18 +27,41 @@ class ByteBoundedCache(Generic[V]):
 
     def get(self, key: Hashable, compute: Callable[[], V]) -> V:
         """Return the value kept under `key`, computing and keeping it if there is none."""
+        return self.get_all([key], lambda _: [compute()])[0]
+
+    def get_all(
+        self, keys: Sequence[Hashable], compute: Callable[[list[int]], Sequence[V]]
+    ) -> list[V]:
+        """Return the values of all `keys`, computing those that are missing in one call.
+
+        Args:
+            keys: may repeat; a repeated key is computed once.
+            compute: takes the positions in `keys` of the missing ones, returns their values.
+        """
+        found = self._kept(keys)
+        first = {key: n for n, key in reversed(list(enumerate(keys))) if key not in found}
+        missing = sorted(first.values())
+        if missing:
+            made = dict(zip((keys[n] for n in missing), compute(missing), strict=True))
+            self._keep(made)
+            found |= made
+        return [found[key] for key in keys]
+
+    def _kept(self, keys: Sequence[Hashable]) -> dict[Hashable, V]:
         with self._lock:
-            if key in self._values:
+            found = {key: self._values[key] for key in keys if key in self._values}
+            for key in found:
                 self._values.move_to_end(key)
-                return self._values[key]
-        value = compute()
+        return found
+
+    def _keep(self, made: dict[Hashable, V]) -> None:
         with self._lock:
-            if key not in self._values:
-                self._values[key] = value
-                self._bytes += self._size_of(value)
+            for key, value in made.items():
+                if key not in self._values:
+                    self._values[key] = value
+                    self._bytes += self._size_of(value)
             while self._bytes > self.max_bytes:
                 self._bytes -= self._size_of(self._values.popitem(last=False)[1])
-        return value
 
     def __len__(self) -> int:
         return len(self._values)

@@ -10,27 +10,18 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.codec.base import MAX_QP, MIN_QP, Codec
+from dmic_gym.codec.base import Codec
 from dmic_gym.data.sample import Sample
 from dmic_gym.diagnosis.segmenter import Segmenter
-from dmic_gym.envs.cache import ByteBoundedCache
-from dmic_gym.envs.observations import ImageView, Observation, Observer, observation_space
-from dmic_gym.envs.rewards import Reward, make_reward
-from dmic_gym.envs.settings import (
-    DEFAULT_BASE_QPS,
-    DEFAULT_QP_OFFSETS,
-    check_base_qps,
-    check_qp_offsets,
-    find_sample,
-    make_codec,
-    make_dataset,
-    make_segmenter,
-)
-from dmic_gym.envs.task import Anchors, CodingTask, Original, Outcome
-from dmic_gym.errors import CodecError, InvalidInputError
+from dmic_gym.envs.base import CodingSetup, error_info
+from dmic_gym.envs.observations import Observation, Observer, observation_space
+from dmic_gym.envs.rewards import Reward
+from dmic_gym.envs.settings import DEFAULT_BASE_QPS, DEFAULT_QP_OFFSETS
+from dmic_gym.envs.task import TOOL_ERRORS, Original, Outcome
+from dmic_gym.errors import InvalidInputError
 
 
-class CodingEnv(gym.Env[Observation, np.int64]):
+class CodingEnv(CodingSetup, gym.Env[Observation, np.int64]):
     """Allocate the bits of one image inside a real HEVC encoder.
 
     ## Description
@@ -90,7 +81,7 @@ class CodingEnv(gym.Env[Observation, np.int64]):
     without expert mask), `consistency_dice`, `psnr` (dB, at most 100), `anchor_bits`,
     `anchor_dice`, `qp_map` (int16 (rows, cols), absolute QPs), `encodes` (by this episode's
     allocation) and `reward_terms`. `env.unwrapped.outcome` has bitstream and reconstruction. A
-    failure of encoder or decoder truncates the episode with reward 0 and the cause in
+    failure of encoder, decoder or segmenter truncates the episode with reward 0 and the cause in
     `info["error"]`.
 
     ## Arguments
@@ -103,8 +94,17 @@ class CodingEnv(gym.Env[Observation, np.int64]):
     - `base_qps`: QPs to draw from; default (22, 27, 32, 37).
     - `qp_offsets`: the action table; must hold 0.
     - `reward`: see above.
-    - `preset`: x265's; default "medium".
+    - `preset`: x265's; default "medium". "ultrafast" is for training; how well its rewards rank QP
+      maps is in `benchmarks/results/preset.md`.
     - `render_mode`: "rgb_array" draws original, QP map, reconstruction and mask agreement.
+
+    ## Speed
+
+    Kept, least recently used first out: what is made of an image before coding (256 MB of images
+    and importance maps, 64 MB of padded copies for the windows), 20 000 anchor encodes, and 128 MB
+    of samples of dmic_gym's own data sets. The first episode on an image therefore costs one
+    segmentation more, and up to 14 encodes for `"rate_saving"`. For many episodes at once use
+    `gym.make_vec("CodingEnv-v0", num_envs=...)` (`CodingVectorEnv`).
 
     ## Version History
 
@@ -132,23 +132,13 @@ class CodingEnv(gym.Env[Observation, np.int64]):
         preset: str | None = None,
         render_mode: str | None = None,
     ) -> None:
-        self.dataset = make_dataset(dataset)
-        self.task = CodingTask(make_codec(codec, ctu_size, preset), make_segmenter(segmenter))
-        self.base_qps = check_base_qps(base_qps)
-        self.qp_offsets = check_qp_offsets(qp_offsets)
-        self.reward = make_reward(reward)
+        super().__init__(dataset, segmenter, codec, ctu_size, base_qps, qp_offsets, reward, preset)
         self.render_mode = render_mode
         self.observation_space = observation_space()  # type: ignore[assignment]
         self.action_space = gym.spaces.Discrete(len(self.qp_offsets))
         self.outcome: Outcome | None = None
-        self._views = ByteBoundedCache[ImageView](32 << 20, _view_bytes)
         self._original: Original | None = None
         self._observer: Observer | None = None
-
-    @property
-    def ctu_size(self) -> int:
-        """Side of a CTU in luma samples."""
-        return self.task.codec.ctu_size
 
     @property
     def qp_map(self) -> npt.NDArray[np.int16]:
@@ -173,18 +163,11 @@ class CodingEnv(gym.Env[Observation, np.int64]):
         Raises:
             InvalidInputError: `options` has an unknown key, or a value that is not valid.
         """
-        super().reset(seed=seed)
-        options = dict(options or {})
-        sample = self._choose_sample(options.pop("sample", None))
-        base_qp = self._choose_base_qp(options.pop("base_qp", None))
-        if options:
-            raise InvalidInputError(
-                f"reset(options=...) has unknown keys {sorted(options)}. Valid: sample, base_qp."
-            )
+        gym.Env.reset(self, seed=seed)
+        sample, base_qp = self._draw(self.np_random, options)
         self.outcome = None
-        self._original = original = self.task.original(sample)
-        view = self._views.get(original.key, lambda: ImageView(original, self.ctu_size))
-        self._observer = Observer(view, base_qp)
+        self._original = self.task.original(sample)
+        self._observer = Observer(self._view(self._original), base_qp)
         return self._observer.observe(), {"sample": sample.name, "base_qp": base_qp}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -197,15 +180,14 @@ class CodingEnv(gym.Env[Observation, np.int64]):
         original, observer = self._episode()
         if observer.index == observer.view.count:
             raise gym.error.ResetNeeded("The episode is over: call reset() before step().")
-        observer.decide(self._qp(action))
+        observer.decide(self._qp(action, observer.base_qp))
         if observer.index < observer.view.count:
             return observer.observe(), 0.0, False, False, {}
         try:
             self.outcome = self.task.score(original, observer.qp_map)
-            reward, info = self._judge(self.outcome)
-        except CodecError as error:
-            cause = f"{type(error).__name__}: {error}"
-            return observer.observe(), 0.0, False, True, {"error": cause}
+            reward, info = self._judge(original, observer.base_qp, self.outcome)
+        except TOOL_ERRORS as error:
+            return observer.observe(), 0.0, False, True, error_info(error)
         return observer.observe(), reward, True, False, info
 
     def render(self) -> npt.NDArray[np.uint8] | None:
@@ -222,49 +204,15 @@ class CodingEnv(gym.Env[Observation, np.int64]):
         """Free the codec's encoders."""
         self.task.close()
 
-    def _judge(self, outcome: Outcome) -> tuple[float, dict[str, Any]]:
-        figures = outcome.figures
-        anchors = Anchors(self.task, self.original, self.base_qp)
-        terms = dict(self.reward(figures, anchors))
-        info = {
-            "sample": self.original.sample.name,
-            "base_qp": self.base_qp,
-            "bits": figures.bits,
-            "slice_bits": figures.slice_bits,
-            "dice": figures.dice,
-            "consistency_dice": figures.consistency_dice,
-            "psnr": figures.psnr,
-            "anchor_bits": anchors.base.bits,
-            "anchor_dice": anchors.base.dice,
-            "qp_map": outcome.qp_map.copy(),
-            "encodes": 1,
-            "reward_terms": terms,
-        }
-        return float(sum(terms.values())), info
-
-    def _qp(self, action: Any) -> int:
+    def _qp(self, action: Any, base_qp: int) -> int:
         if not self.action_space.contains(action):
             raise InvalidInputError(
                 f"Action {action!r} is not in {self.action_space}: pass an integer index into "
                 f"qp_offsets, 0..{len(self.qp_offsets) - 1}."
             )
-        return int(np.clip(self.base_qp + self.qp_offsets[int(action)], MIN_QP, MAX_QP))
+        return int(self._qps[base_qp, action])
 
     def _episode(self) -> tuple[Original, Observer]:
         if self._original is None or self._observer is None:
             raise gym.error.ResetNeeded("No episode yet: call reset() first.")
         return self._original, self._observer
-
-    def _choose_sample(self, choice: Any) -> Sample:
-        if choice is None:
-            return self.dataset[int(self.np_random.integers(len(self.dataset)))]
-        return find_sample(self.dataset, choice)
-
-    def _choose_base_qp(self, choice: Any) -> int:
-        if choice is None:
-            return self.base_qps[int(self.np_random.integers(len(self.base_qps)))]
-        return check_base_qps([choice])[0]
-
-
-def _view_bytes(view: ImageView) -> int:
-    return view.nbytes

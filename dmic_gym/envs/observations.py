@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from dmic_gym.envs.task import Original
+from dmic_gym.codec.base import MAX_QP
+from dmic_gym.envs.outcome import Original
 
 SIDE = 64
 """Side of every image in an observation, in pixels."""
@@ -34,8 +35,14 @@ FEATURES = (
 )
 """Names of the entries of the observation's ``features``, in order; see `CodingEnv`."""
 
-_FIXED = FEATURES.index("importance_share") + 1
-_MAX_QP = 51
+BASE_QP = FEATURES.index("base_qp")
+PROGRESS = FEATURES.index("progress")
+OFFSET_MEAN = FEATURES.index("offset_mean")
+OFFSET_LEFT = FEATURES.index("offset_left")
+OFFSET_ABOVE = FEATURES.index("offset_above")
+FIXED = OFFSET_MEAN
+"""So many features are known before coding, but for base QP and progress."""
+
 _MAX_CTU = 64
 
 Observation = dict[str, npt.NDArray[Any]]
@@ -46,7 +53,7 @@ def observation_space() -> spaces.Dict:
     """Return the space of observations; `CodingEnv` documents its keys."""
     picture = spaces.Box(0, 255, (2, SIDE, SIDE), np.uint8)
     low = np.zeros(len(FEATURES), np.float32)
-    low[FEATURES.index("offset_mean") :] = -1.0
+    low[FIXED:] = -1.0
     return spaces.Dict(
         {
             "ctu": picture,
@@ -61,6 +68,9 @@ class ImageView:
     """The parts of an image's observations that do not depend on what an agent does.
 
     Attributes:
+        ctu_size: side of a CTU in luma samples.
+        rows: CTU rows.
+        cols: CTU columns.
         frame: uint8 (2, 64, 64), thumbnails of image and importance map.
         fixed: float32 (rows * cols, 13), the features known before coding.
     """
@@ -72,6 +82,8 @@ class ImageView:
         self.rows, self.cols = (-(-side // ctu_size) for side in image.shape)
         self.frame = np.stack([_thumbnail(image), _thumbnail(importance)])
         self._padded = _padded(np.stack([image, importance]), ctu_size)
+        self._row_spans = [_span(row, self.rows) for row in range(self.rows)]
+        self._col_spans = [_span(col, self.cols) for col in range(self.cols)]
         self.fixed = _fixed_features(image, original.importance, ctu_size)
 
     @property
@@ -85,15 +97,16 @@ class ImageView:
         return self._padded.nbytes + self.frame.nbytes + self.fixed.nbytes
 
     def window(self, index: int) -> npt.NDArray[np.uint8]:
-        """Return uint8 (2, 64, 64): image and importance around CTU `index`, edges repeated."""
+        """Return a view, uint8 (2, 64, 64): image and importance around CTU `index`, padded."""
         row, col = divmod(index, self.cols)
         y, x = row * self.ctu_size, col * self.ctu_size
-        return self._padded[:, y : y + SIDE, x : x + SIDE].copy()
+        view: npt.NDArray[np.uint8] = self._padded[:, y : y + SIDE, x : x + SIDE]
+        return view
 
     def cell(self, index: int) -> tuple[slice, slice]:
         """Return where CTU `index` lies in a 64x64 thumbnail: at least one pixel."""
         row, col = divmod(index, self.cols)
-        return _span(row, self.rows), _span(col, self.cols)
+        return self._row_spans[row], self._col_spans[col]
 
 
 class Observer:
@@ -102,13 +115,18 @@ class Observer:
     Args:
         view: the image.
         base_qp: the episode's.
+
+    Attributes:
+        qp_map: int16 (rows, cols), absolute QPs; the base QP where undecided.
+        index: of the current CTU; rows * cols when all are decided.
     """
 
     def __init__(self, view: ImageView, base_qp: int) -> None:
         self.view = view
         self.base_qp = base_qp
         self.qp_map = np.full((view.rows, view.cols), base_qp, dtype=np.int16)
-        self._decided = np.zeros((SIDE, SIDE), dtype=np.uint8)
+        self._progress = np.zeros((2, SIDE, SIDE), dtype=np.uint8)
+        self._progress[0][view.cell(0)] = 255
         self._offset_sum = 0
         self.index = 0
 
@@ -116,34 +134,44 @@ class Observer:
         """Set the current CTU's QP and go to the next."""
         row, col = divmod(self.index, self.view.cols)
         self.qp_map[row, col] = qp
-        self._decided[self.view.cell(self.index)] = 4 * (qp + 1)
+        move_on(self._progress, self.view, self.index, qp)
         self._offset_sum += qp - self.base_qp
         self.index += 1
 
     def observe(self) -> Observation:
         """Return the observation at the current CTU, or at the last one when all are decided."""
         index = min(self.index, self.view.count - 1)
-        progress = np.zeros((2, SIDE, SIDE), dtype=np.uint8)
-        progress[0][self.view.cell(index)] = 255
-        progress[1] = self._decided
         return {
-            "ctu": self.view.window(index),
+            "ctu": self.view.window(index).copy(),
             "features": self._features(index),
             "frame": self.view.frame.copy(),
-            "progress": progress,
+            "progress": self._progress.copy(),
         }
 
     def _features(self, index: int) -> Grid:
-        features = np.empty(len(FEATURES), dtype=np.float32)
-        features[:_FIXED] = self.view.fixed[index]
-        features[FEATURES.index("base_qp")] = self.base_qp / _MAX_QP
-        features[FEATURES.index("progress")] = self.index / self.view.count
         row, col = divmod(index, self.view.cols)
-        left = self.qp_map[row, col - 1] - self.base_qp if col else 0
-        above = self.qp_map[row - 1, col] - self.base_qp if row else 0
-        features[_FIXED:] = self._offset_sum / max(1, self.index), left, above
-        features[_FIXED:] /= _MAX_QP
+        left = int(self.qp_map[row, col - 1]) - self.base_qp if col else 0
+        above = int(self.qp_map[row - 1, col]) - self.base_qp if row else 0
+        features = np.empty(len(FEATURES), dtype=np.float32)
+        features[:FIXED] = self.view.fixed[index]
+        features[BASE_QP] = self.base_qp / MAX_QP
+        features[PROGRESS] = self.index / self.view.count
+        features[OFFSET_MEAN] = self._offset_sum / max(1, self.index) / MAX_QP
+        features[OFFSET_LEFT] = left / MAX_QP
+        features[OFFSET_ABOVE] = above / MAX_QP
         return features
+
+
+def move_on(progress: npt.NDArray[np.uint8], view: ImageView, index: int, qp: int) -> None:
+    """Draw into `progress`, uint8 (2, 64, 64), that CTU `index` got `qp` and the next is current.
+
+    The last CTU stays current.
+    """
+    cell = view.cell(index)
+    progress[1][cell] = 4 * (qp + 1)
+    if index + 1 < view.count:
+        progress[0][cell] = 0
+        progress[0][view.cell(index + 1)] = 255
 
 
 def _span(index: int, count: int) -> slice:
@@ -188,8 +216,9 @@ def _fixed_features(
         "importance_around": _around(mass) / np.maximum(_around(area), 1.0),
         "importance_share": mass / max(float(mass.sum()), 1e-9),
     }
-    stacked = np.stack([columns[name] for name in FEATURES[:_FIXED]], axis=-1)
-    return np.clip(stacked.reshape(rows * cols, _FIXED), 0.0, 1.0).astype(np.float32)
+    stacked = np.stack([columns[name] for name in FEATURES[:FIXED]], axis=-1)
+    clipped: Grid = np.clip(stacked.reshape(rows * cols, FIXED), 0.0, 1.0).astype(np.float32)
+    return clipped
 
 
 def _gradient(pixels: Grid) -> Grid:
@@ -221,6 +250,5 @@ def _around(grid: Grid) -> Grid:
     framed = np.pad(grid, 1)
     rows, cols = grid.shape
     shifted = [framed[y : y + rows, x : x + cols] for y in range(3) for x in range(3)]
-    total: Grid = np.sum(shifted, axis=0, dtype=np.float32)
-    total = total - grid
+    total: Grid = np.sum(shifted, axis=0, dtype=np.float32) - grid
     return total

@@ -76,9 +76,11 @@ def _rgb(image: Picture) -> Picture:
 
 
 def _enlarged(panel: Picture) -> Picture:
-    """Repeat the pixels of small pictures until captions fit."""
-    factor = -(-_MIN_SIDE // panel.shape[1])
-    return panel.repeat(factor, axis=0).repeat(factor, axis=1)
+    """Repeat the pixels of small pictures, and widen narrow ones with white, until captions fit."""
+    factor = -(-_MIN_SIDE // max(panel.shape[:2]))
+    enlarged = panel.repeat(factor, axis=0).repeat(factor, axis=1)
+    missing = max(0, _MIN_SIDE - enlarged.shape[1])
+    return np.pad(enlarged, ((0, 0), (0, missing), (0, 0)), constant_values=255)
 
 
 def _captioned(panel: Picture, text: str) -> Picture:

@@ -84,7 +84,7 @@ class AnchorCurve:
     def through(cls, points: list[tuple[int, float]]) -> AnchorCurve:
         """Build the curve of the points that no cheaper point equals or beats in quality."""
         kept: list[tuple[int, float]] = []
-        for bits, quality in sorted(points):
+        for bits, quality in sorted(points, key=lambda point: (point[0], -point[1])):
             if not kept or quality > kept[-1][1]:
                 kept.append((bits, quality))
         table = np.array(kept, dtype=np.float64)

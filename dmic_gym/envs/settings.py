@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import operator
 from collections.abc import Sequence
+from functools import cache
 from os import PathLike
 from typing import Any
 
@@ -30,15 +31,21 @@ def make_dataset(dataset: Sequence[Sample] | str | PathLike[str]) -> Sequence[Sa
 def make_segmenter(segmenter: Segmenter | None) -> Segmenter:
     """Return `segmenter`, or the shipped default; raise InvalidInputError if not callable."""
     if segmenter is None:
-        from dmic_gym.diagnosis.network import load_segmenter
-
-        return load_segmenter()
+        return _default_segmenter()
     if not callable(segmenter):
         raise InvalidInputError(
             f"segmenter must be callable, uint8 (N, H, W) -> float32 (N, H, W), "
             f"got {type(segmenter).__name__}."
         )
     return segmenter
+
+
+@cache
+def _default_segmenter() -> Segmenter:
+    """Load the shipped network, once in a process: it is not changed by use."""
+    from dmic_gym.diagnosis.network import load_segmenter
+
+    return load_segmenter()
 
 
 def make_codec(codec: Codec | str, ctu_size: int | None, preset: str | None) -> Codec:
@@ -100,6 +107,14 @@ def _integers(what: str, values: Sequence[int]) -> tuple[int, ...]:
     if not numbers:
         raise InvalidInputError(f"{what}s is empty: pass at least one.")
     return numbers
+
+
+def check_count(name: str, value: Any) -> int:
+    """Return `value` as an int of at least 1; raise InvalidInputError otherwise."""
+    (count,) = _integers(name, [value])
+    if count < 1:
+        raise InvalidInputError(f"{name}={count} is too small. Nearest: 1.")
+    return count
 
 
 def find_sample(dataset: Sequence[Sample], choice: Any) -> Sample:

@@ -2,112 +2,54 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.codec.base import Codec, Encoded, map_shape, uniform_map
+from dmic_gym.codec.base import Codec, map_shape, uniform_map
 from dmic_gym.data.sample import Sample
-from dmic_gym.diagnosis.metrics import binarize, dice
 from dmic_gym.diagnosis.segmenter import Segmenter, check_probabilities
 from dmic_gym.envs.cache import ByteBoundedCache
+from dmic_gym.envs.outcome import (
+    PSNR_CAP,
+    Figures,
+    Mask,
+    Original,
+    Outcome,
+    outcome,
+    psnr,
+    sample_key,
+)
+from dmic_gym.errors import CodecError, DmicError, SegmenterError
 
-PSNR_CAP = 100.0
-"""PSNR given to identical pictures, in dB."""
+__all__ = [
+    "CURVE_QPS",
+    "PSNR_CAP",
+    "Anchors",
+    "CodingTask",
+    "Figures",
+    "Mask",
+    "Original",
+    "Outcome",
+    "outcome",
+    "psnr",
+    "sample_key",
+]
 
 CURVE_QPS = (*range(15, 51, 3), 51)
 """QPs of an image's anchor curve."""
 
-Mask = npt.NDArray[np.bool_]
+ToolError: TypeAlias = CodecError | SegmenterError
+TOOL_ERRORS = (CodecError, SegmenterError)
+"""Failures of a tool, which end an episode; every other error is a user's and is raised."""
 
-
-@dataclass(frozen=True)
-class Figures:
-    """The numbers of one encode.
-
-    Attributes:
-        bits: length of the stream, parameter sets included.
-        slice_bits: bits of the coded slices alone.
-        dice: Dice of the decoded image's mask against the expert mask; None without one.
-        consistency_dice: the same against the segmenter's mask of the original.
-        psnr: of the decoded image, dB, at most `PSNR_CAP`.
-    """
-
-    bits: int
-    slice_bits: int
-    dice: float | None
-    consistency_dice: float
-    psnr: float
-
-    @property
-    def quality(self) -> float:
-        """Dice where there is an expert mask, else consistency Dice."""
-        return self.consistency_dice if self.dice is None else self.dice
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """One encode: its numbers and what they came from.
-
-    Attributes:
-        figures: the numbers.
-        encoded: bitstream and reconstruction.
-        mask: bool (H, W), the segmenter's on the reconstruction.
-        qp_map: int16 (rows, cols), absolute QPs.
-    """
-
-    figures: Figures
-    encoded: Encoded
-    mask: Mask
-    qp_map: npt.NDArray[np.int16]
-
-
-@dataclass(frozen=True, eq=False)
-class Original:
-    """What the encoder knows of an image before coding it.
-
-    Attributes:
-        sample: the image.
-        key: digest of image and expert mask.
-        importance: float32 (H, W), the segmenter's probability on the original.
-    """
-
-    sample: Sample
-    key: bytes
-    importance: npt.NDArray[np.float32]
-
-    @cached_property
-    def mask(self) -> Mask:
-        """The segmenter's mask on the original, bool (H, W)."""
-        return binarize(self.importance)
-
-
-def _original_bytes(original: Original) -> int:
-    return 6 * original.importance.size  # image, mask and float32 importance
-
-
-def _anchor_bytes(_: Figures) -> int:
-    return 200
-
-
-def sample_key(sample: Sample) -> bytes:
-    """Return a digest of a sample's shape, image and mask."""
-    digest = hashlib.blake2b(repr(sample.image.shape).encode(), digest_size=16)
-    digest.update(sample.image.tobytes())
-    if sample.mask is not None:
-        digest.update(np.packbits(sample.mask).tobytes() + b"mask")
-    return digest.digest()
-
-
-def psnr(image: npt.NDArray[np.uint8], reconstruction: npt.NDArray[np.uint8]) -> float:
-    """Return the peak signal-to-noise ratio of 8-bit images in dB, at most `PSNR_CAP`."""
-    error = float(np.mean((image.astype(np.float32) - reconstruction) ** 2))
-    return PSNR_CAP if error == 0 else min(PSNR_CAP, 10 * float(np.log10(255**2 / error)))
+Image = npt.NDArray[np.uint8]
+Probability = npt.NDArray[np.float32]
+Job: TypeAlias = tuple[Original, npt.NDArray[np.integer[Any]]]
+"""An image and the QP map to code it with."""
 
 
 class CodingTask:
@@ -119,21 +61,35 @@ class CodingTask:
     Args:
         codec: the encoder.
         segmenter: the diagnosis network.
-        cache_bytes: bound on the kept originals.
+        cache_bytes: bound on the kept originals; one takes 6 bytes a pixel.
     """
 
-    def __init__(self, codec: Codec, segmenter: Segmenter, cache_bytes: int = 64 << 20) -> None:
+    def __init__(self, codec: Codec, segmenter: Segmenter, cache_bytes: int = 256 << 20) -> None:
         self.codec = codec
         self.segmenter = segmenter
         self._originals = ByteBoundedCache(cache_bytes, _original_bytes)
         self._anchors = ByteBoundedCache(20_000 * 200, _anchor_bytes)
 
     def original(self, sample: Sample) -> Original:
-        """Return what is known of `sample` before coding; its importance map is kept."""
-        key = sample_key(sample)
-        return self._originals.get(
-            key, lambda: Original(sample, key, self.segment([sample.image])[0])
-        )
+        """Return what is known of `sample` before coding; its importance map is kept.
+
+        Raises:
+            SegmenterError: the segmenter failed.
+        """
+        return self.originals([sample])[0]
+
+    def originals(self, samples: Sequence[Sample]) -> list[Original]:
+        """Return what is known of `samples` before coding; see `original`."""
+        keys = [sample_key(sample) for sample in samples]
+
+        def segmented(missing: list[int]) -> list[Original]:
+            importance = self._segment_all([samples[n].image for n in missing])
+            return [
+                Original(samples[n], keys[n], _checked(probability).copy())
+                for n, probability in zip(missing, importance, strict=True)
+            ]
+
+        return self._originals.get_all(keys, segmented)
 
     def score(self, original: Original, qp_map: npt.NDArray[np.integer[Any]]) -> Outcome:
         """Encode, decode and segment: one encode.
@@ -141,35 +97,82 @@ class CodingTask:
         Raises:
             InvalidInputError: the map does not fit the image, or the segmenter's output is wrong.
             CodecError: the codec failed.
+            SegmenterError: the segmenter failed.
         """
         encoded = self.codec.encode(original.sample.image, qp_map)
         probability = self.segment([encoded.reconstruction])[0]
         return outcome(original, encoded, probability, qp_map)
 
+    def score_all(self, jobs: Sequence[Job]) -> list[Outcome | ToolError]:
+        """Do many times what `score` does; a tool's failure stands in the place of its outcome.
+
+        Raises:
+            InvalidInputError: as `score`.
+        """
+        return [self._attempt(job) for job in jobs]
+
     def anchor(self, original: Original, qp: int) -> Figures:
         """Return the anchor's figures at constant `qp`; each is encoded once."""
-        return self._anchors.get((original.key, qp), lambda: self._anchor(original, qp))
+        return self.anchors(original, [qp])[0]
+
+    def anchors(self, original: Original, qps: Sequence[int]) -> list[Figures]:
+        """Return the anchor's figures at each of the constant `qps`; see `anchor`.
+
+        Raises:
+            CodecError: the codec failed.
+            SegmenterError: the segmenter failed.
+        """
+
+        def encoded(missing: list[int]) -> list[Figures]:
+            shape, ctu_size = original.sample.image.shape, self.codec.ctu_size
+            maps = [uniform_map(shape, ctu_size, qps[n]) for n in missing]
+            outcomes = self.score_all([(original, qp_map) for qp_map in maps])
+            return [_checked(found).figures for found in outcomes]
+
+        return self._anchors.get_all([(original.key, qp) for qp in qps], encoded)
 
     def map_shape(self, sample: Sample) -> tuple[int, int]:
         """Return (rows, cols) of the sample's QP map."""
         return map_shape(sample.image.shape, self.codec.ctu_size)
 
-    def segment(self, images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+    def segment(self, images: Sequence[Image]) -> Probability:
         """Return the segmenter's checked probabilities, float32 (N, H, W), of equal-sized images.
 
         Raises:
             InvalidInputError: the segmenter returned another shape, type or range.
+            SegmenterError: the segmenter failed.
         """
         batch = np.stack(images)
-        return check_probabilities(self.segmenter(batch), batch)
+        try:
+            probabilities = self.segmenter(batch)
+        except DmicError:
+            raise
+        except Exception as error:
+            raise SegmenterError(
+                f"The segmenter failed on {batch.shape}: {type(error).__name__}: {error}"
+            ) from error
+        return check_probabilities(probabilities, batch)
 
     def close(self) -> None:
         """Close the codec."""
         self.codec.close()
 
-    def _anchor(self, original: Original, qp: int) -> Figures:
-        qp_map = uniform_map(original.sample.image.shape, self.codec.ctu_size, qp)
-        return self.score(original, qp_map).figures
+    def _segment_all(self, images: Sequence[Image]) -> list[Probability | ToolError]:
+        """Segment images of any sizes; a failure stands in the place of its result."""
+        return [self._attempt_segment(image) for image in images]
+
+    def _attempt(self, job: Job) -> Outcome | ToolError:
+        try:
+            return self.score(*job)
+        except TOOL_ERRORS as error:
+            return error
+
+    def _attempt_segment(self, image: Image) -> Probability | ToolError:
+        try:
+            probability: Probability = self.segment([image])[0]
+            return probability
+        except TOOL_ERRORS as error:
+            return error
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,23 +191,19 @@ class Anchors:
     @property
     def curve(self) -> list[Figures]:
         """The anchor at `CURVE_QPS`."""
-        return [self.task.anchor(self.original, qp) for qp in CURVE_QPS]
+        return self.task.anchors(self.original, [*CURVE_QPS, self.base_qp])[:-1]
 
 
-def outcome(
-    original: Original,
-    encoded: Encoded,
-    probability: npt.NDArray[np.float32],
-    qp_map: npt.NDArray[np.integer[Any]],
-) -> Outcome:
-    """Compare what the segmenter sees in the reconstruction with the masks of the original."""
-    mask = binarize(probability)
-    sample = original.sample
-    figures = Figures(
-        bits=encoded.bits,
-        slice_bits=encoded.slice_bits,
-        dice=None if sample.mask is None else dice(mask, sample.mask),
-        consistency_dice=dice(mask, original.mask),
-        psnr=psnr(sample.image, encoded.reconstruction),
-    )
-    return Outcome(figures, encoded, mask, np.asarray(qp_map, dtype=np.int16))
+def _original_bytes(original: Original) -> int:
+    return 6 * original.importance.size  # image, mask and float32 importance
+
+
+def _anchor_bytes(_: Figures) -> int:
+    return 200
+
+
+def _checked(found: Any) -> Any:
+    """Return a result, or raise the failure that stands in its place."""
+    if isinstance(found, TOOL_ERRORS):
+        raise found
+    return found

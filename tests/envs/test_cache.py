@@ -55,3 +55,17 @@ def test_a_pickle_is_empty_and_works() -> None:
     assert len(made) == 0
     assert made.get("a", lambda: b"new") == b"new"
     assert made.max_bytes == 10
+
+
+def test_what_is_missing_is_computed_in_one_call() -> None:
+    cache = ByteBoundedCache[int](100, lambda _: 1)
+    cache.get("b", lambda: 20)
+    asked: list[list[int]] = []
+
+    def compute(missing: list[int]) -> list[int]:
+        asked.append(missing)
+        return [10 * (n + 1) for n in missing]
+
+    assert cache.get_all(["a", "b", "c", "a"], compute) == [10, 20, 30, 10]
+    assert cache.get_all(["c", "a"], compute) == [30, 10]
+    assert asked == [[0, 2]]

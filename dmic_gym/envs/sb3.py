@@ -1,0 +1,152 @@
+"""Stable-Baselines3 over `CodingVectorEnv`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
+
+from dmic_gym.envs.base import CodingArguments
+from dmic_gym.envs.observations import Observation
+from dmic_gym.envs.vector_env import CodingVectorEnv
+from dmic_gym.errors import InvalidInputError
+
+_PER_EPISODE = {"outcome": "outcomes", "original": "originals", "base_qp": "episode_base_qps"}
+
+
+class SB3CodingVecEnv(VecEnv):
+    """A `CodingVectorEnv` as Stable-Baselines3 wants it.
+
+    ``infos[i]["terminal_observation"]`` is the last observation of an episode that ended, and
+    ``infos[i]["TimeLimit.truncated"]`` says that a tool's failure ended it. Attributes of single
+    environments that `get_attr` knows: ``outcome``, ``original``, ``base_qp``; all others are
+    those of the one `CodingVectorEnv`.
+
+    Args:
+        env: the environment to wrap.
+    """
+
+    def __init__(self, env: CodingVectorEnv) -> None:
+        self.env = env
+        self.spec = env.spec
+        self._actions: npt.NDArray[Any] = np.zeros(env.num_envs, np.int64)
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+
+    def reset(self) -> Observation:
+        """Start episodes in all sub-environments, with the seeds and options set before."""
+        observations, _ = self.env.reset(seed=self._seeds, options=self._collected_options())
+        self._reset_seeds()
+        self._reset_options()
+        self.reset_infos = [
+            {"sample": original.sample.name, "base_qp": int(base_qp)}
+            for original, base_qp in zip(self.env.originals, self.env.episode_base_qps, strict=True)
+        ]
+        return observations
+
+    def step_async(self, actions: npt.NDArray[Any]) -> None:
+        """Take the actions, integers (num_envs,)."""
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Step; return observations, rewards float32 (num_envs,), dones and infos."""
+        observations, finished = self.env.advance(self._actions)
+        rewards = np.zeros(self.num_envs, np.float32)
+        dones = np.zeros(self.num_envs, np.bool_)
+        infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
+        for end in finished:
+            rewards[end.row], dones[end.row] = end.reward, True
+            self.reset_infos[end.row] = end.reset_info
+            infos[end.row] = {
+                **end.info,
+                "TimeLimit.truncated": end.truncated,
+                "terminal_observation": end.observation,
+            }
+        return observations, rewards, dones, infos
+
+    def close(self) -> None:
+        """End the thread pool and free the codec's encoders."""
+        self.env.close()
+
+    def get_images(self) -> Sequence[npt.NDArray[np.uint8] | None]:
+        """Return a picture of each running episode."""
+        return self.env.render() or [None] * self.num_envs
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Return an attribute once for each index; see the class."""
+        chosen = self._get_indices(indices)
+        if attr_name in _PER_EPISODE:
+            values = getattr(self.env, _PER_EPISODE[attr_name])
+            return [values[index] for index in chosen]
+        return [getattr(self.env, attr_name) for _ in chosen]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Set an attribute of the one `CodingVectorEnv`; `indices` must name all."""
+        if sorted(self._get_indices(indices)) != list(range(self.num_envs)):
+            raise InvalidInputError(
+                f"The sub-environments share {attr_name!r}: leave out indices to set it for all."
+            )
+        setattr(self.env, attr_name, value)
+
+    def env_method(
+        self,
+        method_name: str,
+        *method_args: Any,
+        indices: VecEnvIndices = None,
+        **method_kwargs: Any,
+    ) -> list[Any]:
+        """Refuse: there are no environments behind this one to call."""
+        raise InvalidInputError(
+            f"env_method({method_name!r}): the sub-environments are rows of one CodingVectorEnv "
+            "and have no methods. Call those of vec_env.env."
+        )
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
+    ) -> list[bool]:
+        """Return False for each index: sub-environments have no wrappers."""
+        return [False for _ in self._get_indices(indices)]
+
+    def _collected_options(self) -> dict[str, Any]:
+        keys = {key for options in self._options for key in options}
+        return {key: [options.get(key) for options in self._options] for key in keys}
+
+
+def make_sb3_vec(
+    num_envs: int = 8,
+    *,
+    seed: int | None = None,
+    workers: int | None = None,
+    segment_batch: int | None = None,
+    render_mode: str | None = None,
+    **arguments: Unpack[CodingArguments],
+) -> SB3CodingVecEnv:
+    """Make a Stable-Baselines3 `VecEnv` over `CodingVectorEnv`; `VecMonitor` etc. wrap it.
+
+    Args:
+        num_envs: number of episodes in step.
+        seed: of the first reset; sub-environment i gets ``seed + i``.
+        workers: threads that encode; default: one a processor.
+        segment_batch: images the segmenter gets at once; default: measured at first use.
+        render_mode: "rgb_array" or None.
+        **arguments: those of `CodingEnv`.
+
+    Raises:
+        InvalidInputError: an argument is none of the valid ones.
+        DataError: the folder holds no readable images.
+    """
+    env = CodingVectorEnv(
+        num_envs,
+        workers=workers,
+        segment_batch=segment_batch,
+        render_mode=render_mode,
+        **arguments,
+    )
+    made = SB3CodingVecEnv(env)
+    if seed is not None:
+        made.seed(seed)
+    return made
