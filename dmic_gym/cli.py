@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -100,7 +101,7 @@ def bench(
             qp_sets=_qp_sets(qps),
             second=_second() if segmenter is None else None,
             images=images,
-            data=data,
+            data=_portable(data),
             command=_command_line(),
             on_start=lambda cells: progress.update(task, total=cells),
             on_cell=lambda name: progress.update(task, advance=1, description=name),
@@ -136,7 +137,13 @@ def train_segmenter(
         for spec in data
         for sample in load_dataset(spec, **({"count": phantoms} if spec == "phantoms" else {}))
     ]
-    network = Network(name, architecture, init=init, data=data, command=_command_line())
+    network = Network(
+        name,
+        architecture,
+        init=init,
+        data=[_portable(spec) for spec in data],
+        command=_command_line(),
+    )
     with _progress() as progress:
         bars: dict[str, TaskID] = {}
 
@@ -228,7 +235,13 @@ def _integers(option: str, text: str) -> list[int]:
 
 
 def _command_line() -> str:
-    return shlex.join(["dmic", *sys.argv[1:]])
+    return _portable(shlex.join(["dmic", *sys.argv[1:]]))
+
+
+def _portable(text: str) -> str:
+    """Write the data folder as its variable, so that a record holds on other machines."""
+    folder = os.environ.get("DMIC_DATA", "").rstrip("/")
+    return text.replace(folder, "$DMIC_DATA") if folder else text
 
 
 def _progress() -> Progress:

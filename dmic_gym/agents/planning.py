@@ -68,8 +68,7 @@ class SearchAgent:
 
     def search(self, objective: Objective) -> Trial:
         """Return the best map found; `objective.trials` holds all that were tried, in order."""
-        small = self.budget < 2 * len(TABLE_QPS)
-        start = best_of_tables(objective, COARSE_TABLE_QPS if small else TABLE_QPS)
+        start = best_of_tables(objective, COARSE_TABLE_QPS)
         return refine(objective, start, self.budget - objective.encodes)
 
 

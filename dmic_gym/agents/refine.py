@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +14,12 @@ from dmic_gym.agents.tables import complexity, ctu_sums
 from dmic_gym.codec.base import MAX_QP
 
 STEPS = (6, 3, 2, 1)
-"""QP steps of the sweeps, coarse to fine; the last is repeated while there is budget."""
+"""QP steps of the first sweeps, coarse to fine; later sweeps try random ones."""
 
 MIN_SEARCH_QP = 12
-GROUP = 5
-_DISTANCE = 2
+_COMBINATIONS = 3
+_IDLE_SWEEPS = 8
+"""Give up after so many sweeps in which every map had been tried before, as with a single CTU."""
 
 Table = npt.NDArray[np.float64]
 
@@ -30,114 +32,145 @@ class Move:
     col: int
     step: int
 
-    def far_from(self, others: Sequence[Move]) -> bool:
-        """Tell whether the CTU touches none of the others'."""
-        return all(
-            max(abs(self.row - other.row), abs(self.col - other.col)) >= _DISTANCE
-            for other in others
-        )
-
 
 def refine(objective: Objective, start: Trial, budget: int, seed: int = 0) -> Trial:
     """Improve a map by at most `budget` encodes; the value of the result is never below `start`'s.
 
-    Sweeps over all CTUs, up and down, with ever smaller steps. Several moves of CTUs that do
-    not touch are tried in one encode; where the whole does not pay, each move is judged by the
-    change of Dice in the nine CTUs around it and its share of the bits, and the good ones are
-    tried again together. Only what a real encode showed to be better is kept.
+    A sweep probes every CTU, up and down, many at once: one encode moves a set of CTUs that do
+    not touch, and what changes around each of them, and its share of the bits, says what that move
+    is worth by itself. The moves that pay are then tried together, and if that disappoints, the
+    better half of them. Only what a real encode showed to be better is kept.
 
     Args:
         objective: values and counts encodes.
         start: where to begin.
         budget: encodes that may be spent.
-        seed: of the order of moves.
+        seed: of the order of probes and of the later, random sweeps.
     """
     rng = np.random.default_rng(seed)
     end = objective.encodes + budget
     best = start
-    for step in _steps():
-        improved = False
-        for group in _groups(_shuffled(best.qp_map.shape, step, rng)):
-            if objective.encodes >= end:
-                return best
-            better = _try_group(objective, best, group, end)
-            improved |= better is not best
-            best = better
-        if step == STEPS[-1] and not improved:
-            return best
+    idle = 0
+    for groups in _sweeps(objective.shape, rng):
+        if objective.encodes >= end or idle == _IDLE_SWEEPS:
+            break
+        spent = objective.encodes
+        best = _sweep(objective, best, groups, end)
+        idle = idle + 1 if objective.encodes == spent else 0
     return best
 
 
-def _steps() -> Iterator[int]:
-    yield from STEPS
+def _sweeps(shape: tuple[int, int], rng: np.random.Generator) -> Iterator[list[list[Move]]]:
+    """Yield the groups of moves of each sweep, in random order, without end."""
+    for step in STEPS:
+        groups = _apart(shape, step)
+        yield [groups[index] for index in rng.permutation(len(groups))]
     while True:
-        yield STEPS[-1]
+        groups = [_thinned(group, rng) for group in _apart(shape, 1)]
+        yield [groups[index] for index in rng.permutation(len(groups))]
 
 
-def _shuffled(shape: tuple[int, ...], step: int, rng: np.random.Generator) -> list[Move]:
+def _thinned(group: list[Move], rng: np.random.Generator) -> list[Move]:
+    """Keep half of the moves, with steps of 1 to 3."""
+    kept = [move for move in group if rng.random() < 0.5]
+    return [Move(m.row, m.col, m.step * int(rng.integers(1, 4))) for m in kept]
+
+
+def _apart(shape: tuple[int, int], step: int) -> list[list[Move]]:
+    """Return all moves up and down in groups of CTUs with one CTU or more between them."""
     rows, cols = shape
-    moves = [Move(r, c, s) for r in range(rows) for c in range(cols) for s in (step, -step)]
-    return [moves[index] for index in rng.permutation(len(moves))]
+    return [
+        [Move(r, c, s) for r in range(top, rows, 2) for c in range(left, cols, 2)]
+        for s, top, left in product((step, -step), (0, 1), (0, 1))
+    ]
 
 
-def _groups(moves: list[Move]) -> Iterator[list[Move]]:
-    """Split the moves into groups whose CTUs do not touch, keeping their order."""
-    left = moves
-    while left:
-        group: list[Move] = []
-        rest: list[Move] = []
-        for move in left:
-            fits = len(group) < GROUP and move.far_from(group)
-            (group if fits else rest).append(move)
-        yield group
-        left = rest
+def _sweep(objective: Objective, start: Trial, groups: list[list[Move]], end: int) -> Trial:
+    best = start
+    worth: dict[Move, float] = {}
+    for group in groups:
+        moves = [move for move in group if _moves_anything(start.qp_map, move)]
+        if not moves or objective.encodes >= end:
+            continue
+        probe = objective.try_map(_moved(start.qp_map, moves))
+        best = max(best, probe, key=_value)
+        worth |= _worth(objective, start, probe, moves)
+    paying = _best_of_each_ctu(worth)
+    for _ in range(_COMBINATIONS):
+        if not paying or objective.encodes >= end:
+            break
+        together = objective.try_map(_moved(start.qp_map, paying))
+        if together.value > best.value:
+            return together
+        paying = paying[: len(paying) // 2]
+    return best
 
 
-def _try_group(objective: Objective, best: Trial, group: list[Move], end: int) -> Trial:
-    moved = _moved(best.qp_map, group)
-    if np.array_equal(moved, best.qp_map):
-        return best
-    trial = objective.try_map(moved)
-    good = _paying(objective, best, trial, group)
-    found = [best, trial]
-    if 0 < len(good) < len(group) and objective.encodes < end:
-        found.append(objective.try_map(_moved(best.qp_map, good)))
-    return max(found, key=lambda candidate: candidate.value)
+def _value(trial: Trial) -> float:
+    return trial.value
+
+
+def _moves_anything(qp_map: QPMap, move: Move) -> bool:
+    return bool(_target(qp_map, move) != qp_map[move.row, move.col])
+
+
+def _target(qp_map: QPMap, move: Move) -> int:
+    return min(max(int(qp_map[move.row, move.col]) + move.step, MIN_SEARCH_QP), MAX_QP)
 
 
 def _moved(qp_map: QPMap, moves: Sequence[Move]) -> QPMap:
     moved = qp_map.copy()
     for move in moves:
-        qp = int(moved[move.row, move.col]) + move.step
-        moved[move.row, move.col] = min(max(qp, MIN_SEARCH_QP), MAX_QP)
+        moved[move.row, move.col] = _target(qp_map, move)
     return moved
 
 
-def _paying(objective: Objective, best: Trial, trial: Trial, group: list[Move]) -> list[Move]:
-    """Return the moves that seem worth their bits, each judged by what changed around it."""
-    gain = _local_gain(objective, best, trial)
-    cost = objective.price * _local_bits(objective, best, trial)
-    return [m for m in group if gain[m.row, m.col] > cost[m.row, m.col]]
+def _best_of_each_ctu(worth: Mapping[Move, float]) -> list[Move]:
+    """Return the best move of each CTU that pays at all, best first."""
+    ranked = sorted((m for m in worth if worth[m] > 0), key=lambda m: worth[m], reverse=True)
+    chosen: dict[tuple[int, int], Move] = {}
+    for move in ranked:
+        chosen.setdefault((move.row, move.col), move)
+    return list(chosen.values())
 
 
-def _local_gain(objective: Objective, best: Trial, trial: Trial) -> Table:
-    """Change of the (linearised) expected Dice in each CTU and its eight neighbours."""
-    before, after = best.outcome.mask, trial.outcome.mask
-    dice = objective.expected_dice(before)
-    total = max(float(np.count_nonzero(before)) + objective.mass, 1.0)
-    change = (after.astype(np.float64) - before) * (2 * objective.belief - dice) / total
-    framed = np.pad(ctu_sums(change, objective.task.codec.ctu_size), 1)
-    rows, cols = objective.shape
-    around = [framed[y : y + rows, x : x + cols] for y in range(3) for x in range(3)]
-    return np.asarray(np.sum(around, axis=0), dtype=np.float64)
+def _worth(
+    objective: Objective, before: Trial, after: Trial, moves: Sequence[Move]
+) -> dict[Move, float]:
+    """Estimate what each of the moves is worth alone: its Dice minus the price of its bits."""
+    gain = _assigned(_gain(objective, before, after), moves)
+    cost = objective.price * _bits(objective, before, after)
+    return {move: gain[move] - float(cost[move.row, move.col]) for move in moves}
 
 
-def _local_bits(objective: Objective, best: Trial, trial: Trial) -> Table:
+def _assigned(change: Table, moves: Sequence[Move]) -> dict[Move, float]:
+    """Give each move the change in its CTU and its part of that in CTUs that did not move."""
+    framed = np.pad(change, 1)
+    moved = np.zeros(framed.shape)
+    for move in moves:
+        moved[move.row + 1, move.col + 1] = 1.0
+    near = sum(np.roll(moved, shift, (0, 1)) for shift in product((-1, 0, 1), repeat=2))
+    part = np.where(moved > 0, 0.0, framed / np.maximum(near, 1.0))
+    return {
+        m: float(change[m.row, m.col] + part[m.row : m.row + 3, m.col : m.col + 3].sum())
+        for m in moves
+    }
+
+
+def _gain(objective: Objective, before: Trial, after: Trial) -> Table:
+    """Change of the expected Dice, linearised at `before`, by CTU."""
+    old, new = before.outcome.mask, after.outcome.mask
+    dice = objective.expected_dice(old)
+    total = max(float(np.count_nonzero(old)) + objective.mass, 1.0)
+    change = (new.astype(np.float64) - old) * (2 * objective.belief - dice) / total
+    return ctu_sums(change, objective.task.codec.ctu_size)
+
+
+def _bits(objective: Objective, before: Trial, after: Trial) -> Table:
     """The change of bits, shared out among the CTUs that moved."""
-    before, after = (_modelled_bits(objective, t.qp_map) for t in (best, trial))
-    scale = best.outcome.figures.slice_bits / before.sum()
-    change = (after - before) * scale
-    actual = trial.outcome.figures.bits - best.outcome.figures.bits
+    old, new = (_modelled_bits(objective, trial.qp_map) for trial in (before, after))
+    change = (new - old) * (before.outcome.figures.slice_bits / old.sum())
+    actual = after.outcome.figures.bits - before.outcome.figures.bits
     weight = np.abs(change) / max(float(np.abs(change).sum()), 1e-9)
     return np.asarray(change + (actual - change.sum()) * weight, dtype=np.float64)
 

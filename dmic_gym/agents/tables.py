@@ -11,10 +11,10 @@ import numpy.typing as npt
 from dmic_gym.agents.objective import Objective, QPMap, Trial
 
 TABLE_QPS = (18, 22, 26, 30, 34, 37, 40, 43, 46, 49, 51)
-"""QPs of the uniform encodes that fill the tables."""
+"""QPs of the uniform encodes that fill the oracle's tables."""
 
 COARSE_TABLE_QPS = TABLE_QPS[1::2]
-"""The same for small budgets."""
+"""The same where encodes are better spent on refinement."""
 
 Table = npt.NDArray[np.float64]
 _BLOCK = 8

@@ -1,0 +1,76 @@
+"""What a diagnosis network has to offer, and the check of what it returns."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from dmic_gym.errors import InvalidInputError
+
+Images = npt.NDArray[np.uint8]
+Probabilities = npt.NDArray[np.float32]
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """Any callable that maps a batch of images to a batch of vessel probabilities."""
+
+    def __call__(self, images: Images, /) -> Probabilities:
+        """Segment a batch.
+
+        Args:
+            images: uint8 array (N, H, W), grey, 0..255.
+
+        Returns:
+            float32 array (N, H, W), probability of the structure at each pixel, 0..1.
+        """
+        ...
+
+
+def check_images(images: npt.NDArray[Any]) -> Images:
+    """Return the batch if it is uint8 (N, H, W) with at least one pixel an image.
+
+    Raises:
+        InvalidInputError: another type or shape.
+    """
+    array = np.asarray(images)
+    if array.dtype != np.uint8 or array.ndim != 3 or 0 in array.shape[1:]:
+        hint = " Pass image[np.newaxis] for a single image." if array.ndim == 2 else ""
+        raise InvalidInputError(
+            f"A segmenter takes a uint8 array (N, H, W), got {array.dtype} {array.shape}.{hint}"
+        )
+    return array
+
+
+def check_probabilities(output: Any, images: Images) -> Probabilities:
+    """Check what a segmenter returned for ``images`` and return it as a float32 array.
+
+    Args:
+        output: what the segmenter returned.
+        images: uint8 array (N, H, W), what it was given.
+
+    Returns:
+        float32 array (N, H, W), 0..1.
+
+    Raises:
+        InvalidInputError: output is no float array of that shape, or leaves 0..1, or has NaN.
+    """
+    array = np.asarray(output)
+    if array.dtype.kind != "f" and array.dtype != np.bool_:
+        raise InvalidInputError(
+            f"The segmenter returned {array.dtype}, expected float32 probabilities 0..1. "
+            "Return probabilities, not labels or logits."
+        )
+    if array.shape != images.shape:
+        raise InvalidInputError(
+            f"The segmenter returned shape {array.shape} for images {images.shape}. "
+            f"Return one probability per pixel: {images.shape}."
+        )
+    if array.size and not (array.min() >= 0.0 and array.max() <= 1.0):
+        raise InvalidInputError(
+            f"The segmenter returned values {array.min()}..{array.max()}, expected 0..1. "
+            "Apply a sigmoid to logits, and look for NaN."
+        )
+    return array.astype(np.float32, copy=False)
