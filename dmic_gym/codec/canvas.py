@@ -9,10 +9,8 @@ that has been through such a graph once; its pixels and its list of regions
 from __future__ import annotations
 
 import ctypes
-import threading
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from typing import Any
 
@@ -21,6 +19,7 @@ import numpy as np
 
 from dmic_gym.codec.base import Image
 from dmic_gym.codec.params import RegionOfInterest
+from dmic_gym.codec.pool import IdlePool
 from dmic_gym.errors import EncodeError
 
 TIME_BASE = Fraction(1, 25)
@@ -111,37 +110,13 @@ def _grey(image: Image) -> av.VideoFrame:
     return frame
 
 
-class CanvasPool:
-    """Canvases by size; idle ones beyond `max_idle` or `max_idle_pixels` are dropped.
+class CanvasPool(IdlePool[Canvas]):
+    """Canvases by size; the encoder keeps nothing of them."""
 
-    A canvas serves one thread at a time, and the encoder keeps nothing of it.
-    """
-
-    def __init__(self, max_idle: int = 24, max_idle_pixels: int = 16 << 20) -> None:
-        self._max_idle = max_idle
-        self._max_idle_pixels = max_idle_pixels
-        self._idle: OrderedDict[int, Canvas] = OrderedDict()
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def borrow(self, shape: tuple[int, int], regions: int) -> Iterator[Canvas]:
+    def borrow(self, shape: tuple[int, int], regions: int) -> AbstractContextManager[Canvas]:
         """Lend a canvas for pictures of `shape` with room for that many regions."""
-        canvas = self._take(shape, regions)
-        if canvas is None:
-            canvas = Canvas(shape, max(_LEAST_REGIONS, 1 << (regions - 1).bit_length()))
-        yield canvas
-        with self._lock:
-            self._idle[id(canvas)] = canvas
-            while self._too_many():
-                self._idle.popitem(last=False)
-
-    def _take(self, shape: tuple[int, int], regions: int) -> Canvas | None:
-        with self._lock:
-            for token, canvas in reversed(self._idle.items()):
-                if canvas.shape == shape and canvas.room >= regions:
-                    return self._idle.pop(token)
-        return None
-
-    def _too_many(self) -> bool:
-        pixels = sum(canvas.shape[0] * canvas.shape[1] for canvas in self._idle.values())
-        return len(self._idle) > self._max_idle or pixels > self._max_idle_pixels
+        room = max(_LEAST_REGIONS, 1 << (regions - 1).bit_length())
+        return self.lend(
+            lambda canvas: canvas.shape == shape and canvas.room >= regions,
+            lambda: Canvas(shape, room),
+        )
