@@ -166,6 +166,34 @@ def train_segmenter(
         _out.print(f"wrote {path}", highlight=False)
 
 
+@app.command("fit-posterior")
+def fit_posterior(
+    out: Annotated[Path, typer.Option(help="Folder for posterior.json.")],
+    data: Annotated[str, typer.Option(help="The folder that the folds were trained on.")],
+    folds: Annotated[Path, typer.Option(help="Folder of train-segmenter --folds.")],
+    member: Annotated[str, typer.Option(help="The network that the posterior uses.")] = "unet",
+) -> None:
+    """Calibrate a network's probabilities on images that its folds have not seen."""
+    from dmic_gym.data import load_dataset
+    from dmic_gym.diagnosis.fit_posterior import fit_posterior as fit
+
+    checkpoints = sorted(folds.glob(f"{Path(member).stem}-fold*.safetensors"))
+    if not checkpoints:
+        raise InvalidInputError(
+            f"{folds} holds no {Path(member).stem}-fold*.safetensors: run dmic train-segmenter "
+            "--folds 5 first."
+        )
+    path = fit(
+        load_dataset(data),
+        [checkpoints],
+        [member],
+        out=out,
+        data=[_portable(data)],
+        command=_command_line(),
+    )
+    _out.print(f"wrote {path}", highlight=False, markup=False)
+
+
 @app.command("list")
 def list_names() -> None:
     """Name the agents, the shipped weights and the data sets."""

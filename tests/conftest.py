@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,8 @@ from dmic_gym.codec import encoder_pool
 from dmic_gym.codec.encoder_pool import EncoderPool, process_pool
 from dmic_gym.envs.coding_env import CodingEnv
 from tests.support import small_env
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing from threads
 
 settings.register_profile(
     "project", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True

@@ -22,15 +22,6 @@ SETTINGS: dict[Any, dict[str, Any]] = {
 POLICY = {"net_arch": [16], "features_extractor_kwargs": {"cnn_output_dim": 16}}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    """Small batches gain nothing from threads, and other work may share the machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("ctu_size", [64, 16])
 @pytest.mark.parametrize("algorithm", [A2C, PPO, DQN])
 def test_it_learns(algorithm: Any, ctu_size: int, tmp_path: Path) -> None:

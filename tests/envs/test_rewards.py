@@ -47,7 +47,7 @@ def saving(bits: int, dice: float, anchors: Any = ANCHORS, **kwargs: float) -> f
 
 def test_linear_by_hand() -> None:
     terms = LinearReward()(figures(4000, 0.70), ANCHORS)  # the anchor: 8000 bits, Dice 0.65
-    assert terms == pytest.approx({"dice": 10 * 0.05, "rate": 0.5})
+    assert terms == pytest.approx({"dice": 30 * 0.05, "rate": 0.5})
     weighted = LinearReward(dice_weight=2.0, rate_weight=3.0)(figures(16000, 0.55), ANCHORS)
     assert weighted == pytest.approx({"dice": 2 * -0.1, "rate": -3.0})
 
@@ -108,7 +108,8 @@ def test_no_anchor_point_is_rewarded_and_the_bound_holds(
 def test_without_expert_mask_consistency_counts() -> None:
     base = figures(8000, None, 0.8)
     anchors: Any = KnownAnchors(base, [figures(1000, None, 0.6), base])
-    assert LinearReward()(figures(8000, None, 0.9), anchors)["dice"] == pytest.approx(1.0)
+    gain = LinearReward(dice_weight=10.0)(figures(8000, None, 0.9), anchors)["dice"]
+    assert gain == pytest.approx(1.0)
     half = exp((log(1000) + log(8000)) / 2)
     assert RateSavingReward()(figures(round(half), None, 0.7), anchors)[
         "rate_saving"
