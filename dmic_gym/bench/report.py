@@ -25,24 +25,22 @@ def tables(results: Results) -> list[Table]:
 
 def _bd_table(results: Results, qp_set: str, compared: Mapping[str, Results]) -> Table:
     qps = "-".join(str(qp) for qp in results["protocol"]["qp_sets"][qp_set])
-    made = Table(title=escape(f"BD-rate, {title(results['protocol'])}, QP {qps}"))
+    heading = f"BD-rate, {title(results['protocol'])}, QP {qps}"
+    made = Table(title=escape(heading), caption="with 95 % intervals over images")
     made.add_column("agent")
-    columns = {"Dice": None, "consistency": "consistency"}
+    columns = {"Dice": None, "consistency Dice": "consistency"}
     if results["protocol"]["second_segmenter"] is not None:
-        columns["2nd network"] = "second"
+        columns["Dice, 2nd network"] = "second"
     for heading in columns:
         made.add_column(heading, justify="right")
-        made.add_column("95 % interval", justify="right")
     for name, agent in compared.items():
-        made.add_row(
-            escape(name), *(cell for key in columns.values() for cell in _bd_cells(agent, key))
-        )
+        made.add_row(escape(name), *(_bd_cell(agent, key) for key in columns.values()))
     return made
 
 
-def _bd_cells(agent: Results, key: str | None) -> tuple[str, str]:
+def _bd_cell(agent: Results, key: str | None) -> str:
     comparison = agent if key is None else agent[key]
-    return percent(comparison["bd_rate_percent"]), interval(comparison["ci95"])
+    return f"{percent(comparison['bd_rate_percent'])}\n{interval(comparison['ci95'])}"
 
 
 def _points_table(results: Results) -> Table:
