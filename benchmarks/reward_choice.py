@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from dmic_gym.agents.tables import ctu_sums
+from dmic_gym.agents.complexity import ctu_sums
 from dmic_gym.bench.bdrate import RDCurve, bd_rate
 from dmic_gym.codec import X265Codec
 from dmic_gym.data import load_dataset

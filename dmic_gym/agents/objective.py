@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dmic_gym.agents.complexity import complexity
 from dmic_gym.codec.base import uniform_map
 from dmic_gym.envs.task import CodingTask, Mask, Original, Outcome
 
@@ -68,6 +69,7 @@ class Objective:
         self.price = price / original.sample.image.size
         self.encodes = 0
         self._known: dict[bytes, Trial] = {}
+        self._complexity: dict[int, npt.NDArray[np.float64]] = {}
 
     @property
     def trials(self) -> list[Trial]:
@@ -99,6 +101,13 @@ class Objective:
         """Value the anchor at `qp`."""
         shape = self.original.sample.image.shape
         return self.try_map(uniform_map(shape, self.task.codec.ctu_size, qp))
+
+    def complexity(self, qp: int) -> npt.NDArray[np.float64]:
+        """Return `dmic_gym.agents.complexity.complexity` of the image, computed once a QP."""
+        if qp not in self._complexity:
+            image = self.original.sample.image
+            self._complexity[qp] = complexity(image, self.task.codec.ctu_size, qp)
+        return self._complexity[qp]
 
     def expected_dice(self, mask: Mask) -> float:
         """Return the expected Dice of `mask`; 1 where it and the belief are empty."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 
+from dmic_gym.agents.complexity import Table, ctu_sums
 from dmic_gym.agents.objective import Objective, QPMap, Trial
-from dmic_gym.agents.tables import complexity, ctu_sums
 from dmic_gym.codec.base import MAX_QP
 
 STEPS = (6, 3, 2, 1)
@@ -20,8 +19,6 @@ MIN_SEARCH_QP = 12
 _COMBINATIONS = 3
 _IDLE_SWEEPS = 8
 """Give up after so many sweeps in which every map had been tried before, as with a single CTU."""
-
-Table = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -176,9 +173,8 @@ def _bits(objective: Objective, before: Trial, after: Trial) -> Table:
 
 
 def _modelled_bits(objective: Objective, qp_map: QPMap) -> Table:
-    image, ctu_size = objective.original.sample.image, objective.task.codec.ctu_size
     bits = np.empty(qp_map.shape)
     for qp in np.unique(qp_map):
         here = qp_map == qp
-        bits[here] = complexity(image, ctu_size, int(qp))[here]
+        bits[here] = objective.complexity(int(qp))[here]
     return bits

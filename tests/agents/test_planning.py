@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from dmic_gym.agents.belief import Beliefs
+from dmic_gym.agents.complexity import complexity
+from dmic_gym.agents.objective import Objective, bit_price
+from dmic_gym.agents.planning import OracleAgent, RefinedAgent, SearchAgent, make_objective
+from dmic_gym.agents.refine import refine
+from dmic_gym.agents.registry import make_agent
+from dmic_gym.agents.tables import allocate, build_tables
+from dmic_gym.codec import X265Codec
+from dmic_gym.data.sample import Sample
+from dmic_gym.diagnosis.network import load_segmenter
+from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.errors import InvalidInputError
+from tests.support import small_env, texture, vesselness
+
+
+def objective_of(env: CodingEnv, base_qp: int = 32) -> Objective:
+    env.reset(options={"sample": 0, "base_qp": base_qp})
+    return make_objective(env, Beliefs(env.task.segmenter))
+
+
+def test_a_refined_map_is_never_worth_less_and_costs_what_it_says(env: CodingEnv) -> None:
+    objective = objective_of(env)
+    start = objective.try_uniform(32)
+    values = [start.value]
+    for budget in (1, 6, 15):
+        before = objective.encodes
+        found = refine(objective, start, budget)
+        assert objective.encodes - before <= budget
+        values.append(found.value)
+    assert values == sorted(values)
+    assert values[-1] > values[0]
+    again = env.task.score(env.original, found.qp_map)
+    assert again.encoded.bitstream == found.outcome.encoded.bitstream
+
+
+def test_a_single_ctu_ends_before_the_budget() -> None:
+    env = small_env(dataset=[Sample(texture((40, 40)), np.eye(40, dtype=bool), "one")])
+    objective = objective_of(env)
+    found = refine(objective, objective.try_uniform(32), budget=10_000)
+    assert objective.encodes < 52
+    assert found.qp_map.shape == (1, 1)
+
+
+@pytest.mark.parametrize("spec", ["search:12", "roi+refine:5", "oracle", "random+refine:1"])
+def test_agents_with_the_encoder_in_the_loop(env: CodingEnv, spec: str) -> None:
+    agent = make_agent(spec, env)
+    assert isinstance(agent, SearchAgent | RefinedAgent | OracleAgent)
+    plans = []
+    for _ in range(2):
+        observation, _ = env.reset(options={"sample": 1, "base_qp": 37})
+        plans.append(agent.plan(env, observation))
+    assert plans[0].outcome.encoded.bitstream == plans[1].outcome.encoded.bitstream
+    most = {"search:12": 12, "roi+refine:5": 6, "oracle": 12, "random+refine:1": 2}[spec]
+    assert 1 <= plans[0].encodes <= most
+
+
+def test_search_beats_every_uniform_map_it_tried(env: CodingEnv) -> None:
+    objective = objective_of(env)
+    found = SearchAgent(20, Beliefs(vesselness)).search(objective)
+    assert len(objective.trials) == objective.encodes == 20
+    assert found.value == max(trial.value for trial in objective.trials)
+    uniform = [trial for trial in objective.trials if np.ptp(trial.qp_map) == 0]
+    assert len(uniform) == 5
+    assert found.value > max(trial.value for trial in uniform)
+
+
+def test_a_dearer_bit_buys_fewer_bits(env: CodingEnv) -> None:
+    bits = []
+    for base_qp in (22, 37, 47):
+        objective = objective_of(env, base_qp)
+        found = SearchAgent(25, Beliefs(vesselness)).search(objective)
+        bits.append(found.outcome.figures.bits)
+    assert bits == sorted(bits, reverse=True)
+    assert bit_price(37) > 3 * bit_price(32)
+
+
+def test_the_tables_give_bits_to_what_the_belief_wants() -> None:
+    image = texture((128, 128))
+    image[:, 64:] = texture((128, 64), seed=3)
+    mask = np.zeros((128, 128), bool)
+    mask[20:40, 10:50] = True
+
+    def dark(images: npt.NDArray[np.uint8], /) -> npt.NDArray[np.float32]:
+        return np.asarray(1.0 / (1.0 + np.exp((images.astype(np.float32) - 100.0) / 8.0)))
+
+    env = small_env(dataset=[Sample(image, mask, "corner")], segmenter=dark)
+    env.reset(options={"sample": 0, "base_qp": 32})
+    objective = Objective(env.task, env.original, mask, bit_price(32))
+    tables = build_tables(objective)
+    np.testing.assert_allclose(
+        tables.bits.sum(axis=(1, 2)), [t.outcome.figures.slice_bits for t in objective.trials]
+    )
+    np.testing.assert_array_equal(
+        tables.area.sum(axis=(1, 2)), [t.outcome.mask.sum() for t in objective.trials]
+    )
+    qp_map = allocate(tables, objective)
+    assert qp_map[0, 0] == qp_map.min() < qp_map.max() == qp_map[1, 1]
+
+
+def test_complexity_ranks_ctus_as_x265_does() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 1, (128, 192)) * np.repeat(
+        np.repeat([[1, 4, 9], [20, 2, 14]], 64, 0), 64, 1
+    )
+    image = np.clip(128 + noise, 0, 255).astype(np.uint8)
+    with X265Codec() as codec:
+        alone = [
+            codec.encode(image[y : y + 64, x : x + 64], np.array([[27]])).slice_bits
+            for y in (0, 64)
+            for x in (0, 64, 128)
+        ]
+    assert np.argsort(complexity(image, 64, 27).ravel()).tolist() == np.argsort(alone).tolist()
+
+
+def test_the_oracle_needs_a_mask() -> None:
+    env = small_env(dataset=[Sample(texture((64, 64)), None, "bare")])
+    observation, _ = env.reset()
+    with pytest.raises(InvalidInputError, match=r"bare.*use search"):
+        OracleAgent().plan(env, observation)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("search", "search:50"),
+        ("search:ten", "search:50"),
+        ("search:2", "Least: 6"),
+        ("roi+refine:0", "Least: 1"),
+        ("roi+refine:", "search:50"),
+        ("rio+refine:5", "Did you mean 'roi'"),
+    ],
+)
+def test_specs_that_are_off(env: CodingEnv, spec: str, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        make_agent(spec, env)
+
+
+def test_the_belief_is_the_posterior_only_for_the_network_it_was_fitted_for() -> None:
+    own = small_env()
+    own.reset(options={"sample": 0})
+    np.testing.assert_array_equal(Beliefs(vesselness)(own.original), own.original.importance)
+    shipped = small_env(segmenter=load_segmenter())
+    shipped.reset(options={"sample": 0})
+    belief = Beliefs(shipped.task.segmenter)(shipped.original)
+    assert belief.shape == shipped.original.importance.shape
+    assert np.abs(belief - shipped.original.importance).max() > 0.1
