@@ -32,8 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Diagnosis-oriented bit allocation inside a real HEVC encoder.",
 )
-_out = Console()
-_err = Console(stderr=True)
+_out = Console(emoji=False)
+_err = Console(stderr=True, emoji=False)
 
 _QUICK_IMAGES = 6
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from dmic_gym.bench.report import Results, title
 
@@ -18,6 +19,9 @@ def draw_curves(results: Results) -> Figure:
             drawn = [point for point in agent["points"] if point[key] is not None]
             axes.plot([p["bits"] for p in drawn], [p[key] for p in drawn], "o-", ms=4, label=name)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("bits per image (mean)")
         axes.set_ylabel(f"{label} (mean)")
         axes.grid(alpha=0.3, which="both")
