@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from dmic_gym.envs.observations import block_sum
+
 Table = npt.NDArray[np.float64]
 _BLOCK = 8
 
@@ -36,7 +38,4 @@ def _dct_basis() -> Table:
 
 def ctu_sums(plane: npt.NDArray[np.generic], ctu_size: int) -> Table:
     """Sum a picture over its CTUs, border CTUs included: float (rows, cols)."""
-    height, width = plane.shape
-    rows, cols = np.arange(0, height, ctu_size), np.arange(0, width, ctu_size)
-    by_row = np.add.reduceat(plane.astype(np.float64), rows, axis=0)
-    return np.asarray(np.add.reduceat(by_row, cols, axis=1), dtype=np.float64)
+    return np.asarray(block_sum(plane.astype(np.float64), ctu_size), dtype=np.float64)

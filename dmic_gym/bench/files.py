@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from pathlib import Path
 
+from dmic_gym.atomic import write_atomically
 from dmic_gym.bench.pictures import draw_curves, draw_scatter
 from dmic_gym.bench.report import Results
 from dmic_gym.errors import DataError
@@ -55,15 +55,6 @@ def keep_previous(paths: list[Path]) -> None:
         number += 1
     for path in existing:
         path.rename(_numbered(path, number))
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that its name never stands for half of it."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as temporary:
-        temporary.write(data)
-        temporary.flush()
-        os.fsync(temporary.fileno())
-    Path(temporary.name).replace(path)
 
 
 def _numbered(path: Path, number: int) -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from dmic_gym.atomic import write_atomically
 from dmic_gym.errors import WeightsError, unknown_name
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -71,7 +71,7 @@ def save_weights(
     folder.mkdir(parents=True, exist_ok=True)
     data = save({name: _stored(tensor, half) for name, tensor in tensors.items()})
     path = folder / f"{card.name}.safetensors"
-    _write(path, data)
+    write_atomically(path, data)
     write_card(path, replace(card, sha256=hashlib.sha256(data).hexdigest()))
     return path
 
@@ -83,7 +83,7 @@ def write_card(path: Path, card: Card) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write plain JSON atomically, indented, with a final newline."""
-    _write(path, (json.dumps(content, indent=2) + "\n").encode())
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def load_weights(
@@ -188,9 +188,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}).") from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)

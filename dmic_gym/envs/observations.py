@@ -47,6 +47,7 @@ _MAX_CTU = 64
 
 Observation = dict[str, npt.NDArray[Any]]
 Grid = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 
 
 def observation_space() -> spaces.Dict:
@@ -195,10 +196,10 @@ def _fixed_features(
     image: npt.NDArray[np.uint8], importance: npt.NDArray[np.float32], ctu_size: int
 ) -> Grid:
     pixels = image.astype(np.float32) / 255.0
-    area = _block_sum(np.ones_like(pixels), ctu_size)
-    mean = _block_sum(pixels, ctu_size) / area
-    variance = _block_sum(pixels**2, ctu_size) / area - mean**2
-    mass = _block_sum(importance, ctu_size)
+    area = block_sum(np.ones_like(pixels), ctu_size)
+    mean = block_sum(pixels, ctu_size) / area
+    variance = block_sum(pixels**2, ctu_size) / area - mean**2
+    mass = block_sum(importance, ctu_size)
     rows, cols = area.shape
     row, col = np.mgrid[0:rows, 0:cols].astype(np.float32)
     columns = {
@@ -210,7 +211,7 @@ def _fixed_features(
         "coverage": area / ctu_size**2,
         "mean": mean,
         "std": 2.0 * np.sqrt(np.maximum(variance, 0.0)),
-        "gradient": _block_sum(_gradient(pixels), ctu_size) / area,
+        "gradient": block_sum(_gradient(pixels), ctu_size) / area,
         "importance_mean": mass / area,
         "importance_max": _block_max(importance, ctu_size),
         "importance_around": _around(mass) / np.maximum(_around(area), 1.0),
@@ -228,14 +229,15 @@ def _gradient(pixels: Grid) -> Grid:
     return np.asarray((across + down) / 2.0, dtype=np.float32)
 
 
-def _blocks(plane: Grid, ctu_size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def _blocks(plane: Floats, ctu_size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     height, width = plane.shape
     return np.arange(0, height, ctu_size), np.arange(0, width, ctu_size)
 
 
-def _block_sum(plane: Grid, ctu_size: int) -> Grid:
+def block_sum(plane: Floats, ctu_size: int) -> Floats:
+    """Sum a picture over its CTUs, border CTUs included: (rows, cols), dtype as given."""
     rows, cols = _blocks(plane, ctu_size)
-    total: Grid = np.add.reduceat(np.add.reduceat(plane, rows, axis=0), cols, axis=1)
+    total: Floats = np.add.reduceat(np.add.reduceat(plane, rows, axis=0), cols, axis=1)
     return total
 
 
