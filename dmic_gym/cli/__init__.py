@@ -1,0 +1,22 @@
+"""The `dmic` command: thin, one function a subcommand."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.markup import escape
+
+from dmic_gym.cli import measure, segmenters
+from dmic_gym.cli.common import app, stderr
+from dmic_gym.errors import DmicError
+
+__all__ = ["app", "main", "measure", "segmenters"]
+
+
+def main() -> None:
+    """Run the command; errors of ours are one line, not a traceback."""
+    try:
+        app()
+    except DmicError as error:
+        stderr.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)

@@ -1,0 +1,101 @@
+"""What the subcommands share: the app, consoles, options, and the words of a command line."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dmic_gym.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from dmic_gym.diagnosis.segmenter import Segmenter
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Diagnosis-oriented bit allocation inside a real HEVC encoder.",
+)
+stdout = Console(emoji=False)
+stderr = Console(stderr=True, emoji=False)
+
+DataOption = Annotated[
+    str, typer.Option(help='"phantoms", "dca1", "dca1-test", or a folder of images with masks.')
+]
+SegmenterOption = Annotated[
+    str | None, typer.Option(help="module:object in place of the shipped network.")
+]
+
+
+def segmenter_of(spec: str | None) -> Segmenter | None:
+    """Return the segmenter of `module:object`, or None for the shipped one."""
+    if spec is None:
+        return None
+    from dmic_gym.loading import load_object
+
+    found = load_object(spec)
+    segmenter: Segmenter = found() if isinstance(found, type) else found
+    return segmenter
+
+
+def second_segmenter() -> Segmenter:
+    """Return the shipped network that only scores."""
+    from dmic_gym.diagnosis.network import load_segmenter
+
+    return load_segmenter("second")
+
+
+def qp_sets_of(text: str) -> dict[str, Sequence[int]]:
+    """Return the base QPs that `--qps` means, by name of the set."""
+    from dmic_gym.bench.bench import LOW_RATE_QPS, STANDARD_QPS
+
+    sets: dict[str, dict[str, Sequence[int]]] = {
+        "standard": {"standard": STANDARD_QPS},
+        "low": {"low_rate": LOW_RATE_QPS},
+        "both": {"standard": STANDARD_QPS, "low_rate": LOW_RATE_QPS},
+    }
+    return sets.get(text) or {"custom": integers_of("--qps", text)}
+
+
+def names_of(text: str) -> list[str]:
+    """Split a list with commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def integers_of(option: str, text: str) -> list[int]:
+    """Return the integers of a list with commas; raise InvalidInputError for others."""
+    try:
+        return [int(word) for word in names_of(text)]
+    except ValueError as error:
+        raise InvalidInputError(
+            f"{option} {text!r} must be integers with commas between, as in {option} 22,27,32,37."
+        ) from error
+
+
+def command_line() -> str:
+    """Return this process's command line for records."""
+    return portable(shlex.join(["dmic", *sys.argv[1:]]))
+
+
+def portable(text: str) -> str:
+    """Write the data folder as its variable, so that a record holds on other machines."""
+    folder = os.environ.get("DMIC_DATA", "").rstrip("/")
+    return text.replace(folder, "$DMIC_DATA") if folder else text
+
+
+def progress_bar() -> Progress:
+    """Return a progress bar on stderr."""
+    return Progress(
+        TextColumn("{task.description:>12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=stderr,
+    )

@@ -1,0 +1,91 @@
+"""``dmic train-segmenter`` and ``fit-posterior``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import TaskID
+
+from dmic_gym.cli.common import app, command_line, stdout, portable, progress_bar
+from dmic_gym.errors import InvalidInputError
+
+
+@app.command("train-segmenter")
+def train_segmenter(
+    out: Annotated[Path, typer.Option(help="Folder for the weights and their card.")],
+    data: Annotated[list[str], typer.Option(help='Folders with masks, or "phantoms"; repeatable.')],
+    epochs: Annotated[int, typer.Option(help="Passes over the images.")] = 120,
+    seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
+    folds: Annotated[int, typer.Option(help="K >= 2 trains K networks, cross-validated.")] = 0,
+    name: Annotated[str, typer.Option(help="Name of the files written.")] = "unet",
+    architecture: Annotated[str, typer.Option(help="unet or dilated.")] = "unet",
+    init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
+    phantoms: Annotated[int, typer.Option(help='How many images "phantoms" is.')] = 400,
+) -> None:
+    """Train a segmentation network and write it with a card that says how."""
+    from dmic_gym.data import load_dataset
+    from dmic_gym.diagnosis.fit import Epoch
+    from dmic_gym.diagnosis.train import Network, train
+
+    samples = [
+        sample
+        for spec in data
+        for sample in load_dataset(spec, **({"count": phantoms} if spec == "phantoms" else {}))
+    ]
+    network = Network(
+        name,
+        architecture,
+        init=init,
+        data=[portable(spec) for spec in data],
+        command=command_line(),
+    )
+    with progress_bar() as progress:
+        bars: dict[str, TaskID] = {}
+
+        def advance(epoch: Epoch) -> None:
+            if epoch.network not in bars:
+                bars[epoch.network] = progress.add_task(epoch.network, total=epoch.total)
+            label = f"{epoch.network} loss {epoch.loss:.3f}"
+            progress.update(bars[epoch.network], completed=epoch.number, description=label)
+
+        paths = train(
+            samples,
+            out=out,
+            epochs=epochs,
+            seed=seed,
+            folds=folds,
+            network=network,
+            progress=advance,
+        )
+    for path in paths:
+        stdout.print(f"wrote {path}", highlight=False)
+
+
+@app.command("fit-posterior")
+def fit_posterior(
+    out: Annotated[Path, typer.Option(help="Folder for posterior.json.")],
+    data: Annotated[str, typer.Option(help="The folder that the folds were trained on.")],
+    folds: Annotated[Path, typer.Option(help="Folder of train-segmenter --folds.")],
+    member: Annotated[str, typer.Option(help="The network that the posterior uses.")] = "unet",
+) -> None:
+    """Calibrate a network's probabilities on images that its folds have not seen."""
+    from dmic_gym.data import load_dataset
+    from dmic_gym.diagnosis.fit_posterior import fit_posterior as fit
+
+    checkpoints = sorted(folds.glob(f"{Path(member).stem}-fold*.safetensors"))
+    if not checkpoints:
+        raise InvalidInputError(
+            f"{folds} holds no {Path(member).stem}-fold*.safetensors: run dmic train-segmenter "
+            "--folds 5 first."
+        )
+    path = fit(
+        load_dataset(data),
+        [checkpoints],
+        [member],
+        out=out,
+        data=[portable(data)],
+        command=command_line(),
+    )
+    stdout.print(f"wrote {path}", highlight=False, markup=False)
