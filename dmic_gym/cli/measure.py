@@ -13,12 +13,12 @@ from dmic_gym.cli.common import (
     app,
     command_line,
     names_of,
-    stdout,
     portable,
     progress_bar,
     qp_sets_of,
     second_segmenter,
     segmenter_of,
+    stdout,
 )
 
 _QUICK_IMAGES = 6

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.progress import TaskID
 
-from dmic_gym.cli.common import app, command_line, stdout, portable, progress_bar
+from dmic_gym.cli.common import app, command_line, portable, progress_bar, stdout
 from dmic_gym.errors import InvalidInputError
 
 
