@@ -50,6 +50,14 @@ class SegmenterError(DmicError, RuntimeError):
     """The segmenter failed; its own words are in the message."""
 
 
+class FreezeError(DmicError, RuntimeError):
+    """A tensor that had to stay frozen changed in training."""
+
+
+class WorkerError(DmicError, RuntimeError):
+    """A worker process of a sweep could not start."""
+
+
 class UndefinedMetricError(DmicError, ArithmeticError):
     """A metric (such as a BD-rate) has no value for these inputs; the message says why."""
 

@@ -53,13 +53,15 @@ class SearchAgent:
     Args:
         budget: encodes an image and base QP, tables included; at least `MIN_BUDGET`.
         belief_of: the encoder's belief.
+        seed: of the order in which maps are tried.
     """
 
     MIN_BUDGET = len(COARSE_TABLE_QPS) + 1
 
-    def __init__(self, budget: int, belief_of: BeliefOf) -> None:
+    def __init__(self, budget: int, belief_of: BeliefOf, seed: int = 0) -> None:
         self.budget = check_budget(budget, self.MIN_BUDGET)
         self._belief_of = belief_of
+        self._seed = seed
 
     def plan(self, env: CodingEnv, observation: Observation) -> Plan:
         """Search a QP map for the episode's image at its base QP."""
@@ -69,7 +71,7 @@ class SearchAgent:
     def search(self, objective: Objective) -> Trial:
         """Return the best map found; `objective.trials` holds all that were tried, in order."""
         start = best_of_tables(objective, COARSE_TABLE_QPS)
-        return refine(objective, start, self.budget - objective.encodes)
+        return refine(objective, start, self.budget - objective.encodes, self._seed)
 
 
 class OracleAgent:
@@ -92,19 +94,23 @@ class RefinedAgent:
         agent: steps or plans.
         budget: encodes to spend on top of the agent's own.
         belief_of: the encoder's belief.
+        seed: of the order in which maps are tried.
     """
 
-    def __init__(self, agent: Agent | Planner, budget: int, belief_of: BeliefOf) -> None:
+    def __init__(
+        self, agent: Agent | Planner, budget: int, belief_of: BeliefOf, seed: int = 0
+    ) -> None:
         self.agent = agent
         self.budget = check_budget(budget, 1)
         self._belief_of = belief_of
+        self._seed = seed
 
     def plan(self, env: CodingEnv, observation: Observation) -> Plan:
         """Let the agent choose a map, then refine it."""
         first = plan_of(self.agent, env, observation)
         objective = make_objective(env, self._belief_of)
         start = objective.accept(first.outcome)
-        found = refine(objective, start, self.budget)
+        found = refine(objective, start, self.budget, self._seed)
         return Plan(found.outcome, first.encodes + objective.encodes)
 
 

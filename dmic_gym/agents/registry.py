@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from dmic_gym.agents.baselines import Agent, FixedOffsetAgent, RandomAgent, ROIAgent
 from dmic_gym.agents.belief import Beliefs
@@ -13,12 +14,15 @@ from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.errors import InvalidInputError, unknown_name
 from dmic_gym.loading import load_object
 
-AGENTS: dict[str, Callable[[CodingEnv], Agent | Planner]] = {
-    "anchor": lambda env: FixedOffsetAgent(env.qp_offsets),
-    "random": lambda env: RandomAgent(env.qp_offsets),
-    "roi": lambda env: ROIAgent(env.qp_offsets),
-    "oracle": lambda _: OracleAgent(),
+AGENTS: dict[str, Callable[[CodingEnv, int], Agent | Planner]] = {
+    "anchor": lambda env, _: FixedOffsetAgent(env.qp_offsets),
+    "random": lambda env, seed: RandomAgent(env.qp_offsets, seed),
+    "roi": lambda env, _: ROIAgent(env.qp_offsets),
+    "oracle": lambda *_: OracleAgent(),
 }
+
+SEEDLESS = frozenset({"anchor", "roi", "oracle"})
+"""Agents that draw nothing: the same under every seed."""
 
 DESCRIPTIONS = {
     "anchor": "offset 0 everywhere: x265 at constant QP",
@@ -27,38 +31,57 @@ DESCRIPTIONS = {
     "oracle": "tables with the expert mask: not usable in practice",
     "search:N": "encode-time search without the expert mask, N encodes",
     "NAME+refine:N": "any agent's map, improved by N more encodes",
+    "PATH": "a policy's weights: .safetensors, .pt, .pth or .zip",
     "module:object": "anything with Stable-Baselines3's predict",
 }
 
+_POLICIES = Path(__file__).parent / "weights"
+_POLICY_FILES = {".safetensors", ".pt", ".pth", ".zip"}
 _SEARCH = "search"
 _REFINED = re.compile(r"(?P<inner>.+)\+refine:(?P<budget>[^:+]*)")
 
 
-def make_agent(spec: str, env: CodingEnv, beliefs: Beliefs | None = None) -> Agent | Planner:
+def make_agent(
+    spec: str, env: CodingEnv, beliefs: Beliefs | None = None, seed: int = 0
+) -> Agent | Planner:
     """Return the agent named by `spec`.
 
     Args:
-        spec: a name (`AGENTS`), ``search:N``, ``module:object`` (an object with
-            Stable-Baselines3's ``predict``, or a class or function that returns one when called
-            without arguments), and ``+refine:N`` behind any of these.
+        spec: a name (`AGENTS`, `policy_names`), ``search:N``, a policy's file, ``module:object``
+            (an object with Stable-Baselines3's ``predict``, or a class or function that returns
+            one when called without arguments), and ``+refine:N`` behind any of these.
         env: what the agent will act in; its action table and segmenter are used.
         beliefs: shared posterior maps; None makes one.
+        seed: of agents of ours that draw (random, search, refine).
 
     Raises:
         InvalidInputError: there is no such agent, or the object has no ``predict``.
     """
     beliefs = beliefs or Beliefs(env.task.segmenter)
     if refined := _REFINED.fullmatch(spec):
-        inner = make_agent(refined["inner"], env, beliefs)
-        return RefinedAgent(inner, _budget(spec, refined["budget"]), beliefs)
+        inner = make_agent(refined["inner"], env, beliefs, seed)
+        return RefinedAgent(inner, _budget(spec, refined["budget"]), beliefs, seed)
     name, colon, argument = spec.partition(":")
     if name == _SEARCH:
-        return SearchAgent(_budget(spec, argument), beliefs)
+        return SearchAgent(_budget(spec, argument), beliefs, seed)
     if colon:
         return _load_agent(spec)
+    if spec in policy_names() or Path(spec).suffix in _POLICY_FILES:
+        return _load_policy(spec, env)
     if spec not in AGENTS:
-        raise unknown_name("agent", spec, DESCRIPTIONS)
-    return AGENTS[spec](env)
+        raise unknown_name("agent", spec, [*DESCRIPTIONS, *policy_names()])
+    return AGENTS[spec](env, seed)
+
+
+def policy_names() -> list[str]:
+    """Return the names of the policies that come with the package."""
+    return sorted(path.stem for path in _POLICIES.glob("*.safetensors"))
+
+
+def _load_policy(spec: str, env: CodingEnv) -> Agent:
+    from dmic_gym.agents.policy_weights import load_policy
+
+    return load_policy(spec, env, device="cpu")
 
 
 def _budget(spec: str, text: str) -> int:

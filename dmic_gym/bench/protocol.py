@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -12,22 +10,23 @@ import numpy as np
 from dmic_gym.codec.params import x265_params
 from dmic_gym.data.sample import Sample
 from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.versions import versions_of
 
 PROTOCOL = 1
 """Raised by hand whenever a change makes old and new figures incomparable."""
+
+ANCHOR = "anchor"
+"""The agent that all others are compared with."""
+
+STANDARD_QPS = (22, 27, 32, 37)
+LOW_RATE_QPS = (32, 37, 42, 47)
 
 PACKAGES = ("dmic_gym", "av", "bjontegaard", "gymnasium", "numpy", "opencv-python", "torch")
 
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that influence a result."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    return versions_of(PACKAGES)
 
 
 def split_by_use(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:

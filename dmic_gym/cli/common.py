@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dmic_gym.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from dmic_gym.data import Sample
     from dmic_gym.diagnosis.segmenter import Segmenter
 
 app = typer.Typer(
@@ -45,6 +46,36 @@ def segmenter_of(spec: str | None) -> Segmenter | None:
     return segmenter
 
 
+def trained_segmenter(spec: str) -> Segmenter:
+    """Return the network of a name, of a weights file, or of `module:object`."""
+    if ":" in spec:
+        found = segmenter_of(spec)
+        assert found is not None
+        return found
+    from dmic_gym.diagnosis.network import load_segmenter
+
+    return load_segmenter(spec)
+
+
+def select(data: str, take: str, **options: Any) -> Sequence[Sample]:
+    """Return the images of a data set that a slice START:STOP:STEP takes.
+
+    Raises:
+        InvalidInputError: no data set, or no slice.
+        DataError: the folder holds no readable images.
+    """
+    from dmic_gym.data import load_dataset
+
+    samples = load_dataset(data, **options)
+    try:
+        bounds = slice(*(int(part) if part else None for part in take.split(":")))
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"--select {take!r} must be START:STOP:STEP, as in --select 0::4 for every fourth."
+        ) from error
+    return samples if take.strip(":") == "" else samples[bounds]
+
+
 def second_segmenter() -> Segmenter:
     """Return the shipped network that only scores."""
     from dmic_gym.diagnosis.network import load_segmenter
@@ -54,7 +85,7 @@ def second_segmenter() -> Segmenter:
 
 def qp_sets_of(text: str) -> dict[str, Sequence[int]]:
     """Return the base QPs that `--qps` means, by name of the set."""
-    from dmic_gym.bench.bench import LOW_RATE_QPS, STANDARD_QPS
+    from dmic_gym.bench.protocol import LOW_RATE_QPS, STANDARD_QPS
 
     sets: dict[str, dict[str, Sequence[int]]] = {
         "standard": {"standard": STANDARD_QPS},

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.progress import TaskID
 
-from dmic_gym.cli.common import app, command_line, portable, progress_bar, stdout
+from dmic_gym.cli.common import app, command_line, portable, progress_bar, select, stdout
 from dmic_gym.errors import InvalidInputError
 
 
@@ -23,17 +23,16 @@ def train_segmenter(
     architecture: Annotated[str, typer.Option(help="unet or dilated.")] = "unet",
     init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
     phantoms: Annotated[int, typer.Option(help='How many images "phantoms" is.')] = 400,
+    take: Annotated[str, typer.Option("--select", help="Slice START:STOP:STEP.")] = "::",
+    size: Annotated[int | None, typer.Option(help="Height DAVIS frames are scaled to.")] = None,
 ) -> None:
     """Train a segmentation network and write it with a card that says how."""
-    from dmic_gym.data import load_dataset
     from dmic_gym.diagnosis.fit import Epoch
     from dmic_gym.diagnosis.train import Network, train
 
-    samples = [
-        sample
-        for spec in data
-        for sample in load_dataset(spec, **({"count": phantoms} if spec == "phantoms" else {}))
-    ]
+    options = {"phantoms": {"count": phantoms}}
+    other = {} if size is None else {"size": size}
+    samples = [s for spec in data for s in select(spec, take, **options.get(spec, other))]
     network = Network(
         name,
         architecture,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from dmic_gym.diagnosis.fit import Annotated, Epoch, Progress, Recipe, expert_ma
 from dmic_gym.diagnosis.network import load_segmenter
 from dmic_gym.diagnosis.weights import Card, apply_weights, load_weights, save_weights, write_json
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.versions import versions_of
 
 
 @dataclass(frozen=True)
@@ -102,14 +101,7 @@ def train(
 
 def versions() -> dict[str, str]:
     """Return the versions that a card records."""
-    packages = ("dmic_gym", "torch", "numpy", "opencv-python")
-    found = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except ImportError:
-            continue
-    return found
+    return versions_of(("dmic_gym", "torch", "numpy", "opencv-python"))
 
 
 def _train_one(
