@@ -15,8 +15,9 @@ from dmic_gym.envs.task import Original
 class Beliefs:
     """The calibrated posterior of each image, kept for the images used last.
 
-    The shipped posterior is fitted for the shipped network's task. With any other segmenter the
-    belief is that segmenter's own probability on the original.
+    The shipped posterior is for the shipped network, and its calibration for the folds it was
+    fitted on. With any other segmenter the belief is that segmenter's own probability on the
+    original.
 
     Args:
         segmenter: the one that judges the decoded images.
@@ -24,8 +25,7 @@ class Beliefs:
     """
 
     def __init__(self, segmenter: Segmenter, cache_bytes: int = 64 << 20) -> None:
-        card = getattr(segmenter, "card", None)
-        self._sha256 = None if card is None else card.sha256
+        self._segmenter = segmenter
         self._kept = ByteBoundedCache[Belief](cache_bytes, _nbytes)
 
     def __call__(self, original: Original) -> Belief:
@@ -39,14 +39,11 @@ class Beliefs:
 
     @cached_property
     def _posterior(self) -> Segmenter | None:
-        if self._sha256 is None:
+        if getattr(self._segmenter, "card", None) is None:
             return None
-        from dmic_gym.diagnosis.posterior import load_posterior
+        from dmic_gym.diagnosis.posterior import posterior_of
 
-        posterior = load_posterior()
-        members = [getattr(member, "card", None) for member in posterior.members]
-        known = any(card is not None and card.sha256 == self._sha256 for card in members)
-        return posterior if known else None
+        return posterior_of(self._segmenter)
 
 
 def _nbytes(belief: Belief) -> int:

@@ -1,8 +1,8 @@
 """Random but seeded variations of an image and its mask for training.
 
-Geometry: flips, quarter turns, rotation, scale, shear, elastic warps. Photometry: gamma,
-contrast, brightness, smooth shading, blur, noise. Nothing imitates a codec: a segmenter tuned to
-coding artefacts would flatter every allocation of bits.
+Geometry: mirroring left to right, rotation, scale, shear, elastic warps; images stay upright, as
+scanners give them. Photometry: gamma, contrast, brightness, smooth shading, blur, noise. Nothing
+imitates a codec: a segmenter tuned to coding artefacts would flatter every allocation of bits.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def augment(
         Image and mask as float32 arrays (size, size) in 0..1; the mask holds 0 and 1 only.
     """
     grid = _grid(image.shape, rng, size)
-    turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+    flip = bool(rng.integers(2))
     maps = (image.astype(np.float32) / 255.0, mask.astype(np.float32))
-    picture, target = (_turned(_sample(m, grid), turns, flip) for m in maps)
+    picture, target = (_mirrored(_sample(m, grid), flip) for m in maps)
     return _photometry(picture, rng), (target > 0.5).astype(np.float32)
 
 
@@ -54,7 +54,7 @@ def _centre(length: int, size: int, rng: np.random.Generator) -> float:
 
 
 def _linear_map(rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    angle, shear = rng.uniform(-np.pi / 4, np.pi / 4), rng.uniform(-0.15, 0.15)
+    angle, shear = rng.uniform(-np.pi / 8, np.pi / 8), rng.uniform(-0.1, 0.1)
     scale = np.exp(rng.uniform(-0.3, 0.3, 2) * (1.0, 0.3))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     stretch = np.array([[scale[1], shear], [0.0, 1.0 / scale[1]]])
@@ -73,8 +73,7 @@ def _sample(picture: Floats, grid: Floats) -> Floats:
     return np.asarray(warped, np.float32)
 
 
-def _turned(picture: Floats, turns: int, flip: bool) -> Floats:
-    picture = np.rot90(picture, turns)
+def _mirrored(picture: Floats, flip: bool) -> Floats:
     return picture[:, ::-1] if flip else picture
 
 

@@ -19,9 +19,9 @@ from dmic_gym.diagnosis.crossval import fold_blocks
 from dmic_gym.diagnosis.fit import Annotated, expert_mask
 from dmic_gym.diagnosis.metrics import binarize, dice
 from dmic_gym.diagnosis.network import NetworkSegmenter, load_segmenter
-from dmic_gym.diagnosis.posterior import expected_dice, flip_average
+from dmic_gym.diagnosis.posterior import expected_dice, mirror_average
 from dmic_gym.diagnosis.train import versions
-from dmic_gym.diagnosis.weights import write_json
+from dmic_gym.diagnosis.weights import read_card, write_json
 from dmic_gym.errors import InvalidInputError
 
 Maps = list[npt.NDArray[np.float32]]
@@ -68,9 +68,9 @@ def fit_posterior(
         )
     blocks = fold_blocks(len(samples), len(folds[0]))
     raw = [
-        flip_average([_held_out(paths[k], samples, block) for paths in folds], _image(samples[i]))[
-            0
-        ]
+        mirror_average(
+            [_held_out(paths[k], samples, block) for paths in folds], _image(samples[i])
+        )[0]
         for k, block in enumerate(blocks)
         for i in block
     ]
@@ -80,7 +80,13 @@ def fit_posterior(
     content = _content(calibration, raw, calibrated, masks)
     used = [load_segmenter(member, "cpu") for member in members]
     hashes = {m: s.card.sha256 for m, s in zip(members, used, strict=True) if s.card}
-    head = {"name": name, "members": hashes, "data": list(data), "command": command}
+    head = {
+        "name": name,
+        "members": hashes,
+        "folds": [read_card(Path(path)).sha256 for paths in folds for path in paths],
+        "data": list(data),
+        "command": command,
+    }
     path = Path(out) / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, head | content | {"versions": versions()})

@@ -23,7 +23,7 @@ from dmic_gym.errors import InvalidInputError, WeightsError
 
 
 class Posterior:
-    """Calibrated mean over an ensemble and over the flips of the image; a ``Segmenter`` itself.
+    """Calibrated mean over an ensemble and over the image and its mirror; a ``Segmenter`` itself.
 
     Args:
         members: the ensemble, one segmenter at least.
@@ -42,11 +42,11 @@ class Posterior:
         Args:
             images: uint8 array (N, H, W).
         """
-        return self.calibration(flip_average(self.members, images))
+        return self.calibration(mirror_average(self.members, images))
 
 
-def flip_average(members: Sequence[Segmenter], images: Images) -> Probabilities:
-    """Average the probabilities of all members over the four flips of each image.
+def mirror_average(members: Sequence[Segmenter], images: Images) -> Probabilities:
+    """Average the probabilities of all members over each image and its mirror, left to right.
 
     Args:
         members: segmenters.
@@ -58,10 +58,10 @@ def flip_average(members: Sequence[Segmenter], images: Images) -> Probabilities:
     images = check_images(images)
     total = np.zeros(images.shape, np.float64)
     for member in members:
-        for axes in ((), (1,), (2,), (1, 2)):
-            flipped = np.ascontiguousarray(np.flip(images, axes))
-            total += np.flip(check_probabilities(member(flipped), flipped), axes)
-    return (total / (4 * len(members))).astype(np.float32)
+        mirrored = np.ascontiguousarray(images[:, :, ::-1])
+        total += check_probabilities(member(images), images)
+        total += check_probabilities(member(mirrored), mirrored)[:, :, ::-1]
+    return (total / (2 * len(members))).astype(np.float32)
 
 
 def expected_dice(mask: npt.NDArray[np.bool_], posterior: npt.NDArray[np.floating[Any]]) -> float:
@@ -115,6 +115,26 @@ def load_posterior(name_or_path: str | Path = "posterior", device: str = "auto")
             )
         members.append(member)
     return Posterior(members, Calibration(content["raw"], content["calibrated"]))
+
+
+def posterior_of(segmenter: Segmenter, name_or_path: str | Path = "posterior") -> Posterior | None:
+    """Return the posterior that belongs to a segmenter, or None where none was fitted for it.
+
+    A network that the posterior names gets it whole; one of the folds that it was fitted on gets
+    its calibration.
+
+    Raises:
+        WeightsError: as `load_posterior`.
+    """
+    card = getattr(segmenter, "card", None)
+    content = _content(name_or_path)
+    if card is None:
+        return None
+    if card.sha256 in content["members"].values():
+        return load_posterior(name_or_path)
+    if card.sha256 in content.get("folds", ()):
+        return Posterior([segmenter], Calibration(content["raw"], content["calibrated"]))
+    return None
 
 
 def _content(name_or_path: str | Path) -> dict[str, Any]:

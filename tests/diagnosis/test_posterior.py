@@ -17,8 +17,8 @@ from dmic_gym.diagnosis.network import load_segmenter
 from dmic_gym.diagnosis.posterior import (
     Posterior,
     expected_dice,
-    flip_average,
     load_posterior,
+    mirror_average,
 )
 from dmic_gym.diagnosis.segmenter import Images, Probabilities, Segmenter
 from dmic_gym.diagnosis.train import Network, train
@@ -35,11 +35,11 @@ def leftmost(images: Images, /) -> Probabilities:
     return output
 
 
-def test_flips_are_undone() -> None:
+def test_the_mirrored_result_is_mirrored_back() -> None:
     image = np.arange(12, dtype=np.uint8).reshape(1, 3, 4) * 20
     expected = np.zeros((3, 4))
     expected[:, [0, 3]] = image[0][:, [0, 3]] / 255 / 2
-    assert flip_average([leftmost], image)[0] == pytest.approx(expected, abs=1e-6)
+    assert mirror_average([leftmost], image)[0] == pytest.approx(expected, abs=1e-6)
 
 
 def test_members_are_averaged_and_calibrated() -> None:
@@ -100,7 +100,7 @@ def test_a_posterior_is_fitted_on_held_out_predictions(tmp_path: Path) -> None:
     assert sum(row["pixels"] for row in content["reliability"]) == 4 * 64 * 64
     posterior = load_posterior(path, "cpu")
     image = samples[0].image[None]
-    raw = flip_average([load_segmenter(member, "cpu")], image)
+    raw = mirror_average([load_segmenter(member, "cpu")], image)
     assert np.array_equal(posterior(image), posterior.calibration(raw))
     with pytest.raises(InvalidInputError, match="did not hold out"):
         fit_posterior(samples[::-1], [folds], [member], out=tmp_path)
