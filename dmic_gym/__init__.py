@@ -11,13 +11,31 @@ from typing import TYPE_CHECKING
 from dmic_gym.envs import register
 
 if TYPE_CHECKING:
+    from dmic_gym.agents.freeze import PartialFreezeCallback
+    from dmic_gym.agents.policy_weights import load_policy
     from dmic_gym.data import Sample
+    from dmic_gym.deploy.api import decode, encode
     from dmic_gym.envs.sb3 import make_sb3_vec
 
 __version__ = "0.1.0"
-__all__ = ["Sample", "__version__", "make_sb3_vec"]
+__all__ = [
+    "PartialFreezeCallback",
+    "Sample",
+    "__version__",
+    "decode",
+    "encode",
+    "load_policy",
+    "make_sb3_vec",
+]
 
-_LAZY = {"Sample": "dmic_gym.data.sample", "make_sb3_vec": "dmic_gym.envs.sb3"}
+_LAZY = {
+    "PartialFreezeCallback": "dmic_gym.agents.freeze",
+    "Sample": "dmic_gym.data.sample",
+    "decode": "dmic_gym.deploy.api",
+    "encode": "dmic_gym.deploy.api",
+    "load_policy": "dmic_gym.agents.policy_weights",
+    "make_sb3_vec": "dmic_gym.envs.sb3",
+}
 
 register()
 

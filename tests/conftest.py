@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from dmic_gym import cli
 from dmic_gym.codec import encoder_pool
 from dmic_gym.codec.encoder_pool import EncoderPool, process_pool
 from dmic_gym.envs.coding_env import CodingEnv
-from tests.support import small_env
+from tests.support import ROOT, small_env
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing from threads
 
@@ -34,3 +38,22 @@ def fresh_pool(monkeypatch: pytest.MonkeyPatch) -> EncoderPool:
     monkeypatch.setattr(encoder_pool, "_pool", pool)
     assert process_pool() is pool
     return pool
+
+
+@pytest.fixture
+def dmic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Any:
+    """Run the command in an empty folder; return exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dmic", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capsys.readouterr()
+        code = caught.value.code
+        return (code if isinstance(code, int) else 0), out, err
+
+    return run

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from dmic_gym import __version__, cli
+from dmic_gym import __version__
 from dmic_gym.codec import X265Codec, selftest, uniform_map
 from dmic_gym.diagnosis.weights import shipped_names
 from dmic_gym.errors import MissingDependencyError
-from tests.support import ROOT, phantoms, python
+from tests.support import error_line, phantoms, python
 
 SEGMENTER = ("--segmenter", "tests.support:vesselness")
 
@@ -28,37 +27,6 @@ def folder(tmp_path: Path) -> Path:
         cv2.imwrite(str(path / f"{sample.name}.png"), sample.image)
         cv2.imwrite(str(path / f"{sample.name}_gt.png"), sample.mask.astype(np.uint8) * 255)
     return path
-
-
-@pytest.fixture
-def dmic(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Any:
-    """Run the command in an empty folder; return exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dmic", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        out, err = capsys.readouterr()
-        code = caught.value.code
-        return (code if isinstance(code, int) else 0), out, err
-
-    return run
-
-
-def error_line(result: tuple[int, str, str]) -> str:
-    """The one line that an error of ours prints after the progress bar's."""
-    code, out, err = result
-    assert code == 2
-    assert "wrote" not in out
-    assert "Traceback" not in err
-    lines = [line for line in err.splitlines() if "Error:" in line]
-    assert len(lines) == 1
-    assert err.rstrip().endswith(lines[0].rstrip())
-    return lines[0]
 
 
 def test_info(dmic: Any) -> None:

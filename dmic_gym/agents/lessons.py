@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import as_completed
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dmic_gym.agents.belief import Beliefs
-from dmic_gym.agents.objective import Objective, QPMap, bit_price
+from dmic_gym.agents.objective import Objective, QPMap, Trial
 from dmic_gym.agents.planning import SearchAgent
 from dmic_gym.data.sample import Sample
 from dmic_gym.envs.parallel import default_workers, start_pool
+from dmic_gym.envs.rewards import bit_price
 from dmic_gym.envs.task import CodingTask
-from dmic_gym.errors import DataError
+from dmic_gym.errors import DataError, InvalidInputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,19 +72,21 @@ def collect_lessons(
         on_lesson: called with the numbers of lessons done and in all.
 
     Raises:
+        InvalidInputError: two images have one name, or the budget is too small.
         DataError: the file holds something else.
         CodecError: the codec failed.
     """
     beliefs = Beliefs(task.segmenter)
     agent = SearchAgent(budget, beliefs)
     size = task.codec.ctu_size
-    known = {lesson.key: lesson for lesson in read_lessons(path)} if path.exists() else {}
-    jobs = [(s, qp) for s in samples for qp in base_qps]
+    jobs = _jobs(samples, base_qps)
+    known = {lesson.key: lesson for lesson in _resumed(path)}
     missing = [(s, qp) for s, qp in jobs if (s.name, qp, size) not in known]
+    stop = threading.Event()
 
     def search(sample: Sample, base_qp: int) -> Lesson:
         original = task.original(sample)
-        objective = Objective(task, original, beliefs(original), bit_price(base_qp))
+        objective = _Stoppable(stop, task, original, beliefs(original), bit_price(base_qp))
         return Lesson(sample.name, base_qp, size, agent.search(objective).qp_map)
 
     with start_pool(workers or default_workers()) as pool:
@@ -90,6 +98,7 @@ def collect_lessons(
                 _append(path, lesson)
                 on_lesson(done, len(jobs))
         finally:
+            stop.set()
             pool.shutdown(cancel_futures=True)
     return [known[sample.name, qp, size] for sample, qp in jobs]
 
@@ -107,9 +116,33 @@ def read_lessons(path: Path) -> list[Lesson]:
         raise DataError(f"{path}: not a file of lessons ({error!r}).") from error
 
 
-def split(lessons: Iterable[Lesson], held_out: set[str]) -> Iterator[Lesson]:
-    """Yield the lessons of images that are not held out."""
-    return (lesson for lesson in lessons if lesson.name not in held_out)
+class _Stoppable(Objective):
+    """An objective whose next encode does not happen once `stop` is set: Ctrl-C waits for one."""
+
+    def __init__(self, stop: threading.Event, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._stop = stop
+
+    def try_map(self, qp_map: npt.NDArray[np.integer[Any]]) -> Trial:
+        if self._stop.is_set():
+            raise CancelledError
+        return super().try_map(qp_map)
+
+
+def _jobs(samples: Sequence[Sample], base_qps: Sequence[int]) -> list[tuple[Sample, int]]:
+    name, times = Counter(sample.name for sample in samples).most_common(1)[0]
+    if times > 1:
+        raise InvalidInputError(f"{times} images are named {name!r}: give each its own name.")
+    return [(sample, qp) for sample in samples for qp in base_qps]
+
+
+def _resumed(path: Path) -> list[Lesson]:
+    """Read what a run before has found, and cut off a last line that it did not finish."""
+    if not path.exists():
+        return []
+    lessons = read_lessons(path)
+    os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+    return lessons
 
 
 def _parsed(line: str) -> Lesson:

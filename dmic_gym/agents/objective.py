@@ -15,21 +15,6 @@ from dmic_gym.envs.task import CodingTask, Mask, Original, Outcome
 QPMap = npt.NDArray[np.int16]
 Belief = npt.NDArray[np.floating[Any]]
 
-_REFERENCE_QP = 34.5
-_PRICE_AT_REFERENCE = 2.4
-_OCTAVES_PER_QP = 0.42
-
-
-def bit_price(base_qp: int) -> float:
-    """Return the Dice that one bit per pixel has to buy, at a base QP.
-
-    Chosen on held-out training angiograms so that a search at this price ends at the mean Dice
-    that the anchor has at `base_qp`; it doubles every 2.4 QPs, as the slope of the anchor's Dice
-    against its bits does.
-    """
-    return float(_PRICE_AT_REFERENCE * 2 ** (_OCTAVES_PER_QP * (base_qp - _REFERENCE_QP)))
-
-
 @dataclass(frozen=True, eq=False)
 class Trial:
     """One real encode and its value.

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from dmic_gym.agents.baselines import Agent
-from dmic_gym.agents.objective import Belief, Objective, Trial, bit_price
+from dmic_gym.agents.objective import Belief, Objective, Trial
 from dmic_gym.agents.refine import refine
 from dmic_gym.agents.tables import COARSE_TABLE_QPS, TABLE_QPS, allocate, build_tables
 from dmic_gym.diagnosis.metrics import Mask
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.observations import Observation
+from dmic_gym.envs.rewards import bit_price
 from dmic_gym.envs.task import Original, Outcome
 from dmic_gym.errors import CodecError, InvalidInputError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from dmic_gym.agents.belief import Beliefs
 from dmic_gym.agents.registry import make_agent
-from dmic_gym.bench.protocol import describe, split_by_use
+from dmic_gym.bench.protocol import ANCHOR, STANDARD_QPS, describe, split_by_use
 from dmic_gym.bench.runner import run_agents
 from dmic_gym.bench.second import SecondOpinion
 from dmic_gym.bench.summary import summarize
@@ -17,10 +17,6 @@ from dmic_gym.diagnosis.segmenter import Segmenter
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.settings import check_base_qps
 from dmic_gym.errors import InvalidInputError
-
-ANCHOR = "anchor"
-STANDARD_QPS = (22, 27, 32, 37)
-LOW_RATE_QPS = (32, 37, 42, 47)
 
 
 def bench(

@@ -9,6 +9,7 @@ from pathlib import Path
 from dmic_gym.atomic import write_atomically
 from dmic_gym.bench.pictures import draw_curves, draw_scatter
 from dmic_gym.bench.report import Results
+from dmic_gym.bench.style import png
 from dmic_gym.errors import DataError
 
 PICTURES = {"rd-curves.png": draw_curves, "per-image.png": draw_scatter}
@@ -41,7 +42,7 @@ def save(results: Results, folder: Path) -> list[Path]:
         keep_previous(written)
         write_atomically(written[0], text.encode())
         for name, draw in PICTURES.items():
-            draw(results).savefig(folder / name, dpi=120)
+            write_atomically(folder / name, png(draw(results), dpi=120))
     except OSError as error:
         raise DataError(f"Cannot write into {folder}: {error}") from error
     return written

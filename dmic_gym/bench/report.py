@@ -12,20 +12,27 @@ Results = Mapping[str, Any]
 
 
 def tables(results: Results) -> list[Table]:
-    """Return a table of BD-rates for each QP set, and the operating points."""
+    """Return tables of BD-rates for each QP set and for still codecs, and of the points."""
     headline, *others = results["protocol"]["qp_sets"]
     agents = results["agents"]
     return [
-        _bd_table(results, headline, agents),
-        *(_bd_table(results, key, {n: agents[n][key] for n in agents}) for key in others),
+        _bd_table(results, _qps(results, headline), agents),
+        *(
+            _bd_table(results, _qps(results, key), {name: agents[name][key] for name in agents})
+            for key in others
+        ),
         _points_table(results),
+        *(_still_tables(results, results["stills"]) if results.get("stills") else []),
         _cost_table(results),
     ]
 
 
-def _bd_table(results: Results, qp_set: str, compared: Mapping[str, Results]) -> Table:
-    qps = "-".join(str(qp) for qp in results["protocol"]["qp_sets"][qp_set])
-    heading = f"BD-rate, {title(results['protocol'])}, QP {qps}"
+def _qps(results: Results, qp_set: str) -> str:
+    return "QP " + "-".join(str(qp) for qp in results["protocol"]["qp_sets"][qp_set])
+
+
+def _bd_table(results: Results, what: str, compared: Mapping[str, Results]) -> Table:
+    heading = f"BD-rate, {title(results['protocol'])}, {what}"
     made = Table(title=escape(heading), caption="with 95 % intervals over images")
     made.add_column("agent")
     columns = {"Dice": None, "consistency Dice": "consistency"}
@@ -51,6 +58,17 @@ def _points_table(results: Results) -> Table:
     for name, agent in results["agents"].items():
         made.add_row(escape(name), *(_point(point) for point in agent["points"]))
     return made
+
+
+def _still_tables(results: Results, stills: Mapping[str, Results]) -> list[Table]:
+    made = Table(caption="quality setting, bits and Dice per image, means")
+    made.add_column("codec")
+    for _ in range(max(len(still["points"]) for still in stills.values())):
+        made.add_column("", justify="right")
+    for name, still in stills.items():
+        cells = (f"{point['base_qp']}\n{_point(point)}" for point in still["points"])
+        made.add_row(escape(name), *cells)
+    return [_bd_table(results, "still codecs against the anchor", stills), made]
 
 
 def _cost_table(results: Results) -> Table:

@@ -13,7 +13,7 @@ from dmic_gym.agents.planning import Planner, plan_of
 from dmic_gym.bench.second import SecondOpinion
 from dmic_gym.data.sample import Sample
 from dmic_gym.envs.coding_env import CodingEnv
-from dmic_gym.envs.task import TOOL_ERRORS
+from dmic_gym.envs.task import TOOL_ERRORS, Outcome
 
 
 @dataclass(frozen=True)
@@ -120,15 +120,28 @@ def code_image(
     begin = time.perf_counter()
     plan = plan_of(agent, env, observation)
     seconds = time.perf_counter() - begin
-    dice, consistency = (None, None) if second is None else second.dice(sample, plan.outcome)
+    return make_row(sample, base_qp, plan.outcome, second, encodes=plan.encodes, seconds=seconds)
+
+
+def make_row(
+    sample: Sample,
+    base_qp: int,
+    outcome: Outcome,
+    second: SecondOpinion | None,
+    *,
+    encodes: int,
+    seconds: float,
+) -> Row:
+    """Return the row of one encode."""
+    dice, consistency = (None, None) if second is None else second.dice(sample, outcome)
     return Row(
         name=sample.name,
         base_qp=base_qp,
         second_dice=dice,
         second_consistency_dice=consistency,
-        encodes=plan.encodes,
+        encodes=encodes,
         seconds=seconds,
-        qp_map=plan.outcome.qp_map.tolist(),
-        sha256=hashlib.sha256(plan.outcome.encoded.bitstream).hexdigest(),
-        **asdict(plan.outcome.figures),
+        qp_map=outcome.qp_map.tolist(),
+        sha256=hashlib.sha256(outcome.encoded.bitstream).hexdigest(),
+        **asdict(outcome.figures),
     )

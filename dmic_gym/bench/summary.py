@@ -63,8 +63,8 @@ def summarize(
     headline, *others = qp_sets
     return {
         name: {
-            **_compare_all(run.rows[anchor], rows, qp_sets[headline], seed),
-            **{key: _compare_all(run.rows[anchor], rows, qp_sets[key], seed) for key in others},
+            **_compare_set(run.rows[anchor], rows, qp_sets[headline], seed),
+            **{key: _compare_set(run.rows[anchor], rows, qp_sets[key], seed) for key in others},
             "points": points(rows),
             "images": [row.as_dict() for row in rows],
         }
@@ -88,11 +88,24 @@ def _means(rows: Sequence[Row]) -> Mapping[str, float | None]:
     return means
 
 
-def _compare_all(
+def _compare_set(
     anchor: Sequence[Row], rows: Sequence[Row], qps: Sequence[int], seed: int
 ) -> dict[str, Any]:
-    anchor = [row for row in anchor if row.base_qp in qps]
-    rows = [row for row in rows if row.base_qp in qps]
+    return compare_all(
+        [row for row in anchor if row.base_qp in qps],
+        [row for row in rows if row.base_qp in qps],
+        seed,
+    )
+
+
+def compare_all(anchor: Sequence[Row], rows: Sequence[Row], seed: int = 0) -> dict[str, Any]:
+    """Return the BD-rates of `rows` against `anchor`, the same images in both.
+
+    The points of either need not be base QPs: a still codec's are its qualities.
+
+    Returns:
+        As `summarize` has them for one QP set, without points and images.
+    """
     return {
         **_compare(anchor, rows, "dice", "bits", seed),
         **{
@@ -120,8 +133,7 @@ class _Grid:
 def _compare(
     anchor_rows: Sequence[Row], rows: Sequence[Row], quality: Quality, rate: Rate, seed: int
 ) -> dict[str, Any]:
-    if any(getattr(row, quality) is None for row in rows):
-        why = "no second segmenter" if quality.startswith("second") else "images without mask"
+    if why := _why_not(rows, quality):
         return {
             "bd_rate_percent": None,
             "bd_rate_note": f"undefined: {why}",
@@ -137,6 +149,15 @@ def _compare(
         "ci95": None if interval.bounds is None else list(interval.bounds),
         "bd_dice": bd_quality(anchor.mean_curve(), test.mean_curve()).delta,
     }
+
+
+def _why_not(rows: Sequence[Row], quality: Quality) -> str:
+    """Return why there is no comparison, or nothing."""
+    if not rows:
+        return "no image has all base QPs"
+    if all(getattr(row, quality) is not None for row in rows):
+        return ""
+    return "no second segmenter" if quality.startswith("second") else "images without mask"
 
 
 def _grid(rows: Sequence[Row], name: str) -> Floats:

@@ -6,11 +6,11 @@ import sys
 
 from rich.markup import escape
 
-from dmic_gym.cli import measure, segmenters
+from dmic_gym.cli import deploy, measure, policies, reports, segmenters, sweeps
 from dmic_gym.cli.common import app, stderr
 from dmic_gym.errors import DmicError
 
-__all__ = ["app", "main", "measure", "segmenters"]
+__all__ = ["app", "deploy", "main", "measure", "policies", "reports", "segmenters", "sweeps"]
 
 
 def main() -> None:

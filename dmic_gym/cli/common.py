@@ -73,7 +73,11 @@ def select(data: str, take: str, **options: Any) -> Sequence[Sample]:
         raise InvalidInputError(
             f"--select {take!r} must be START:STOP:STEP, as in --select 0::4 for every fourth."
         ) from error
-    return samples if take.strip(":") == "" else samples[bounds]
+    if bounds.step == 0 or not (chosen := samples if take.strip(":") == "" else samples[bounds]):
+        raise InvalidInputError(
+            f"--select {take!r} takes none of the {len(samples)} images of {data}. All: --select ::"
+        )
+    return chosen
 
 
 def second_segmenter() -> Segmenter:

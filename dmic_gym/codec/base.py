@@ -67,6 +67,8 @@ class Codec(Protocol):
 
 def check_ctu_size(ctu_size: int) -> int:
     """Return `ctu_size` if HEVC and x265 have it, else raise InvalidInputError."""
+    if not isinstance(ctu_size, int):
+        raise InvalidInputError(f"ctu_size={ctu_size!r} must be one of the integers 64, 32, 16.")
     if ctu_size not in CTU_SIZES:
         nearest = min(CTU_SIZES, key=lambda size: abs(size - ctu_size))
         raise InvalidInputError(

@@ -5,8 +5,11 @@ from __future__ import annotations
 import av
 import numpy as np
 
-from dmic_gym.codec.base import Image
+from dmic_gym.codec.base import MAX_SIDE, Image
 from dmic_gym.errors import DecodeError, InvalidInputError
+
+_MAX_PIXELS = (MAX_SIDE + 64) ** 2
+"""What a header may ask for: the largest picture that we code, and whole CTUs around it."""
 
 
 def decode_picture(bitstream: bytes) -> Image:
@@ -23,7 +26,7 @@ def decode_picture(bitstream: bytes) -> Image:
         raise DecodeError("The bitstream is empty.")
     decoder = av.VideoCodecContext.create("hevc", "r")
     decoder.thread_count = 1
-    decoder.options = {"err_detect": "crccheck+explode"}
+    decoder.options = {"err_detect": "crccheck+explode", "max_pixels": str(_MAX_PIXELS)}
     try:
         frames = decoder.decode(av.Packet(bitstream)) + decoder.decode(None)
     except av.FFmpegError as error:

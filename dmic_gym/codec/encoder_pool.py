@@ -12,9 +12,10 @@ from av.bitstream import BitStreamFilterContext
 
 from dmic_gym.codec.base import Image
 from dmic_gym.codec.canvas import TIME_BASE, CanvasPool
-from dmic_gym.codec.nal import uses_sao, without_watermark
+from dmic_gym.codec.nal import without_watermark
 from dmic_gym.codec.params import RegionOfInterest
 from dmic_gym.codec.pool import IdlePool
+from dmic_gym.codec.sps import read_sps
 from dmic_gym.errors import EncodeError
 
 _NO_OFFSET = [{"x": "0", "y": "0", "w": "1", "h": "1", "qoffset": "0/51"}]
@@ -58,13 +59,14 @@ class KeptEncoder:
         self._count += 1
         if len(packets) != 1:
             raise EncodeError(f"x265 returned {len(packets)} packets for one frame.")
-        stream = bytes(_cropped(packets[0], crop) if crop else packets[0])
+        stream = bytes(cropped(packets[0], crop) if crop else packets[0])
         if self._sao is None:
-            self._sao = uses_sao(stream)
+            self._sao = read_sps(stream).sao
         return without_watermark(stream, sao=self._sao)
 
 
-def _cropped(packet: av.Packet[Any], crop: str) -> av.Packet[Any]:
+def cropped(packet: av.Packet[Any], crop: str) -> av.Packet[Any]:
+    """Pass a packet through the bitstream filter that signals the true size."""
     packets = BitStreamFilterContext(crop, "hevc").filter(packet)
     if len(packets) != 1:
         raise EncodeError(f"The bitstream filter {crop!r} returned {len(packets)} packets.")

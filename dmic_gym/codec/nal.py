@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, pairwise
 
 from dmic_gym.errors import DecodeError
 
 _START_CODE = re.compile(rb"\x00?\x00\x00\x01")
 _VCL_TYPES = range(32)
-_SPS_TYPE = 33
 _IDR_TYPES = (19, 20)
 
 
@@ -29,10 +29,10 @@ class NalUnit:
 
 def nal_units(stream: bytes) -> Iterator[NalUnit]:
     """Yield the NAL units of an Annex B byte stream in order."""
-    codes = list(_START_CODE.finditer(stream))
-    ends = [*(code.start() for code in codes), len(stream)][1:]
-    for code, end in zip(codes, ends, strict=True):
-        if code.end() < end:
+    codes = chain(_START_CODE.finditer(stream), [None])
+    for code, following in pairwise(codes):
+        end = following.start() if following else len(stream)
+        if code and code.end() < end:
             yield NalUnit(stream[code.end()] >> 1 & 0x3F, code.start(), code.end(), end)
 
 
@@ -70,33 +70,6 @@ class BitReader:
         return (1 << zeros) - 1 + self.u(zeros)
 
 
-def uses_sao(stream: bytes) -> bool:
-    """Return sample_adaptive_offset_enabled_flag of the stream's SPS (7.3.2.2.1).
-
-    Reads the SPS of a single-layer stream without scaling lists, which is what x265 writes.
-    """
-    sps = next(nal for nal in nal_units(stream) if nal.nal_type == _SPS_TYPE)
-    bits = BitReader(stream[sps.header + 2 : sps.end])
-    bits.u(4 + 3 + 1)  # vps id, max sub-layers, temporal id nesting
-    bits.u(88)  # general profile, tier and constraint flags (7.3.3)
-    bits.u(8)  # general_level_idc
-    bits.ue()  # sps id
-    if bits.ue() == 3:  # chroma_format_idc
-        bits.u(1)
-    for _ in range(2):  # width, height
-        bits.ue()
-    for _ in range(4 if bits.u(1) else 0):  # conformance window
-        bits.ue()
-    for _ in range(3):  # bit depths, log2_max_poc_lsb
-        bits.ue()
-    bits.u(1)  # sub_layer_ordering_info_present_flag: one sub-layer, so no loop
-    for _ in range(3 + 6):  # decoded picture buffer, block sizes and depths
-        bits.ue()
-    bits.u(1)  # scaling_list_enabled_flag
-    bits.u(1)  # amp_enabled_flag
-    return bool(bits.u(1))
-
-
 def without_watermark(stream: bytes, *, sao: bool) -> bytes:
     """Return an intra stream of x265 with its frame-counter watermark bit set to the first frame's.
 
@@ -108,7 +81,7 @@ def without_watermark(stream: bytes, *, sao: bool) -> bytes:
 
     Args:
         stream: one picture, one slice.
-        sao: what `uses_sao` says of it.
+        sao: its SPS's sample_adaptive_offset_enabled_flag.
     """
     slices = [nal for nal in nal_units(stream) if nal.nal_type in _VCL_TYPES]
     if len(slices) != 1 or slices[0].nal_type not in _IDR_TYPES:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from dmic_gym.codec.base import MAX_QP
 from dmic_gym.errors import InvalidInputError, unknown_name
 
 PRESETS = (
@@ -92,13 +93,19 @@ def slice_qp(qp_map: npt.NDArray[np.int16]) -> int:
 
 
 def regions_of_interest(
-    qp_map: npt.NDArray[np.int16], base_qp: int, picture: tuple[int, int], ctu_size: int
+    qp_map: npt.NDArray[np.int16],
+    base_qp: int,
+    picture: tuple[int, int],
+    ctu_size: int,
+    bit_depth: int = 8,
 ) -> Iterator[RegionOfInterest]:
     """Yield one region per run of equal CTUs in a row whose QP is not `base_qp`.
 
-    x265 rounds ``qoffset * 51`` at 8 bit, so ``offset/51`` asks for exactly `offset`.
+    FFmpeg multiplies ``qoffset`` by the number of QPs above the lowest, 51 at 8 bit and 6 more for
+    each further bit, so ``offset/51`` asks for exactly `offset` there.
     """
     height, width = picture
+    qps_above_lowest = MAX_QP + 6 * (bit_depth - 8)
     for row, qps in enumerate(qp_map):
         y = row * ctu_size
         edges = [0, *(np.flatnonzero(np.diff(qps)) + 1).tolist(), len(qps)]
@@ -112,5 +119,5 @@ def regions_of_interest(
                 "y": str(y),
                 "w": str(min(end * ctu_size, width) - x),
                 "h": str(min(ctu_size, height - y)),
-                "qoffset": f"{offset}/51",
+                "qoffset": f"{offset}/{qps_above_lowest}",
             }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
+import numpy.typing as npt
 
-from dmic_gym.codec.base import Image
+Sample = TypeVar("Sample", bound=np.generic)
 
 
-def padded(image: Image, ctu_size: int) -> Image:
+def padded(image: npt.NDArray[Sample], ctu_size: int) -> npt.NDArray[Sample]:
     """Return `image` with both sides at least a CTU long, the last row and column repeated."""
     height, width = image.shape
     missing = (max(0, ctu_size - height), max(0, ctu_size - width))

@@ -111,36 +111,46 @@ def read_grey(path: Path) -> npt.NDArray[np.uint8]:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise DataError(f"Cannot read {str(path)!r}: {error.strerror or error}.") from error
-    pixels = _decode(data)
-    if pixels is None:
+    pages = decode_pixels(data)
+    if not pages:
         raise DataError(
             f"Cannot decode {str(path)!r} ({data.size} bytes): it is empty, truncated or not an "
             f"image. Replace it or remove it from the folder."
         )
+    pixels = pages[0]
     if pixels.dtype != np.uint8:
         raise DataError(
             f"{str(path)!r} holds {pixels.dtype} pixels; only 8-bit images are read. Convert it "
             f"to 8 bits first, with a grey-level window of your choice."
         )
-    if pixels.ndim == 3:
-        code = cv2.COLOR_BGRA2GRAY if pixels.shape[2] == 4 else cv2.COLOR_BGR2GRAY
-        pixels = cv2.cvtColor(pixels, code)
-    return np.asarray(pixels, np.uint8)
+    return np.asarray(grey_of(pixels), np.uint8)
 
 
-def _decode(data: npt.NDArray[np.uint8]) -> npt.NDArray[Any] | None:
-    """Decode without OpenCV's own messages; None where there is no complete image."""
+def grey_of(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return decoded pixels as grey (H, W) of their dtype; colour by ITU-R BT.601 luma."""
+    if pixels.ndim == 2:
+        return pixels
+    code = cv2.COLOR_BGRA2GRAY if pixels.shape[2] == 4 else cv2.COLOR_BGR2GRAY
+    return np.asarray(cv2.cvtColor(pixels, code))
+
+
+def decode_pixels(data: npt.NDArray[np.uint8], most: int = 1) -> list[npt.NDArray[Any]]:
+    """Decode up to `most` pages of an image file, without OpenCV's own messages.
+
+    Returns:
+        One array a page; none where there is no complete image.
+    """
     if not _complete(data.tobytes()):
-        return None
+        return []
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        pixels: npt.NDArray[Any] | None = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        _, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(0, most))
     except cv2.error:
-        return None
+        return []
     finally:
         cv2.utils.logging.setLogLevel(level)
-    return pixels
+    return list(pages)
 
 
 def _complete(data: bytes) -> bool:

@@ -29,5 +29,5 @@ def build(architecture: str, arguments: Mapping[str, Any] | None = None) -> nn.M
         raise unknown_name("architecture", architecture, ARCHITECTURES)
     try:
         return ARCHITECTURES[architecture](**dict(arguments or {}))
-    except TypeError as error:
+    except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
         raise WeightsError(f"Architecture {architecture!r} refuses {arguments}: {error}") from error

@@ -7,12 +7,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+_MAX_DILATION = 64
+"""Padding grows with it, and a card can ask for any."""
+
 
 class ConvNormReLU(nn.Module):
     """3x3 convolution, batch normalisation, ReLU; size kept at stride 1."""
 
     def __init__(self, inputs: int, outputs: int, dilation: int = 1, stride: int = 1) -> None:
         super().__init__()
+        if not 1 <= dilation <= _MAX_DILATION:
+            raise ValueError(f"dilation {dilation} is outside 1..{_MAX_DILATION}")
         self.conv = nn.Conv2d(
             inputs, outputs, 3, stride, padding=dilation, dilation=dilation, bias=False
         )

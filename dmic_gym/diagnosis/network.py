@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from dmic_gym.diagnosis.architectures import build
 from dmic_gym.diagnosis.layers import fuse_normalisation
 from dmic_gym.diagnosis.segmenter import Images, Probabilities, check_images
-from dmic_gym.diagnosis.weights import Card, apply_weights, find_weights, load_weights
+from dmic_gym.diagnosis.weights import (
+    Card,
+    apply_weights,
+    check_fit,
+    find_weights,
+    load_weights,
+)
 from dmic_gym.errors import InvalidInputError, WeightsError, unknown_name
 
 Form = Literal["float32", "bfloat16"]
@@ -102,6 +108,7 @@ def load_segmenter(
     tensors, card = load_weights(path)
     with torch.device("meta"):  # no fresh weights, and no draw from torch's random state
         module = build(card.architecture, card.arguments)
+    check_fit(module, tensors, str(path))  # before memory is taken for what a card says
     module.to_empty(device="cpu")
     apply_weights(module, tensors, str(path))
     segmenter = NetworkSegmenter(module, device, form)

@@ -123,6 +123,7 @@ def _train_one(
     metrics: dict[str, Any] = {
         "recipe": asdict(recipe),
         "samples": len(samples),
+        "trained_on": [sample.name for sample in samples],
         "threads": torch.get_num_threads(),
         "seconds": round(time.perf_counter() - start),
     }

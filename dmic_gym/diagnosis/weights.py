@@ -147,9 +147,14 @@ def read_card(path: Path) -> Card:
     """
     try:
         content = json.loads(_read(path.with_suffix(".json")))
-        return Card(**{f.name: content[f.name] for f in fields(Card)})
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError) as error:
+        card = Card(**{f.name: content[f.name] for f in fields(Card)})
+        if not isinstance(card.arguments, dict) or not all(
+            isinstance(text, str) for text in (card.name, card.architecture, card.sha256)
+        ):
+            raise TypeError("name, architecture and sha256 are texts, arguments an object")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise WeightsError(f"{path.with_suffix('.json')}: not a card ({error!r}).") from error
+    return card
 
 
 def apply_weights(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
@@ -158,6 +163,12 @@ def apply_weights(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -
     Raises:
         WeightsError: names or shapes differ; the message lists the first of them.
     """
+    check_fit(module, tensors, what)
+    module.load_state_dict(dict(tensors))
+
+
+def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Raise WeightsError unless every name and shape fits; the network may be on "meta"."""
     own = module.state_dict()
     problems = [f"{name} is missing" for name in own if name not in tensors]
     problems += [f"{name} is unknown" for name in tensors if name not in own]
@@ -165,7 +176,6 @@ def apply_weights(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise WeightsError(f"{what} does not fit the network: {'; '.join(problems[:3])}{more}.")
-    module.load_state_dict(dict(tensors))
 
 
 def _shape_problems(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Iterable[str]:

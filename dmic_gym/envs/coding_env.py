@@ -64,6 +64,9 @@ class CodingEnv(CodingSetup, gym.Env[Observation, np.int64]):
     - `"rate_saving"` (default): log of the bits the anchor would need for this Dice, minus log of
       the bits spent (`RateSavingReward`): 0 on the image's own anchor curve, 0.69 for half of the
       bits at equal Dice.
+    - `"priced"`: the share of bits saved, and the gain in Dice paid in bits at the price that the
+      anchor pays at this base QP (`PricedReward`). Best for training: unlike `"rate_saving"`, which
+      is 0 anywhere on the anchor's curve, it lets no policy settle on coding everything coarsely.
     - `"linear"`: weights on Dice minus the anchor's Dice and on the share of bits saved
       (`LinearReward`).
     - any callable like `dmic_gym.envs.rewards.Reward`.

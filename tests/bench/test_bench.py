@@ -5,8 +5,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dmic_gym.bench import bench, files, pictures, report, summary
-from dmic_gym.bench.bdrate import bootstrap_bd_rate
+from dmic_gym.bench import bench, files, pictures, report
 from dmic_gym.bench.protocol import split_by_use, versions
 from dmic_gym.bench.runner import code_image
 from dmic_gym.codec import X265Codec, uniform_map
@@ -49,15 +47,6 @@ class Constant:
 
 
 zero, plus_3 = Constant(3), Constant(4)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_resamples() -> Iterator[None]:
-    """Bootstrap with 50 resamples instead of 1000: test_bdrate.py tests the intervals."""
-    with pytest.MonkeyPatch.context() as patch:
-        few = partial(bootstrap_bd_rate, n_resamples=50)
-        patch.setattr(summary, "bootstrap_bd_rate", few)
-        yield
 
 
 def run(env: CodingEnv | None = None, qps: Sequence[int] = QPS, **kwargs: Any) -> dict[str, Any]:

@@ -4,7 +4,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dmic_gym.agents.baselines import FixedOffsetAgent
-from dmic_gym.bench.bench import LOW_RATE_QPS, STANDARD_QPS, bench
+from dmic_gym.bench.bench import bench
+from dmic_gym.bench.protocol import LOW_RATE_QPS, STANDARD_QPS
 from dmic_gym.bench.report import tables
 from dmic_gym.bench.runner import code_image
 from dmic_gym.bench.second import SecondOpinion

@@ -35,7 +35,7 @@ class UnsupportedError(RuntimeError):
 
 
 class DecodeFailedError(RuntimeError):
-    """The stream is damaged, or no single 8-bit 4:0:0 picture with CTUs of the size named."""
+    """The stream is damaged, or no single 4:0:0 or 4:2:0 picture with CTUs of the size named."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Decoded:
     """One picture.
 
     Attributes:
-        image: uint8 (H, W), cropped by the conformance window.
+        image: luma, uint8 or (deeper) uint16 (H, W), cropped by the conformance window.
         qp: int (rows, cols), luma QP of each `unit` x `unit` block of the *coded* picture,
             -QpBdOffset..51; a block without residual may have a predicted QP instead.
         coded: bool (rows, cols), whether the block holds luma residual.
@@ -51,7 +51,7 @@ class Decoded:
         ctu_size: side of a CTU in luma samples.
     """
 
-    image: npt.NDArray[np.uint8]
+    image: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
     qp: npt.NDArray[np.int_]
     coded: npt.NDArray[np.bool_]
     unit: int
@@ -88,7 +88,7 @@ def skip_reason() -> str | None:
 
 
 def decode(bitstream: bytes, ctu_size: int) -> Decoded:
-    """Decode an Annex B stream of one 8-bit 4:0:0 picture, in this thread.
+    """Decode an Annex B stream of one 4:0:0 or 4:2:0 picture, in this thread.
 
     Raises:
         UnsupportedError: no library, or its image struct is not laid out as expected.
@@ -177,8 +177,9 @@ def _check(lib: c.CDLL, code: int) -> None:
 
 
 def _read(lib: c.CDLL, picture: int, ctu_size: int) -> Decoded:
-    if lib.de265_get_chroma_format(picture) or lib.de265_get_bits_per_pixel(picture, 0) != 8:
-        raise DecodeFailedError("The picture is not 8-bit 4:0:0.")
+    if lib.de265_get_chroma_format(picture) not in (0, 1):
+        raise DecodeFailedError("The picture is neither 4:0:0 nor 4:2:0.")
+    depth = lib.de265_get_bits_per_pixel(picture, 0)
     stride = c.c_int()
     plane = lib.de265_get_image_plane(picture, 0, c.byref(stride))
     width, height = lib.de265_get_image_width(picture, 0), lib.de265_get_image_height(picture, 0)
@@ -192,7 +193,8 @@ def _read(lib: c.CDLL, picture: int, ctu_size: int) -> Decoded:
     if (4 ** log2_sizes[log2_sizes > 0].astype(int)).sum() != qp.size * unit**2:
         raise DecodeFailedError("The coding blocks do not tile the picture.")
     _require(lib, np.array_equal(_drawable(qp), _drawn(lib, picture, qp.shape, unit)))
-    image = _copy(plane, (height, stride.value))[:, :width].copy()
+    rows = _copy(plane, (height, stride.value))
+    image = (rows if depth == 8 else rows.view(np.uint16))[:, :width].copy()
     residual = _copy(tbs.data, (tbs.height, tbs.width)) & _NONZERO_COEFF != 0
     return Decoded(image, qp, _blockwise(residual, unit >> tbs.log2, qp.shape), unit, ctu_size)
 

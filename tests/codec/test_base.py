@@ -86,3 +86,9 @@ def test_what_is_given_is_not_changed() -> None:
     checked = check_qp_map(qps, image.shape, 64)
     assert checked.dtype == np.int16
     assert checked is not qps
+
+
+@pytest.mark.parametrize("ctu_size", ["64", None, 64.0, 0, 63])
+def test_no_ctu_size(ctu_size: Any) -> None:
+    with pytest.raises(InvalidInputError, match="64"):
+        X265Codec(ctu_size)

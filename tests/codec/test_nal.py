@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmic_gym.codec import CTU_SIZES, X265Codec
-from dmic_gym.codec.nal import BitReader, nal_units, slice_bits, uses_sao, without_watermark
+from dmic_gym.codec.nal import BitReader, nal_units, slice_bits, without_watermark
+from dmic_gym.codec.sps import read_sps
 from dmic_gym.errors import DecodeError
 from tests.support import random_map, texture
 
@@ -69,7 +70,7 @@ def test_streams_of_x265(preset: str, sao: bool, ctu_size: int) -> None:
     with X265Codec(ctu_size, preset) as codec:
         stream = codec.encode(texture(shape), random_map(shape, ctu_size)).bitstream
     assert [unit.nal_type for unit in nal_units(stream)] == [32, 33, 34, 20]
-    assert uses_sao(stream) is sao
+    assert read_sps(stream).sao is sao
     assert without_watermark(stream, sao=sao) == stream
 
 
@@ -77,7 +78,7 @@ def test_the_sao_setting_is_read_from_the_stream() -> None:
     for sao in (0, 1):
         codec = X265Codec(64, "medium", {"sao": sao})
         stream = codec.encode(texture((64, 64)), np.array([[30]])).bitstream
-        assert uses_sao(stream) is bool(sao)
+        assert read_sps(stream).sao is bool(sao)
 
 
 @pytest.mark.parametrize("stream", [b"", b"\0\0\0\1\x40\1abc", b"\0\0\1\x02\1ab"])

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from dmic_gym.diagnosis.architectures import build
+from dmic_gym.diagnosis.network import load_segmenter
 from dmic_gym.diagnosis.weights import (
     Card,
     apply_weights,
@@ -109,3 +111,39 @@ def test_weights_must_fit_the_network() -> None:
         apply_weights(layer, good | {"extra": torch.zeros(1)}, "toy")
     with pytest.raises(WeightsError, match=r"weight is \(3, 5\), expected \(3, 4\)"):
         apply_weights(layer, good | {"weight": torch.zeros(3, 5)}, "toy")
+
+
+@pytest.mark.parametrize(
+    "change", [{"sha256": 5}, {"architecture": ["unet"]}, {"arguments": 3}, {"name": None}]
+)
+def test_a_card_of_other_types_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    card = saved(tmp_path).with_suffix(".json")
+    card.write_text(json.dumps(json.loads(card.read_text()) | change))
+    with pytest.raises(WeightsError, match="not a card"):
+        load_weights(card)
+
+
+def test_a_card_nested_without_end_is_refused(tmp_path: Path) -> None:
+    card = saved(tmp_path).with_suffix(".json")
+    card.write_text("[" * 100_000)
+    with pytest.raises(WeightsError, match="not a card"):
+        read_card(card)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"channels": [10**6, 10**6]},
+        {"channels": []},
+        {"channels": [2, -4]},
+        {"channels": [2, 4], "dilations": [10**9]},
+        {"channels": [2, 4], "dropout": 7},
+    ],
+)
+def test_what_a_card_asks_for_is_checked_before_memory_is_taken(
+    tmp_path: Path, arguments: dict[str, object]
+) -> None:
+    state = build("unet", {"channels": [2, 4], "dilations": [1]}).state_dict()
+    path = save_weights(state, Card("small", "unet", arguments), tmp_path)
+    with pytest.raises(WeightsError):
+        load_segmenter(path, "cpu")

@@ -1,0 +1,221 @@
+"""The definition of a sweep: a TOML file, and the grid of cells that it spans."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from dmic_gym.agents.registry import SEEDLESS
+from dmic_gym.bench.cells import CONSTANT, HEVC_CODECS, Cell, find_still
+from dmic_gym.bench.protocol import ANCHOR, STANDARD_QPS
+from dmic_gym.codec.base import check_ctu_size
+from dmic_gym.codec.params import check_preset
+from dmic_gym.envs.rewards import make_reward
+from dmic_gym.envs.settings import check_base_qps
+from dmic_gym.errors import DataError, DmicError, InvalidInputError, unknown_name
+
+
+@dataclass(frozen=True)
+class Definition:
+    """The axes of a sweep, each a tuple without repetitions, and what all cells share.
+
+    Attributes:
+        data: data sets, see `load_data`.
+        agents: specs, see `make_agent`; the anchor always takes part.
+        base_qps: base QPs by name of the set, the headline set first. A BD-rate needs three.
+        ctu_sizes: 64, 32, 16.
+        presets: x265's.
+        codecs: ``"x265"``, ``"ffmpeg"``, and names of still codecs.
+        rewards: names of the rewards that are recorded.
+        seeds: of agents that draw.
+        qualities: settings of still codecs, by name; those not named take the codec's own.
+        images: how many first images of each data set; None takes all.
+        segmenter: name or path of weights, or ``module:object``.
+        second: the same, for the network that only scores; empty for none.
+    """
+
+    data: tuple[str, ...]
+    agents: tuple[str, ...] = (ANCHOR, "random", "roi")
+    base_qps: Mapping[str, tuple[int, ...]] = field(
+        default_factory=lambda: {"standard": STANDARD_QPS}
+    )
+    ctu_sizes: tuple[int, ...] = (64,)
+    presets: tuple[str, ...] = ("medium",)
+    codecs: tuple[str, ...] = ("x265",)
+    rewards: tuple[str, ...] = ("linear",)
+    seeds: tuple[int, ...] = (0,)
+    qualities: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    images: int | None = None
+    segmenter: str = "unet"
+    second: str = "second"
+
+    @classmethod
+    def read(cls, path: str | Path) -> Definition:
+        """Read a TOML file whose keys are the attributes; only ``data`` is needed.
+
+        ``base_qps`` may be one list or a table of lists.
+
+        Raises:
+            DataError: the file cannot be read.
+            InvalidInputError: it is no TOML, or a key or value is not valid.
+        """
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"Cannot read {str(path)!r}: {error.strerror}. Pass a sweep such as "
+                "benchmarks/quick.toml."
+            ) from error
+        try:
+            return cls.of(tomllib.loads(data.decode()))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidInputError(f"{path} is no TOML: {error}.") from error
+        except DmicError as error:
+            raise type(error)(f"{path}: {error}") from error
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Definition:
+        """Check a definition of plain types, such as TOML's or `as_dict`'s.
+
+        Raises:
+            InvalidInputError: a key or value is not valid; the message says what to type.
+        """
+        known = [field.name for field in fields(cls)]
+        for key in given:
+            if key not in known:
+                raise unknown_name("key", key, known)
+        if "data" not in given:
+            raise InvalidInputError('data is missing: type data = ["phantoms?count=6"].')
+        definition = cls(**{key: _checked(key, value) for key, value in given.items()})
+        _check_names(definition)
+        return definition
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the definition as JSON types; `of` takes it back."""
+        return asdict(self)
+
+    @property
+    def all_base_qps(self) -> list[int]:
+        """The base QPs of all sets, ascending."""
+        return sorted({qp for qps in self.base_qps.values() for qp in qps})
+
+    def cells(self, data: str, image: str) -> Iterator[Cell]:
+        """Yield the cells of one image: what can share an encoder comes together."""
+        hevc = [codec for codec in self.codecs if codec in HEVC_CODECS]
+        for codec, ctu_size, preset in product(hevc, self.ctu_sizes, self.presets):
+            for base_qp, agent in product(self.all_base_qps, self._with_anchor()):
+                seeds = (0,) if agent in SEEDLESS else self.seeds
+                for seed, reward in product(seeds, self.rewards):
+                    yield Cell(
+                        data=data,
+                        image=image,
+                        agent=agent,
+                        base_qp=base_qp,
+                        ctu_size=ctu_size,
+                        preset=preset,
+                        codec=codec,
+                        reward=reward,
+                        seed=seed,
+                        segmenter=self.segmenter,
+                        second=self.second,
+                    )
+        for codec in self.codecs:
+            if codec not in HEVC_CODECS:
+                yield from self._still_cells(data, image, codec)
+
+    def _still_cells(self, data: str, image: str, codec: str) -> Iterator[Cell]:
+        for quality in self.qualities.get(codec) or find_still(codec).qualities:
+            yield Cell(
+                data=data,
+                image=image,
+                agent=CONSTANT,
+                base_qp=quality,
+                ctu_size=0,
+                preset="",
+                codec=codec,
+                reward="",
+                segmenter=self.segmenter,
+                second=self.second,
+            )
+
+    def _with_anchor(self) -> list[str]:
+        return list(dict.fromkeys([ANCHOR, *self.agents]))
+
+
+_EXAMPLES: Mapping[str, Sequence[str | int]] = {
+    "data": ["$DMIC_DATA/angiograms/test"],
+    "agents": ["anchor", "search:50"],
+    "base_qps": [22, 27, 32, 37],
+    "ctu_sizes": [64, 32],
+    "presets": ["medium"],
+    "codecs": ["x265", "jpeg"],
+    "rewards": ["linear"],
+    "seeds": [0, 1],
+    "qualities": [10, 30, 50, 70],
+}
+"""What a valid list of each key looks like."""
+
+
+def _checked(key: str, value: Any) -> Any:
+    match key:
+        case "segmenter" | "second":
+            return _text(key, value)
+        case "images":
+            return _count(value)
+        case "qualities":
+            return _table(key, value)
+        case "base_qps":
+            return _table(key, value if isinstance(value, Mapping) else {"custom": value})
+        case _:
+            return _list(key, value, key)
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        example = "unet" if key == "segmenter" else "second"
+        raise InvalidInputError(f'{key} = {value!r} is no name: type {key} = "{example}".')
+    return value
+
+
+def _count(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise InvalidInputError(f"images = {value!r}: type a number of 1 or more, or leave it out.")
+    return value
+
+
+def _table(key: str, value: Any) -> dict[str, tuple[Any, ...]]:
+    if not isinstance(value, Mapping):
+        raise InvalidInputError(
+            f"{key} = {value!r} is no table: type [{key}] and below it jpeg = {_EXAMPLES[key]}."
+        )
+    return {name: _list(key, part, name) for name, part in value.items()}
+
+
+def _list(key: str, value: Any, name: str) -> tuple[Any, ...]:
+    example = _EXAMPLES[key]
+    if not isinstance(value, list | tuple) or not value or not _same_types(value, example):
+        shown = str(example).replace("'", '"')
+        raise InvalidInputError(f"{name} = {value!r} is not valid: type {name} = {shown}.")
+    return tuple(dict.fromkeys(value))
+
+
+def _same_types(values: Sequence[Any], example: Sequence[Any]) -> bool:
+    return all(type(value) is type(example[0]) for value in values)
+
+
+def _check_names(definition: Definition) -> None:
+    """Raise for a value that no environment or codec would take; agents need one to be made."""
+    check_base_qps(definition.all_base_qps)
+    for size in definition.ctu_sizes:
+        check_ctu_size(size)
+    for preset in definition.presets:
+        check_preset(preset)
+    for reward in definition.rewards:
+        make_reward(reward)
+    for codec in (*definition.codecs, *definition.qualities):
+        if codec not in HEVC_CODECS:
+            find_still(codec)

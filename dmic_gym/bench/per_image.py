@@ -1,0 +1,106 @@
+"""What a sweep says of single images: savings, their spread, and intervals of means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dmic_gym.bench.bdrate import RDCurve, bd_rate
+from dmic_gym.bench.protocol import ANCHOR
+
+Rows = Sequence[Mapping[str, Any]]
+Floats = npt.NDArray[np.float64]
+
+UNUSABLE = "oracle"
+"""The agent that knows the expert mask: a bound, not a method."""
+
+_RESAMPLES, _SEED = 1000, 0
+
+
+def featured(results: Mapping[str, Any]) -> str | None:
+    """Return the agent with the lowest headline BD-rate that could be used in practice.
+
+    Without agents that have one, the still codec; None where there is neither.
+    """
+    usable: dict[str, Any] = {
+        name: part
+        for name, part in results["agents"].items()
+        if name != ANCHOR and not name.startswith(UNUSABLE)
+    }
+    for lines in (usable, results.get("stills", {})):
+        rates = {name: part["bd_rate_percent"] for name, part in lines.items()}
+        defined = {name: rate for name, rate in rates.items() if rate is not None}
+        if defined:
+            return min(defined, key=lambda name: defined[name])
+    return next(iter(usable), None)
+
+
+def line_of(results: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return an agent's or still codec's part of the results."""
+    found: Mapping[str, Any] = (results["agents"] | results.get("stills", {}))[name]
+    return found
+
+
+def savings(results: Mapping[str, Any], name: str) -> dict[str, float | None]:
+    """Return each image's BD-rate on Dice against the anchor, over all points, in percent.
+
+    None where an image's curves have none: on one image Dice is often not monotone in the rate.
+    """
+    anchor, rows = (_by_image(line_of(results, key)["images"]) for key in (ANCHOR, name))
+    return {image: _saving(anchor[image], part) for image, part in rows.items()}
+
+
+def extremes(rates: Mapping[str, float | None]) -> dict[str, str]:
+    """Return the names of the best, median and worst image among those with a BD-rate.
+
+    Fewer than three images with one give fewer entries.
+    """
+    order = sorted((rate, name) for name, rate in rates.items() if rate is not None)
+    if not order:
+        return {}
+    places = {"best": 0, "median": (len(order) - 1) // 2, "worst": len(order) - 1}
+    found: dict[str, str] = {}
+    for place, index in places.items():
+        if order[index][1] not in found.values():
+            found[place] = order[index][1]
+    return found
+
+
+def mean_intervals(rows: Rows, key: str) -> list[tuple[float, float] | None]:
+    """Return the 95 % bootstrap interval of the mean at each point, in the order of base QPs.
+
+    None where an image has no value, or there is one image only.
+    """
+    return [
+        _interval([row[key] for row in rows if row["base_qp"] == qp])
+        for qp in sorted({row["base_qp"] for row in rows})
+    ]
+
+
+def _interval(values: Sequence[float | None]) -> tuple[float, float] | None:
+    if len(values) < 2 or None in values:
+        return None
+    found: Floats = np.array(values, np.float64)
+    draws = np.random.default_rng(_SEED).integers(0, len(found), (_RESAMPLES, len(found)))
+    low, high = np.percentile(found[draws].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _by_image(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["name"], []).append(row)
+    return found
+
+
+def _saving(anchor: Rows, rows: Rows) -> float | None:
+    if any(row["dice"] is None for row in (*anchor, *rows)):
+        return None
+    return bd_rate(_curve(anchor), _curve(rows)).percent
+
+
+def _curve(rows: Rows) -> RDCurve:
+    return RDCurve(*(np.array([row[key] for row in rows], float) for key in ("bits", "dice")))

@@ -1,0 +1,117 @@
+"""`dmic replay` as functions: stored QP maps coded and scored again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from dmic_gym.bench.cells import Cell
+from dmic_gym.bench.datasets import load_data
+from dmic_gym.bench.groups import single_thread
+from dmic_gym.bench.identity import surroundings
+from dmic_gym.bench.store import Record
+from dmic_gym.bench.workbench import workbench
+from dmic_gym.data.sample import Sample
+from dmic_gym.errors import DataError, DmicError, InvalidInputError
+
+TOLERANCE = 1e-3
+"""Largest difference of a Dice, and of a PSNR in dB, that counts as equal."""
+
+_EXACT = ("bits", "slice_bits", "sha256")
+_CLOSE = (
+    "dice",
+    "consistency_dice",
+    "second_dice",
+    "second_consistency_dice",
+    "psnr",
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of replaying a cell.
+
+    Attributes:
+        record: as stored.
+        differences: what is not as stored, in words; empty where all is.
+    """
+
+    record: Record
+    differences: tuple[str, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether bits and bitstream are equal and every quality is within `TOLERANCE`."""
+        return not self.differences
+
+
+def sampled(records: Sequence[Record], count: int | None, seed: int = 0) -> list[Record]:
+    """Return `count` of the records, drawn without replacement and in order; None returns all.
+
+    Raises:
+        InvalidInputError: `count` is below 1, or there are no records.
+    """
+    if not records:
+        raise InvalidInputError("The store has no finished cell to replay.")
+    if count is None or count >= len(records):
+        return list(records)
+    if count < 1:
+        raise InvalidInputError(f"--sample {count} is too few. Nearest: 1.")
+    drawn = random.Random(seed).sample(range(len(records)), count)
+    return [records[index] for index in sorted(drawn)]
+
+
+def replay(records: Sequence[Record]) -> Iterator[Verdict]:
+    """Code each record's stored QP map again (a still's quality) and compare; no agent is asked.
+
+    One torch thread, as in a sweep. A cell that cannot be replayed is a difference.
+    """
+    find = lru_cache(2)(_by_name)
+    for record in records:
+        try:
+            sample = _found(find(record.cell.data), record.cell)
+            differences = tuple(_differences(record, sample))
+        except DmicError as error:
+            differences = (str(error),)
+        yield Verdict(record, differences)
+
+
+def _differences(record: Record, sample: Sample) -> Iterator[str]:
+    cell, stored = record.cell, record.row
+    if stored is None:
+        yield "the cell failed, there is nothing to compare with"
+        return
+    bench = workbench(cell)
+    with single_thread():
+        found = bench.replay(cell, sample, stored.qp_map)
+    unequal = [name for name in _EXACT if getattr(found, name) != getattr(stored, name)]
+    unequal += [name for name in _CLOSE if not _close(getattr(found, name), getattr(stored, name))]
+    for name in unequal:
+        yield f"{name} {_short(getattr(found, name))}, stored {_short(getattr(stored, name))}"
+    here = surroundings(cell, sample, bench) if unequal else {}
+    for key, value in here.items():
+        if value != record.influences.get(key):
+            yield f"{key} is another now: {value}, stored {record.influences.get(key)}"
+
+
+def _close(found: float | None, stored: float | None) -> bool:
+    if found is None or stored is None:
+        return found is stored
+    return abs(found - stored) <= TOLERANCE
+
+
+def _short(value: Any) -> str:
+    return f"{value[:12]}..." if isinstance(value, str) else str(value)
+
+
+def _by_name(data: str) -> Mapping[str, Sample]:
+    return {sample.name: sample for sample in load_data(data)}
+
+
+def _found(samples: Mapping[str, Sample], cell: Cell) -> Sample:
+    if cell.image not in samples:
+        raise DataError(f"{cell.data} has no image {cell.image!r} any more.")
+    return samples[cell.image]

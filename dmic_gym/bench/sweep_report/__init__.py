@@ -1,0 +1,1 @@
+"""`dmic report`: a sweep as one HTML page, Markdown, CSV and PNG."""

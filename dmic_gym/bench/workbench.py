@@ -1,0 +1,148 @@
+"""Coding one cell, with what the cells of one encoder and one pair of networks share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import fields, replace
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+
+from dmic_gym.agents.baselines import Agent
+from dmic_gym.agents.belief import Beliefs
+from dmic_gym.agents.planning import Planner
+from dmic_gym.agents.registry import make_agent
+from dmic_gym.bench.cells import Cell, find_still
+from dmic_gym.bench.runner import Row, code_image, make_row
+from dmic_gym.bench.second import SecondOpinion
+from dmic_gym.codec.base import Encoded
+from dmic_gym.data.sample import Sample
+from dmic_gym.diagnosis.segmenter import Segmenter
+from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.envs.outcome import Figures, Original, Outcome, outcome, sample_key
+from dmic_gym.envs.rewards import make_reward
+from dmic_gym.envs.task import Anchors
+from dmic_gym.loading import load_object
+
+_KEPT = 4
+
+
+class Workbench:
+    """Encoder, networks and agents, with all that they keep of images seen.
+
+    Attributes:
+        env: encoder and segmenter.
+        segmenter: that judges.
+        second: that only scores, or None.
+        agent_influences: what each agent brings into a cell's identity, by spec and seed.
+
+    Args:
+        codec: ``"x265"`` or ``"ffmpeg"``.
+        ctu_size: of the encoder.
+        preset: of the encoder.
+        segmenter: see `find_segmenter`.
+        second: the same, for the network that only scores; empty for none.
+    """
+
+    def __init__(self, codec: str, ctu_size: int, preset: str, segmenter: str, second: str) -> None:
+        self.segmenter = find_segmenter(segmenter)
+        self.second = SecondOpinion(find_segmenter(second)) if second else None
+        self.env = CodingEnv(
+            segmenter=self.segmenter,
+            codec=codec,
+            ctu_size=ctu_size,
+            preset=preset,
+            reward="linear",
+        )
+        self._beliefs = Beliefs(self.segmenter)
+        self.agent_influences: dict[tuple[str, int], dict[str, Any]] = {}
+        self._agents: dict[tuple[str, int], Agent | Planner] = {}
+        self._last: tuple[tuple[Cell, bytes], Row] | None = None
+
+    def agent(self, spec: str, seed: int) -> Agent | Planner:
+        """Return the agent of that spec and seed; see `make_agent`."""
+        key = (spec, seed)
+        if key not in self._agents:
+            self._agents[key] = make_agent(spec, self.env, self._beliefs, seed)
+        return self._agents[key]
+
+    def code(self, cell: Cell, sample: Sample) -> tuple[Row, float | None]:
+        """Code a cell's image; return the row, and the reward unless a still codec coded it.
+
+        Raises:
+            CodecError: an encoder or decoder failed.
+            SegmenterError: a segmenter failed.
+        """
+        row = self._row(cell, sample)
+        return row, None if cell.is_still else self._reward(cell, sample, row)
+
+    def replay(self, cell: Cell, sample: Sample, qp_map: list[list[int]]) -> Row:
+        """Code a cell's image with a given map (a still codec with ``[[quality]]``): no agent.
+
+        Raises:
+            InvalidInputError: the map does not fit the image.
+            CodecError: an encoder or decoder failed.
+            SegmenterError: a segmenter failed.
+        """
+        original = self.env.task.original(sample)
+        begin = time.perf_counter()
+        if cell.is_still:
+            found = self._score_still(cell, original, qp_map)
+        else:
+            found = self.env.task.score(original, np.array(qp_map))
+        seconds = time.perf_counter() - begin
+        return make_row(sample, cell.base_qp, found, self.second, encodes=1, seconds=seconds)
+
+    def _row(self, cell: Cell, sample: Sample) -> Row:
+        """Code, unless the last cell differed in the reward alone."""
+        if cell.is_still:
+            return self.replay(cell, sample, [[cell.base_qp]])
+        key = (replace(cell, reward=""), sample_key(sample))
+        if self._last is None or self._last[0] != key:
+            agent = self.agent(cell.agent, cell.seed)
+            self._last = key, code_image(self.env, agent, sample, cell.base_qp, self.second)
+        return self._last[1]
+
+    def _reward(self, cell: Cell, sample: Sample, row: Row) -> float:
+        task = self.env.task
+        figures = Figures(**{field.name: getattr(row, field.name) for field in fields(Figures)})
+        anchors = Anchors(task, task.original(sample), cell.base_qp)
+        return float(sum(make_reward(cell.reward)(figures, anchors).values()))
+
+    def _score_still(self, cell: Cell, original: Original, qp_map: list[list[int]]) -> Outcome:
+        still = find_still(cell.codec)
+        data = still.encode(original.sample.image, qp_map[0][0])
+        decoded = still.decode(data)
+        encoded = Encoded(data, decoded, 8 * len(data), 8 * still.payload_size(data))
+        return outcome(original, encoded, self.env.task.segment([decoded])[0], np.array(qp_map))
+
+
+def workbench(cell: Cell) -> Workbench:
+    """Return the workbench for a cell, made once in a process while it is among the last few."""
+    if cell.is_still:
+        return _workbench("x265", 64, "medium", cell.segmenter, cell.second)
+    return _workbench(cell.codec, cell.ctu_size, cell.preset, cell.segmenter, cell.second)
+
+
+_workbench: Callable[..., Workbench] = lru_cache(_KEPT)(Workbench)
+
+
+@cache
+def find_segmenter(spec: str) -> Segmenter:
+    """Return a segmenter by name or path of weights, or by ``module:object``.
+
+    Networks run in float32, whatever the processor would be faster at, so that machines agree.
+
+    Raises:
+        InvalidInputError: there is none of that name.
+        WeightsError: the weights are damaged.
+    """
+    if ":" in spec:
+        found = load_object(spec)
+        made: Segmenter = found() if isinstance(found, type) else found
+        return made
+    from dmic_gym.diagnosis.network import load_segmenter
+
+    return load_segmenter(spec, form="float32")

@@ -1,0 +1,77 @@
+"""``dmic encode`` and ``decode``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dmic_gym.cli.batch import run_batch
+from dmic_gym.cli.common import SegmenterOption, app, segmenter_of
+from dmic_gym.errors import InvalidInputError
+
+_DEFAULT_QP = 32
+
+
+@app.command()
+def encode(
+    source: Annotated[Path, typer.Argument(help="PNG, PGM, TIFF, JPEG, DICOM, or a folder.")],
+    target: Annotated[Path, typer.Argument(help=".hevc, .mp4, .dcm, or a folder.")],
+    agent: Annotated[str | None, typer.Option(help="See dmic list.")] = None,
+    qp: Annotated[int | None, typer.Option(help="Base QP, 0..51; default 32.")] = None,
+    target_dice: Annotated[
+        float | None, typer.Option(help="Share of the expected Dice to keep, such as 0.95.")
+    ] = None,
+    target_bytes: Annotated[
+        int | None, typer.Option(help="The most bytes a file may have.")
+    ] = None,
+    ctu: Annotated[int, typer.Option(help="CTU size: 64, 32 or 16.")] = 64,
+    preset: Annotated[str, typer.Option(help="x265 preset.")] = "medium",
+    segmenter: SegmenterOption = None,
+    bit_depth: Annotated[
+        int | None, typer.Option(help="10 or 12, of dark 16-bit PNG and TIFF.")
+    ] = None,
+    window: Annotated[
+        str | None, typer.Option(help="Of DICOM values: auto, or CENTRE,WIDTH.")
+    ] = None,
+    to: Annotated[str, typer.Option(help="In a folder: hevc, mp4 or dcm.")] = "hevc",
+) -> None:
+    """Code pictures as HEVC, with the bits where the diagnosis needs them."""
+    from dmic_gym.deploy.coder import Coder, Settings
+    from dmic_gym.deploy.dicom_window import parse_window
+    from dmic_gym.deploy.files import Reading, encode_file, encoding_jobs
+
+    if qp is not None and (target_dice is not None or target_bytes is not None):
+        raise InvalidInputError("Pass --qp or a target, not both: a target finds the QP.")
+    settings = Settings(
+        agent=agent,
+        qp=_DEFAULT_QP if qp is None else qp,
+        target_dice=target_dice,
+        target_bytes=target_bytes,
+        ctu_size=ctu,
+        preset=preset,
+        segmenter=segmenter_of(segmenter),
+    )
+    reading = Reading(bit_depth, None if window is None else parse_window(window))
+    jobs = encoding_jobs(source, target, f".{to}")
+    with Coder(settings) as coder:
+        coder.prepare()
+        run_batch(
+            jobs,
+            lambda job, on_frame: encode_file(job, coder, reading, on_frame),
+            in_folder=source.is_dir(),
+        )
+
+
+@app.command()
+def decode(
+    source: Annotated[Path, typer.Argument(help=".hevc, .mp4, .dcm of dmic encode, or a folder.")],
+    target: Annotated[Path, typer.Argument(help=".png, .pgm, .tiff, or a folder.")],
+    to: Annotated[str, typer.Option(help="In a folder: png, pgm or tiff.")] = "png",
+) -> None:
+    """Decode what dmic encode wrote; damaged and cut files are refused."""
+    from dmic_gym.deploy.files import decode_file, decoding_jobs
+
+    jobs = decoding_jobs(source, target, f".{to}")
+    run_batch(jobs, lambda job, _: decode_file(job), in_folder=source.is_dir())

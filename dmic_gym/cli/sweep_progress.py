@@ -1,0 +1,100 @@
+"""The progress of a sweep: cells done, rate, time left, best BD-rate so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from dmic_gym.bench.definition import Definition
+from dmic_gym.bench.report import percent
+from dmic_gym.bench.standings import Standings
+from dmic_gym.bench.store import Record
+from dmic_gym.bench.sweep import Plan
+from dmic_gym.cli.common import stderr
+
+_SECONDS_BETWEEN_STANDINGS = 2.0
+
+
+class _Rate(ProgressColumn):
+    """Cells a second, or a minute where they are slow."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        if speed is None:
+            return Text("")
+        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{60 * speed:.1f}/min")
+
+
+class SweepProgress:
+    """A line on stderr that follows a sweep; a context manager."""
+
+    def __init__(self, definition: Definition) -> None:
+        headline = next(iter(definition.base_qps.values()))
+        self._standings = Standings(headline)
+        self._looked = 0.0
+        self._failed = 0
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=stderr,
+        )
+        self._task = self._progress.add_task("planning", total=None, note="")
+
+    def start(self, plan: Plan, done: Sequence[Record]) -> None:
+        """Show how many cells there are, and how many were done before."""
+        for record in done:
+            self._standings.add(record)
+        total = len(plan.jobs)
+        before = total - len(plan.without({record.id for record in done}).jobs)
+        self._progress.update(self._task, description="coding", total=total, completed=before)
+        self._show_note()
+
+    def add(self, record: Record) -> None:
+        """Show one more cell done."""
+        self._standings.add(record)
+        self._failed += record.row is None
+        self._progress.update(self._task, advance=1)
+        if time.monotonic() - self._looked > _SECONDS_BETWEEN_STANDINGS:
+            self._show_note()
+
+    def stop(self) -> None:
+        """Leave the line as it is."""
+        self._show_note()
+        self._progress.stop()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _show_note(self) -> None:
+        best = self._standings.best()
+        parts = [] if best is None else [f"best {percent(best[1])} {escape(best[0])}"]
+        parts += [f"[red]{self._failed} failed[/]"] if self._failed else []
+        self._progress.update(self._task, note=", ".join(parts))
+        self._looked = time.monotonic()

@@ -1,0 +1,1 @@
+"""The codec that people deploy: files and arrays in, standard HEVC out, and back."""

@@ -1,0 +1,130 @@
+"""QP maps for the frames of pictures, and how much of the diagnosis they keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from dmic_gym import agents
+from dmic_gym.agents.baselines import Agent
+from dmic_gym.agents.belief import Beliefs
+from dmic_gym.agents.objective import Objective
+from dmic_gym.agents.planning import Planner, plan_of
+from dmic_gym.agents.registry import make_agent
+from dmic_gym.codec.base import uniform_map
+from dmic_gym.data.sample import Sample
+from dmic_gym.deploy.pictures import Picture
+from dmic_gym.diagnosis.metrics import binarize
+from dmic_gym.diagnosis.segmenter import Segmenter
+from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.envs.task import CodingTask
+
+QPMap: TypeAlias = npt.NDArray[np.int16]
+AnyAgent: TypeAlias = str | Agent | Planner
+
+ANCHOR = "anchor"
+_POLICY = "dmic-1shot"
+
+
+def default_agent() -> str:
+    """Return who codes where nobody is named: the shipped policy if any, else the anchor."""
+    weights = Path(agents.__path__[0]) / "weights" / f"{_POLICY}.safetensors"
+    return _POLICY if weights.is_file() else ANCHOR
+
+
+class Allocator:
+    """Lets an agent choose QP maps, and the segmenter judge what is left.
+
+    Both see the upper 8 bits of a picture. Neither network nor environment is loaded where the
+    anchor codes and nobody asks for Dice.
+
+    Args:
+        agent: who chooses.
+        ctu_size: 64, 32 or 16.
+        preset: x265's.
+        segmenter: the diagnosis network; None is the shipped one.
+    """
+
+    def __init__(
+        self, agent: AnyAgent, ctu_size: int, preset: str, segmenter: Segmenter | None
+    ) -> None:
+        self.agent = agent
+        self.ctu_size = ctu_size
+        self.preset = preset
+        self._segmenter = segmenter
+
+    def prepare(self) -> None:
+        """Load the agent now; raise InvalidInputError if there is none of that name."""
+        if self.agent != ANCHOR:
+            _ = self._agent
+
+    def qp_maps(self, picture: Picture, qp: int) -> Iterator[QPMap]:
+        """Yield one map a frame, absolute QPs, for a base QP; each is planned when asked for.
+
+        Raises:
+            InvalidInputError: there is no such agent, or it needs an expert mask.
+            CodecError: the encoder or decoder failed.
+            SegmenterError: the segmenter failed.
+        """
+        for sample in samples_of(picture):
+            if self.agent == ANCHOR:
+                yield uniform_map(picture.shape, self.ctu_size, qp)
+            else:
+                yield self._planned(sample, qp)
+
+    def retained_dice(self, picture: Picture, reconstruction: Picture) -> float:
+        """Return the lowest of the frames' retained Dice; see `dmic_gym.encode`."""
+        frames = zip(samples_of(picture), reconstruction.eight_bit, strict=True)
+        return min(self._retained(sample, decoded) for sample, decoded in frames)
+
+    @cached_property
+    def task(self) -> CodingTask:
+        """Encoder and segmenter."""
+        return self._env.task
+
+    def close(self) -> None:
+        """Free the encoders that agents used."""
+        if "_env" in self.__dict__:
+            self._env.close()
+
+    @cached_property
+    def _env(self) -> CodingEnv:
+        blank = Sample(np.zeros((self.ctu_size, self.ctu_size), np.uint8))
+        return CodingEnv(  # the pictures come by the options of `reset`
+            dataset=[blank],
+            segmenter=self._segmenter,
+            ctu_size=self.ctu_size,
+            preset=self.preset,
+            reward="linear",
+        )
+
+    @cached_property
+    def _beliefs(self) -> Beliefs:
+        return Beliefs(self.task.segmenter)
+
+    @cached_property
+    def _agent(self) -> Agent | Planner:
+        if isinstance(self.agent, str):
+            return make_agent(self.agent, self._env, self._beliefs)
+        return self.agent
+
+    def _planned(self, sample: Sample, qp: int) -> QPMap:
+        observation, _ = self._env.reset(options={"sample": sample, "base_qp": qp})
+        return plan_of(self._agent, self._env, observation).outcome.qp_map
+
+    def _retained(self, sample: Sample, decoded: npt.NDArray[np.uint8]) -> float:
+        original = self.task.original(sample)
+        objective = Objective(self.task, original, self._beliefs(original), price=0.0)
+        kept = objective.expected_dice(binarize(self.task.segment([decoded])[0]))
+        whole = objective.expected_dice(original.mask)
+        return min(kept / whole, 1.0) if whole else 1.0
+
+
+def samples_of(picture: Picture) -> list[Sample]:
+    """Return the frames as samples without expert masks."""
+    return [Sample(frame, name=f"frame {n}") for n, frame in enumerate(picture.eight_bit, 1)]

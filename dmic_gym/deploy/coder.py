@@ -1,0 +1,231 @@
+"""Coding a picture at a base QP, or at the one that meets a target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from dmic_gym.codec.base import check_ctu_size
+from dmic_gym.deploy.allocation import ANCHOR, Allocator, AnyAgent, QPMap, default_agent
+from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits
+from dmic_gym.deploy.mp4 import from_mp4, is_mp4, to_mp4
+from dmic_gym.deploy.pictures import Picture
+from dmic_gym.deploy.streams import decode_stream, encode_grey, encode_main
+from dmic_gym.deploy.targets import highest_qp, lowest_qp
+from dmic_gym.diagnosis.segmenter import Segmenter
+from dmic_gym.envs.settings import check_base_qps
+from dmic_gym.envs.task import CodingTask
+from dmic_gym.errors import InvalidInputError, unknown_name
+
+OnFrame = Callable[[int, int], None]
+
+FORMATS = ("hevc", "main", "mp4")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to code; `dmic_gym.encode` documents each.
+
+    Raises:
+        InvalidInputError: a value is none of the valid ones, or there are two targets.
+    """
+
+    agent: AnyAgent | None = None
+    qp: int = 32
+    target_dice: float | None = None
+    target_bytes: int | None = None
+    ctu_size: int = 64
+    preset: str = "medium"
+    segmenter: Segmenter | None = None
+
+    def __post_init__(self) -> None:
+        check_base_qps([self.qp])
+        check_ctu_size(self.ctu_size)
+        if self.target_dice is not None and self.target_bytes is not None:
+            raise InvalidInputError("Pass target_dice or target_bytes, not both.")
+        if self.target_dice is not None and not _is_share(self.target_dice):
+            raise InvalidInputError(
+                f"target_dice={self.target_dice!r} is outside 0..1: it is the share of the "
+                "expected Dice that is to be kept, such as 0.95."
+            )
+        if self.target_bytes is not None and not _is_count(self.target_bytes):
+            raise InvalidInputError(
+                f"target_bytes={self.target_bytes!r} is no count of bytes. Nearest: 1."
+            )
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0.0 < value <= 1.0
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and bool(value >= 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """A coded picture.
+
+    Attributes:
+        data: the file: Annex B ("hevc", "main") or MP4 ("mp4").
+        units: Annex B access units, one a frame.
+        reconstruction: what `decode` makes of `data`.
+        qp_maps: one a frame, int16 (rows, cols), absolute QPs.
+        qp: the base QP.
+        dice: retained Dice, the lowest of the frames (see `dmic_gym.encode`); None where
+            neither target nor agent needed the segmenter.
+    """
+
+    data: bytes
+    units: list[bytes]
+    reconstruction: Picture
+    qp_maps: list[QPMap]
+    qp: int
+    dice: float | None
+
+
+class Coder:
+    """Codes pictures one after the other; networks and policy are loaded once, when needed.
+
+    Args:
+        settings: how to code.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        agent = default_agent() if settings.agent is None else settings.agent
+        self._settings = settings
+        self._allocator = Allocator(agent, settings.ctu_size, settings.preset, settings.segmenter)
+        self._judges = settings.target_dice is not None or agent != ANCHOR
+
+    def prepare(self) -> None:
+        """Load the agent now; raise InvalidInputError if there is none of that name."""
+        self._allocator.prepare()
+
+    def encode(
+        self, picture: Picture, format: str = "hevc", on_frame: OnFrame = lambda *_: None
+    ) -> Encoding:
+        """Code a picture; see `dmic_gym.encode` for formats and errors.
+
+        Args:
+            picture: one frame or several.
+            format: one of `FORMATS`.
+            on_frame: called when a frame is coded, with how many are, and of how many; a search
+                for a target begins anew with each base QP.
+        """
+        if format not in FORMATS:
+            raise unknown_name("format", format, FORMATS)
+        DEFAULT_LIMITS.check_size(*picture.shape, len(picture.frames))
+        settings = self._settings
+
+        def coded(qp: int) -> Encoding:
+            return self._encode_at(qp, picture, format, on_frame)
+
+        if settings.target_dice is not None:
+            return _for_dice(settings.target_dice, coded)
+        if settings.target_bytes is not None:
+            return _for_bytes(settings.target_bytes, coded)
+        return coded(settings.qp)
+
+    @property
+    def task(self) -> CodingTask:
+        """The segmenter with an encoder of the same CTU size; loaded when asked for."""
+        return self._allocator.task
+
+    @property
+    def ctu_size(self) -> int:
+        """Side of a CTU in luma samples."""
+        return self._settings.ctu_size
+
+    def close(self) -> None:
+        """Free the encoders."""
+        self._allocator.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _encode_at(self, qp: int, picture: Picture, format: str, on_frame: OnFrame) -> Encoding:
+        allocator = self._allocator
+        qp_maps: list[QPMap] = []
+
+        def planned() -> Iterator[QPMap]:
+            for number, qp_map in enumerate(allocator.qp_maps(picture, qp), 1):
+                qp_maps.append(qp_map)
+                yield qp_map
+                on_frame(number, len(picture.frames))
+
+        code = encode_grey if format == "hevc" else encode_main
+        units = code(picture, planned(), ctu_size=allocator.ctu_size, preset=allocator.preset)
+        data = to_mp4(units) if format == "mp4" else b"".join(units)
+        reconstruction = decode_picture(data)
+        dice = allocator.retained_dice(picture, reconstruction) if self._judges else None
+        return Encoding(data, units, reconstruction, qp_maps, qp, dice)
+
+
+def encode_picture(picture: Picture, settings: Settings, format: str = "hevc") -> Encoding:
+    """Code a single picture; see `Coder`."""
+    with Coder(settings) as coder:
+        return coder.encode(picture, format)
+
+
+def decode_picture(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Picture:
+    """Decode as `dmic_gym.decode`, to samples with their bit depth."""
+    if isinstance(data, bytes) and is_mp4(data):
+        data = from_mp4(data, limits)
+    return decode_stream(data, limits)
+
+
+def _for_dice(target: float, coded: Callable[[int], Encoding]) -> Encoding:
+    trials = _Trials(coded, lambda made: made.dice or 0.0, lambda dice: dice >= target)
+    if highest_qp(trials.meets) is None:
+        best = np.floor(max(trials.values) * 1e4) / 1e4
+        raise InvalidInputError(
+            f"target_dice={target} cannot be reached with this agent. Nearest: {best:.4f}."
+        )
+    return trials.last_met
+
+
+def _for_bytes(target: int, coded: Callable[[int], Encoding]) -> Encoding:
+    trials = _Trials(coded, lambda made: len(made.data), lambda size: size <= target)
+    if lowest_qp(trials.meets) is None:
+        least = int(min(trials.values))
+        raise InvalidInputError(
+            f"target_bytes={target} cannot be reached with this agent. Nearest: {least}."
+        )
+    return trials.last_met
+
+
+class _Trials:
+    """Encodes that a search tries; bisection ends at the last one that met the target."""
+
+    def __init__(
+        self,
+        coded: Callable[[int], Encoding],
+        measure: Callable[[Encoding], float],
+        enough: Callable[[float], bool],
+    ) -> None:
+        self._coded = coded
+        self._measure = measure
+        self._enough = enough
+        self._last_met: Encoding | None = None
+        self.values: list[float] = []
+
+    def meets(self, qp: int) -> bool:
+        """Encode at a base QP; return whether that meets the target."""
+        made = self._coded(qp)
+        self.values.append(self._measure(made))
+        met = self._enough(self.values[-1])
+        if met:
+            self._last_met = made
+        return met
+
+    @property
+    def last_met(self) -> Encoding:
+        """The last encode that met the target."""
+        assert self._last_met is not None
+        return self._last_met

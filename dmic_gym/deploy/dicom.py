@@ -1,0 +1,214 @@
+"""Reading DICOM images: grey frames, and the video in what `write_dicom` makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dmic_gym.codec.frames import BIT_DEPTHS
+from dmic_gym.deploy.dicom_file import read_file, shielded, syntax_name, within
+from dmic_gym.deploy.dicom_window import Table, Window, plain_table, windowed_table
+from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits
+from dmic_gym.deploy.mp4 import from_mp4
+from dmic_gym.deploy.pictures import Picture
+from dmic_gym.deploy.streams import decode_stream
+from dmic_gym.errors import DataError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset, FileDataset
+
+HEVC_MAIN = "1.2.840.10008.1.2.4.107"
+HEVC_MAIN_10 = "1.2.840.10008.1.2.4.108"
+_DECODERS = "Type: pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
+
+
+@dataclass(frozen=True, eq=False)
+class DicomImage:
+    """A DICOM image.
+
+    Attributes:
+        picture: its frames; 0 is black, so MONOCHROME1 is inverted.
+        dataset: all its attributes but the pixel data, as they are in the file.
+    """
+
+    picture: Picture
+    dataset: FileDataset
+
+
+def read_dicom(
+    path: Path,
+    window: Window | None = None,
+    max_depth: int = 10,
+    limits: Limits = DEFAULT_LIMITS,
+) -> DicomImage:
+    """Read a grey image: MONOCHROME1 or MONOCHROME2 in any transfer syntax that pydicom decodes.
+
+    Memory: at most the file three times, the samples, and 1 GB for a file made to be costly.
+
+    Args:
+        path: a DICOM file (PS3.10).
+        window: None takes stored values as they are; "auto" takes the file's first window, else
+            its VOI LUT; (centre, width) is a linear window (PS3.3 C.11.2.1.2). Windows apply to
+            rescaled values (or those of the modality LUT) and give 8 bits.
+        max_depth: the most stored bits that are taken without a window, 8..12.
+        limits: beyond them nothing is allocated.
+
+    Raises:
+        DataError: the file is unreadable, damaged, not grey, beyond the limits, or signed or too
+            deep for no window.
+        InvalidInputError: the window is none.
+        MissingDependencyError: pydicom, or what it needs for this compression, is not installed.
+    """
+    dataset = read_file(path, limits)
+    with shielded(path):
+        form = _Form.of(dataset, path)
+        within(path, limits, form.frames, form.rows, form.columns)
+        table, depth = _table(dataset, form, window, max_depth, path)
+        shape = form.frames, form.rows, form.columns
+        samples = np.empty(shape, np.uint8 if depth == 8 else np.uint16)
+        for index, frame in enumerate(_stored_frames(dataset, form, path)):
+            samples[index] = table[frame & ((1 << form.bits_stored) - 1)]
+        del dataset.PixelData
+    return DicomImage(Picture(samples if form.frames > 1 else samples[0], depth), dataset)
+
+
+def decode_dicom(path: Path, limits: Limits = DEFAULT_LIMITS) -> DicomImage:
+    """Decode an object of `write_dicom`; odd sides are odd again.
+
+    Raises:
+        DataError: the file is unreadable, damaged, beyond the limits, or its transfer syntax is
+            another.
+        DecodeError: the video in it is damaged, or was not written by us.
+    """
+    from pydicom.encaps import generate_fragments
+
+    dataset = read_file(path, limits)
+    with shielded(path):
+        if not is_video(dataset):
+            raise DataError(
+                f"{path}: its transfer syntax is {syntax_name(dataset)}, which holds no HEVC video."
+            )
+        _, *fragments = generate_fragments(dataset.PixelData)  # the first is the offset table
+        del dataset.PixelData
+    stream = from_mp4(b"".join(fragments), limits)
+    return DicomImage(decode_stream(stream, limits), dataset)
+
+
+def is_video(dataset: FileDataset) -> bool:
+    """Whether a data set is encoded in one of the HEVC transfer syntaxes."""
+    return dataset.file_meta.TransferSyntaxUID in (HEVC_MAIN, HEVC_MAIN_10)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How pixels are stored (PS3.3 C.7.6.3)."""
+
+    frames: int
+    rows: int
+    columns: int
+    bits_allocated: int
+    bits_stored: int
+    signed: bool
+    inverted: bool
+
+    @classmethod
+    def of(cls, dataset: FileDataset, path: Path) -> _Form:
+        """Read the attributes; raise DataError where we have no picture for them."""
+        photometric = dataset.get("PhotometricInterpretation")
+        if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+            what = "HEVC video: type dmic decode" if is_video(dataset) else "not a grey image"
+            raise DataError(f"{path}: {what}. Read are MONOCHROME1 and MONOCHROME2.")
+        if "PixelData" not in dataset:
+            raise DataError(f"{path}: holds no pixel data, or is cut before them.")
+        form = cls(
+            frames=int(dataset.get("NumberOfFrames") or 1),
+            rows=int(dataset.Rows),
+            columns=int(dataset.Columns),
+            bits_allocated=int(dataset.BitsAllocated),
+            bits_stored=int(dataset.BitsStored),
+            signed=bool(int(dataset.PixelRepresentation)),
+            inverted=photometric == "MONOCHROME1",
+        )
+        form._check(int(dataset.SamplesPerPixel), int(dataset.HighBit), path)
+        return form
+
+    def _check(self, samples_per_pixel: int, high_bit: int, path: Path) -> None:
+        stored, allocated = self.bits_stored, self.bits_allocated
+        usual = allocated in (8, 16) and 1 <= stored <= allocated and high_bit == stored - 1
+        if self.frames < 1 or samples_per_pixel != 1 or not usual:
+            raise DataError(
+                f"{path}: {self.frames} frames of {samples_per_pixel} samples a pixel, {stored} "
+                f"bits stored in {allocated}, the highest bit {high_bit}. Read are frames of one "
+                "sample a pixel in the low bits of 8 or 16."
+            )
+
+    @property
+    def native_bytes(self) -> int:
+        """Length of pixel data that are not compressed, with the byte that makes it even."""
+        count = self.frames * self.rows * self.columns * self.bits_allocated // 8
+        return count + count % 2
+
+
+def _table(
+    dataset: Dataset, form: _Form, window: Window | None, max_depth: int, path: Path
+) -> tuple[Table, int]:
+    """Return the grey of each stored bit pattern, and its depth."""
+    if window is not None:
+        stored = form.bits_stored, form.signed, form.inverted
+        return windowed_table(dataset, *stored, window, path), 8
+    if form.signed or form.bits_stored > max_depth:
+        kind = "signed" if form.signed else "unsigned"
+        raise DataError(
+            f"{path}: {form.bits_stored}-bit {kind} values; at most {max_depth} bits unsigned are "
+            'coded as they are. Choose a window: window="auto" or (centre, width), on the command '
+            "line --window auto or --window CENTRE,WIDTH."
+        )
+    depth = next(depth for depth in BIT_DEPTHS if form.bits_stored <= depth)
+    return plain_table(form.bits_stored, form.inverted), depth
+
+
+def _stored_frames(
+    dataset: FileDataset, form: _Form, path: Path
+) -> Iterator[npt.NDArray[np.unsignedinteger[Any]]]:
+    """Yield each frame's stored bit patterns, (rows, columns)."""
+    _check_pixel_data(dataset, form, path)
+    count = 0
+    for frame in _decoded(dataset, path):
+        count += 1
+        if count > form.frames or frame.shape != (form.rows, form.columns):
+            break
+        native = frame.astype(frame.dtype.newbyteorder("="), copy=False)
+        yield native.view(f"u{native.dtype.itemsize}")
+    if count != form.frames:
+        raise DataError(f"{path}: not the {form.frames} frames of the size it announces.")
+
+
+def _decoded(dataset: FileDataset, path: Path) -> Iterator[npt.NDArray[Any]]:
+    from pydicom.pixels.utils import iter_pixels
+
+    try:
+        yield from iter_pixels(dataset, raw=True)
+    except RuntimeError:  # pydicom's word for: all decoders that there are have failed
+        raise DataError(
+            f"{path}: its frames ({syntax_name(dataset)}) are damaged, or need another decoder. "
+            f"{_DECODERS}"
+        ) from None
+
+
+def _check_pixel_data(dataset: FileDataset, form: _Form, path: Path) -> None:
+    """Raise where there are more or fewer bytes than announced, or nothing decodes them."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        if len(dataset.PixelData) != form.native_bytes:
+            found = len(dataset.PixelData)
+            raise DataError(f"{path}: {found} bytes of pixels, {form.native_bytes} announced.")
+    elif not get_decoder(dataset.file_meta.TransferSyntaxUID).is_available:
+        raise MissingDependencyError(
+            f"{path}: nothing installed decodes {syntax_name(dataset)}. {_DECODERS}"
+        )

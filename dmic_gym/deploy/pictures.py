@@ -1,0 +1,179 @@
+"""Grey pictures of 8, 10 or 12 bits, and the image files that hold them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from dmic_gym.atomic import write_atomically
+from dmic_gym.codec.frames import BIT_DEPTHS, SampleFormat, Samples, check_bit_depth
+from dmic_gym.data.folder import decode_pixels, grey_of
+from dmic_gym.deploy.headers import Header, read_header
+from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits
+from dmic_gym.errors import DataError, DmicError, InvalidInputError, unknown_name
+
+__all__ = [
+    "BIT_DEPTHS",
+    "READABLE",
+    "WRITABLE",
+    "Picture",
+    "Samples",
+    "read_picture",
+    "write_picture",
+]
+
+READABLE = (".png", ".pgm", ".tif", ".tiff", ".jpg", ".jpeg")
+WRITABLE = (".png", ".pgm", ".tif", ".tiff")
+_TIFF = (".tif", ".tiff")
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One grey picture or several of one size.
+
+    Attributes:
+        samples: uint8 (8 bit) or uint16 (10, 12 bit), (H, W) or (N, H, W).
+        bit_depth: 8, 10 or 12; samples are 0..2**bit_depth - 1.
+
+    Raises:
+        InvalidInputError: dtype, shape or range are others.
+    """
+
+    samples: Samples
+    bit_depth: int = 8
+
+    def __post_init__(self) -> None:
+        dtype = SampleFormat(check_bit_depth(self.bit_depth)).dtype
+        samples = self.samples
+        if samples.dtype != dtype or samples.ndim not in (2, 3) or samples.size == 0:
+            raise InvalidInputError(
+                f"A picture of {self.bit_depth} bits is a {dtype} array (H, W) or (N, H, W), got "
+                f"{samples.dtype} {samples.shape}."
+            )
+        if int(samples.max()) >> self.bit_depth:
+            raise InvalidInputError(
+                f"The samples reach {samples.max()}, more than {self.bit_depth} bits hold "
+                f"(0..{2**self.bit_depth - 1})."
+            )
+
+    @property
+    def frames(self) -> Samples:
+        """The pictures as (N, H, W), N = 1 for a single one."""
+        return self.samples if self.samples.ndim == 3 else self.samples[np.newaxis]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) of each picture."""
+        height, width = self.samples.shape[-2:]
+        return height, width
+
+    @property
+    def eight_bit(self) -> npt.NDArray[np.uint8]:
+        """The pictures' upper 8 bits, uint8 (N, H, W): what agents and segmenters see."""
+        return np.asarray(self.frames >> (self.bit_depth - 8), np.uint8)
+
+    @classmethod
+    def of(cls, samples: npt.NDArray[Any], bit_depth: int | None = None) -> Picture:
+        """Return a picture; without `bit_depth`, uint16 samples get the least of 10 and 12 bits.
+
+        Raises:
+            InvalidInputError: as the class, or the samples need more than 12 bits.
+        """
+        array = np.asarray(samples)
+        if bit_depth is None:
+            bit_depth = 8 if array.dtype != np.uint16 else _depth_for(int(array.max(initial=0)))
+        return cls(np.ascontiguousarray(array), bit_depth)
+
+
+def read_picture(
+    path: Path, bit_depth: int | None = None, limits: Limits = DEFAULT_LIMITS
+) -> Picture:
+    """Read PNG, PGM, JPEG or TIFF, whose pages are frames; colour by ITU-R BT.601 luma.
+
+    Samples of 16-bit files are taken as they are. Their depth is what a PGM's header says, else
+    the least of 10 and 12 bits that holds the largest.
+
+    Args:
+        path: of the file.
+        bit_depth: 10 or 12, where the file does not say it and the samples are dark.
+        limits: on size; checked against the header, before decoding.
+
+    Raises:
+        DataError: the file is unreadable, damaged, of another format, too large or too deep.
+    """
+    try:
+        limits.check_bytes(path.stat().st_size)
+        data = path.read_bytes()
+        header = read_header(data, limits.max_units)
+        limits.check_size(header.height, header.width, header.frames * header.channels)
+        return _picture(_decoded(data, header), header, bit_depth)
+    except DmicError as error:
+        raise DataError(f"Cannot read {str(path)!r}: {error}") from error
+    except OSError as error:
+        raise DataError(f"Cannot read {str(path)!r}: {error.strerror or error}.") from error
+
+
+def write_picture(picture: Picture, path: Path) -> None:
+    """Write PNG, PGM or TIFF by the path's suffix, atomically; several frames: TIFF only.
+
+    Samples of 10 and 12 bits are stored as they are, in 16 bits; a PGM says how deep they are.
+
+    Raises:
+        InvalidInputError: the suffix names another format, or one that holds a single picture.
+        DataError: the file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in WRITABLE:
+        raise unknown_name("image format", path.suffix, WRITABLE)
+    if len(picture.frames) > 1 and suffix not in _TIFF:
+        raise InvalidInputError(
+            f"{path.suffix} holds one picture, there are {len(picture.frames)}: write .tiff."
+        )
+    write_atomically(path, _encoded(picture, suffix))
+
+
+def _encoded(picture: Picture, suffix: str) -> bytes:
+    frames = list(picture.frames)
+    if suffix == ".pgm":
+        height, width = picture.shape
+        big_endian = frames[0].astype(frames[0].dtype.newbyteorder(">"))
+        header = f"P5\n{width} {height}\n{2**picture.bit_depth - 1}\n"
+        return header.encode() + bytes(big_endian.tobytes())
+    if suffix in _TIFF:
+        done, data = cv2.imencodemulti(suffix, frames)
+    else:
+        done, data = cv2.imencode(suffix, frames[0])
+    if not done:
+        raise DataError(f"OpenCV could not make a {suffix} file.")
+    return bytes(data.tobytes())
+
+
+def _decoded(data: bytes, header: Header) -> npt.NDArray[Any]:
+    pages = decode_pixels(np.frombuffer(data, np.uint8), header.frames)
+    expected = (header.height, header.width)
+    if len(pages) != header.frames or any(page.shape[:2] != expected for page in pages):
+        raise DataError("it is damaged or truncated.")
+    return np.stack([grey_of(page) for page in pages])
+
+
+def _picture(frames: npt.NDArray[Any], header: Header, bit_depth: int | None) -> Picture:
+    if header.white_is_zero:
+        raise DataError("it says that 0 is white (WhiteIsZero): invert it first.")
+    if bit_depth is None and header.maximum is not None and frames.dtype == np.uint16:
+        bit_depth = _depth_for(header.maximum)
+    return Picture.of(frames if len(frames) > 1 else frames[0], bit_depth)
+
+
+def _depth_for(maximum: int) -> int:
+    for depth in BIT_DEPTHS[1:]:
+        if maximum < 1 << depth:
+            return depth
+    raise InvalidInputError(
+        f"Samples reach {maximum}; at most {BIT_DEPTHS[-1]} bits (0..{2 ** BIT_DEPTHS[-1] - 1}) "
+        "are coded. Scale or window them first."
+    )

@@ -1,0 +1,215 @@
+"""Pictures and QP maps to HEVC streams of intra pictures, and back."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from dmic_gym.codec.frames import BIT_DEPTHS, FrameEncoder, SampleFormat, Samples
+from dmic_gym.codec.nal import nal_units
+from dmic_gym.codec.sps import SPS, SPS_TYPE, parse_sps
+from dmic_gym.deploy.endmark import (
+    PARAMETER_SETS,
+    Excess,
+    check_end_mark,
+    end_mark,
+    nal_type,
+)
+from dmic_gym.deploy.limits import DEFAULT_LIMITS, Deadline, Limits
+from dmic_gym.deploy.pictures import Picture
+from dmic_gym.errors import DecodeError, InvalidInputError
+
+QPMap = npt.NDArray[np.integer[Any]]
+QPMaps = Iterable[QPMap]
+"""One map a frame; each is asked for when its frame is coded."""
+
+_START_CODE = b"\0\0\1"
+_IDR = (19, 20)
+_SUFFIX_SEI = 40
+_KNOWN = (*_IDR, _SUFFIX_SEI, *PARAMETER_SETS)
+_MAIN_DEPTHS = (8, 10)
+_ALIGNMENT = 128
+"""Samples that FFmpeg may add to a side of its buffers."""
+
+
+def encode_grey(
+    picture: Picture, qp_maps: QPMaps, *, ctu_size: int = 64, preset: str = "medium"
+) -> list[bytes]:
+    """Code in 4:0:0 (format range extensions profile), 8, 10 or 12 bit.
+
+    Args:
+        picture: N frames.
+        qp_maps: N maps, integers (rows, cols), absolute luma QPs 0..51 (at every bit depth).
+        ctu_size: 64, 32 or 16.
+        preset: x265's.
+
+    Returns:
+        N access units, independent IDR pictures each with an MD5 of its samples. The first starts
+        with the parameter sets, the last ends with a mark that holds a CRC-32 of it all. Their
+        join is an Annex B stream.
+
+    Raises:
+        InvalidInputError: a map does not fit, or there are more or fewer maps than frames.
+        EncodeError: the encoder refused or failed.
+    """
+    return _encode(picture, qp_maps, SampleFormat(picture.bit_depth), ctu_size, preset)
+
+
+def encode_main(
+    picture: Picture, qp_maps: QPMaps, *, ctu_size: int = 64, preset: str = "medium"
+) -> list[bytes]:
+    """Code to Main (8 bit) or Main 10 (10 bit) in 4:2:0 with constant mid-grey chroma.
+
+    As `encode_grey`. Luma is full range, and the stream says so (video_full_range_flag). An odd
+    side is made even by repeating its last row or column; the end mark keeps the true size, so
+    `decode_stream` returns it, while other decoders show one row or column more.
+
+    Raises:
+        InvalidInputError: as `encode_grey`, or 12 bits, which neither profile has.
+    """
+    if picture.bit_depth not in _MAIN_DEPTHS:
+        raise InvalidInputError(
+            f"Main and Main 10 hold 8 or 10 bits, the picture has {picture.bit_depth}: write "
+            '.hevc (format="hevc"), or window it to 10 bits first.'
+        )
+    return _encode(picture, qp_maps, SampleFormat(picture.bit_depth, True), ctu_size, preset)
+
+
+def decode_stream(stream: bytes, limits: Limits = DEFAULT_LIMITS) -> Picture:
+    """Decode the joined units of `encode_grey` or `encode_main`; zeros behind it are ignored.
+
+    Raises:
+        DecodeError: the stream is damaged, cut, not one of ours, or beyond the limits.
+        InvalidInputError: it is no `bytes`.
+    """
+    if not isinstance(stream, bytes):
+        raise InvalidInputError(f"A stream must be bytes, got {type(stream).__name__}.")
+    _within(limits.check_bytes, len(stream))
+    units = split(stream.rstrip(b"\0"), limits)
+    excess = check_end_mark(units)
+    sps = _common_sps(units)
+    access_units = list(_access_units(units[:-1]))
+    height, width = sps.height - excess.rows, sps.width - excess.columns
+    for size in ((sps.coded_height, sps.coded_width), (height, width)):
+        _within(limits.check_size, *size, len(access_units))
+    cut = _decode_all(access_units, sps, Deadline(limits.seconds))[:, :height, :width]
+    return Picture(np.ascontiguousarray(cut if len(cut) > 1 else cut[0]), sps.bit_depth)
+
+
+def split(stream: bytes, limits: Limits = DEFAULT_LIMITS) -> list[bytes]:
+    """Return the NAL units of an Annex B stream without start codes."""
+    if stream.count(_START_CODE) > limits.max_units:
+        raise DecodeError(f"The stream has more than {limits.max_units} NAL units.")
+    return [stream[nal.header : nal.end] for nal in nal_units(stream)]
+
+
+def join(units: Sequence[bytes]) -> bytes:
+    """Return the NAL units of one picture as an Annex B access unit."""
+    parts = list[bytes]()
+    for position, unit in enumerate(units):
+        # A zero byte more where B.2.1 asks for it.
+        parts += [b"\0"] if position == 0 or nal_type(unit) in PARAMETER_SETS else []
+        parts += [_START_CODE, unit]
+    return b"".join(parts)
+
+
+def _encode(
+    picture: Picture, qp_maps: QPMaps, sample_format: SampleFormat, ctu_size: int, preset: str
+) -> list[bytes]:
+    encoder = FrameEncoder(sample_format, ctu_size, preset)
+    pictures = [
+        split(encoder.encode(frame, qp_map)) for frame, qp_map in _paired(picture.frames, qp_maps)
+    ]
+    sets = [unit for unit in pictures[0] if nal_type(unit) in PARAMETER_SETS]
+    slim = [pictures[0], *([u for u in units if u not in sets] for units in pictures[1:])]
+    height, width = picture.shape
+    excess = Excess(width % 2, height % 2) if sample_format.chroma else Excess(0, 0)
+    mark = end_mark(itertools.chain(*slim), excess)
+    joined = [join(units) for units in slim]
+    return [*joined[:-1], joined[-1] + mark]
+
+
+def _paired(frames: Samples, qp_maps: QPMaps) -> Iterator[tuple[Samples, QPMap]]:
+    """Yield each frame with its map; raise InvalidInputError if there are more of one kind."""
+    for frame, qp_map in itertools.zip_longest(frames, qp_maps):
+        if frame is None or qp_map is None:
+            raise InvalidInputError(f"{len(frames)} frames need as many QP maps, no more or fewer.")
+        yield frame, qp_map
+
+
+def _within(check: Any, *sizes: int) -> None:
+    try:
+        check(*sizes)
+    except InvalidInputError as error:
+        raise DecodeError(f"The stream was refused: {error}") from error
+
+
+def _common_sps(units: Sequence[bytes]) -> SPS:
+    """Return the SPS that all pictures share, if this is a kind of stream that we write."""
+    if strange := {nal_type(unit) for unit in units[:-1]}.difference(_KNOWN):
+        raise DecodeError(f"The stream has NAL units of type {min(strange)}, which are not ours.")
+    found = {unit for unit in units if nal_type(unit) == SPS_TYPE}
+    if len(found) != 1:
+        raise DecodeError(f"Expected one sequence parameter set, found {len(found)}.")
+    sps = parse_sps(found.pop())
+    if sps.bit_depth not in BIT_DEPTHS or sps.chroma_format_idc not in (0, 1):
+        raise DecodeError(
+            f"Expected 8, 10 or 12 bits in 4:0:0 or 4:2:0, found {sps.bit_depth} bits and "
+            f"chroma_format_idc {sps.chroma_format_idc}."
+        )
+    return sps
+
+
+def _access_units(units: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield one Annex B access unit a picture, as packets for the decoder."""
+    pending = list[bytes]()
+    for unit, following in itertools.zip_longest(units, units[1:]):
+        pending.append(unit)
+        done = following is None or nal_type(following) != _SUFFIX_SEI
+        if done and any(nal_type(each) in _IDR for each in pending):
+            yield join(pending)
+            pending = []
+    if pending:
+        raise DecodeError("The stream ends without a picture.")
+
+
+def _decode_all(access_units: Sequence[bytes], sps: SPS, deadline: Deadline) -> Samples:
+    """Decode as many pictures as there are access units, each with its MD5 checked."""
+    dtype = SampleFormat(sps.bit_depth).dtype
+    frames = np.empty((len(access_units), sps.height, sps.width), dtype)
+    decoder = av.VideoCodecContext.create("hevc", "r")
+    decoder.thread_count = 1
+    aligned = (sps.coded_width + _ALIGNMENT) * (sps.coded_height + _ALIGNMENT)
+    decoder.options = {"err_detect": "crccheck+explode", "max_pixels": str(aligned)}
+    count = 0
+    for packet in (*map(av.Packet, access_units), None):
+        if deadline.passed:
+            raise DecodeError(f"Decoding took more than {deadline.seconds} s.")
+        try:
+            decoded = decoder.decode(packet)
+        except av.FFmpegError as error:
+            raise DecodeError(f"The HEVC decoder refused the stream: {error}") from error
+        for frame in decoded[: len(frames) - count]:
+            frames[count] = _luma(frame, sps)
+            count += 1
+    if count != len(frames):
+        raise DecodeError(f"The stream has {len(frames)} pictures, but {count} were decoded.")
+    return frames
+
+
+def _luma(frame: av.VideoFrame, sps: SPS) -> Samples:
+    sample_format = SampleFormat(sps.bit_depth)
+    if (frame.height, frame.width) != (sps.height, sps.width):
+        raise DecodeError("The decoded picture has another size than the stream says.")
+    if frame.format.components[0].bits != sps.bit_depth:
+        raise DecodeError("The decoded picture has another bit depth than the stream says.")
+    plane = frame.planes[0]
+    rows = np.frombuffer(memoryview(plane), sample_format.dtype)
+    return rows.reshape(-1, plane.line_size // sample_format.dtype.itemsize)[
+        : sps.height, : sps.width
+    ]

@@ -1,0 +1,122 @@
+"""What the tests of sweeps share: a small sweep, agents that do harm, rows to compare."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dmic_gym.bench.definition import Definition
+from dmic_gym.bench.engines import SerialEngine
+from dmic_gym.bench.lock import FILE as LOCK
+from dmic_gym.bench.store import Record
+from dmic_gym.bench.sweep import run_sweep
+from tests.bench.records import stored
+
+SMALL: dict[str, Any] = {
+    "data": ["phantoms?count=2&size=96"],
+    "agents": ["anchor", "roi"],
+    "base_qps": [27, 32, 37],
+    "presets": ["ultrafast"],
+    "segmenter": "tests.support:vesselness",
+    "second": "",
+}
+"""Two images, three QPs, two agents: twelve cells without weights."""
+
+
+def small(**changes: Any) -> Definition:
+    """The small sweep, with other values for some of its keys."""
+    return Definition.of({**SMALL, **changes})
+
+
+def toml(folder: Path, **changes: Any) -> Path:
+    """Write the small sweep as a file."""
+    path = folder / "small.toml"
+    values = {**SMALL, **changes}
+    path.write_text("".join(f"{key} = {value!r}\n" for key, value in values.items()))
+    return path
+
+
+def swept(folder: Path, **changes: Any) -> list[Record]:
+    """Run the small sweep here; return its records."""
+    run_sweep(small(**changes), folder, SerialEngine())
+    return stored(folder)
+
+
+def comparable(records: list[Record]) -> dict[str, tuple[Any, ...]]:
+    """All of the records but times and runs, by id."""
+    return {
+        r.id: (r.cell, r.influences, r.row and replace(r.row, seconds=0.0), r.reward, r.error)
+        for r in records
+    }
+
+
+class Harmful:
+    """An agent that takes one action, and that does harm when its turn has come.
+
+    ``HARM`` in the environment names a folder in which it counts its episodes; without it, it
+    does nothing but act.
+    """
+
+    turns: tuple[int, ...] = ()
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+    ) -> tuple[int, bool]:
+        folder = os.environ.get("HARM")
+        if state is None and folder is not None:
+            count = sum(1 for _ in Path(folder).iterdir())
+            Path(folder, str(count)).touch()
+            if count in self.turns:
+                self.harm()
+        return 4, True
+
+    def harm(self) -> None:
+        raise NotImplementedError
+
+
+def sweeping_process() -> int:
+    """The process that writes to the store ``out`` beside the folder ``HARM``."""
+    return int((Path(os.environ["HARM"]).parent / "out" / LOCK).read_text())
+
+
+class KillsTheSweep(Harmful):
+    """Kills the process that runs the sweep, twice in the course of it."""
+
+    turns = (2, 5)
+
+    def harm(self) -> None:
+        os.kill(sweeping_process(), signal.SIGKILL)
+
+
+class InterruptsTheSweep(Harmful):
+    """Does what Ctrl-C does, but to the process that runs the sweep alone."""
+
+    turns = (2,)
+
+    def harm(self) -> None:
+        os.kill(sweeping_process(), signal.SIGINT)
+
+
+class KillsItsWorker(Harmful):
+    """Dies as a process that the system kills for its memory."""
+
+    turns = (2,)
+
+    def harm(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Fails(Harmful):
+    """Has a bug."""
+
+    turns = (1,)
+
+    def harm(self) -> None:
+        raise ZeroDivisionError("a bug of the user's")

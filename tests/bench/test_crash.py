@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from dmic_gym.bench.engines import SerialEngine
+from dmic_gym.bench.store import Store
+from dmic_gym.bench.sweep import run_sweep
+from tests.bench.records import stored
+from tests.bench.sweeping import comparable, small, swept, toml
+from tests.support import ROOT
+
+MODULE = "tests.bench.sweeping"
+
+
+def command(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `dmic sweep` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", "from dmic_gym.cli import main; main()", "sweep"]
+        + [str(argument) for argument in arguments],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        ("--engine", "serial"),
+        pytest.param(("--jobs", "1"), marks=pytest.mark.slow),
+        pytest.param(("--jobs", "2"), marks=pytest.mark.slow),
+    ],
+)
+def test_killed_twice_and_resumed_it_equals_an_unbroken_sweep(
+    tmp_path: Path, engine: tuple[str, str]
+) -> None:
+    harm, broken = tmp_path / "harm", tmp_path / "out"
+    harm.mkdir()
+    file = toml(tmp_path, agents=[f"{MODULE}:KillsTheSweep"])
+    arguments = (file, "--out", broken, "--resume", *engine)
+    counts = []
+    for _ in range(2):
+        done = command(*arguments, HARM=str(harm))
+        assert done.returncode == -9, done.stderr
+        counts.append(len(stored(broken)))
+    assert counts[0] <= counts[1] < 12
+    assert command(*arguments, HARM=str(harm)).returncode == 0
+    records = swept(tmp_path / "whole", agents=[f"{MODULE}:KillsTheSweep"])
+    assert len(records) == 12
+    assert comparable(stored(broken)) == comparable(records)
+    with Store.open(broken) as store:
+        assert len(store.history()) == 12
+        assert [run.number for run in store.runs()] == [1, 2, 3]
+
+
+def test_ctrl_c_ends_it_and_keeps_what_is_done(tmp_path: Path) -> None:
+    harm = tmp_path / "harm"
+    harm.mkdir()
+    file = toml(tmp_path, agents=[f"{MODULE}:InterruptsTheSweep"])
+    done = command(file, "--out", tmp_path / "out", HARM=str(harm))
+    assert done.returncode == 130
+    count = len(stored(tmp_path / "out"))
+    assert 0 < count < 12
+    assert f"Interrupted: {count} finished cells are in" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# Run with -B: on a full disk Python would leave half of its own .pyc files behind.
+FULL_DISK = dedent("""
+    import resource, sys
+    from dmic_gym.cli import main
+    resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))
+    main()
+""")
+
+
+def test_a_full_disk_ends_it_with_a_word_and_resume_goes_on(tmp_path: Path) -> None:
+    file = toml(tmp_path, data=["phantoms?count=9&size=64"])
+    arguments = ["sweep", file, "--out", tmp_path / "out", "--engine", "serial"]
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", FULL_DISK, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "make room and go on with --resume" in done.stderr
+    assert 0 < len(stored(tmp_path / "out")) < 54
+    definition = small(data=["phantoms?count=9&size=64"])
+    run_sweep(definition, tmp_path / "out", SerialEngine(), resume=True)
+    assert len(stored(tmp_path / "out")) == 54
+    with Store.open(tmp_path / "out") as store:
+        assert len(store.history()) == 54
+
+
+def test_a_second_sweep_on_the_store_is_refused(dmic: Any, tmp_path: Path) -> None:
+    with Store.create(tmp_path / "out"):
+        code, _, err = dmic("sweep", toml(tmp_path), "--out", tmp_path / "out", "--resume")
+    assert code == 2
+    assert "Another sweep (process " in err

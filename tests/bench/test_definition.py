@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dmic_gym.bench.cells import Only
+from dmic_gym.bench.definition import Definition
+from dmic_gym.bench.engines import SerialEngine
+from dmic_gym.bench.sweep import make_plan, run_sweep
+from dmic_gym.errors import DmicError, InvalidInputError
+from tests.bench.records import record
+from tests.bench.sweeping import small, toml
+from tests.support import ROOT
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"agnets": ["roi"]}, "Unknown key 'agnets'. Did you mean 'agents'"),
+        ({"data": "phantoms"}, r'data = \["\$DMIC_DATA/angiograms/test"\]'),
+        ({"data": ["phantom"]}, "Did you mean 'phantoms'"),
+        ({"data": ["phantoms?cuont=2"]}, "Did you mean 'count'"),
+        ({"data": ["$NOT_SET_HERE/x"]}, "NOT_SET_HERE is not set. Type: export NOT_SET_HERE="),
+        ({"agents": ["ancor"]}, "Did you mean 'anchor'"),
+        ({"agents": []}, r'type agents = \["anchor"'),
+        ({"base_qps": ["22"]}, r"type custom = \[22, 27, 32, 37\]"),
+        ({"base_qps": [60]}, "Nearest: 51"),
+        ({"ctu_sizes": [48]}, "Nearest: "),
+        ({"presets": ["fastest"]}, "Unknown x265 preset 'fastest'. Did you mean"),
+        ({"codecs": ["jpg"]}, "Unknown codec 'jpg'. Did you mean 'jpeg'"),
+        ({"codecs": ["x256"]}, "Did you mean 'x265'"),
+        ({"qualities": [3]}, "type .qualities. and below it jpeg = "),
+        ({"qualities": {"jpegg": [3]}}, "Unknown codec 'jpegg'"),
+        ({"rewards": ["lineal"]}, "Did you mean 'linear'"),
+        ({"seeds": [0.5]}, r"type seeds = \[0, 1\]"),
+        ({"images": 0}, "type a number of 1 or more"),
+        ({"segmenter": 3}, 'type segmenter = "unet"'),
+        ({"segmenter": "unett"}, "Unknown weights 'unett'. Did you mean 'unet'"),
+    ],
+)
+def test_what_is_not_valid_is_refused_with_what_to_type(
+    changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(DmicError, match=words):
+        make_plan(small(**changes))
+
+
+def test_a_file_that_is_no_definition_is_refused(dmic: Any, tmp_path: Path) -> None:
+    assert "benchmarks/quick.toml" in dmic("sweep", tmp_path / "no.toml")[2]
+    (tmp_path / "bad.toml").write_text("agents = ")
+    assert "bad.toml is no TOML" in dmic("sweep", tmp_path / "bad.toml")[2]
+    (tmp_path / "empty.toml").write_text("")
+    assert 'data is missing: type data = ["phantoms' in dmic("sweep", tmp_path / "empty.toml")[2]
+    code, _, err = dmic("sweep", toml(tmp_path, agnets=["roi"]))
+    assert code == 2
+    assert "small.toml: Unknown key 'agnets'" in err
+
+
+@pytest.mark.parametrize("name", ["quick", "dmic", "codecs"])
+def test_the_shipped_definitions_are_valid(name: str) -> None:
+    definition = Definition.read(ROOT / "benchmarks" / f"{name}.toml")
+    cells = list(definition.cells(definition.data[0], "01"))
+    assert len(set(cells)) == len(cells)
+    count = {"quick": 4 * 4, "dmic": 2 * 6 * 6, "codecs": 6 + 5 * 6}[name]
+    assert len(cells) == count
+
+
+def test_still_codecs_stand_beside_the_agents_without_axes_of_theirs() -> None:
+    definition = small(
+        codecs=["x265", "jpeg"], ctu_sizes=[64, 32], seeds=[0, 1], qualities={"jpeg": [10, 90]}
+    )
+    stills = [cell for cell in definition.cells("phantoms", "a") if cell.is_still]
+    assert [(cell.codec, cell.agent, cell.base_qp) for cell in stills] == [
+        ("jpeg", "constant", 10),
+        ("jpeg", "constant", 90),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "chosen"),
+    [
+        ("agent=anchor", True),
+        ("agent=anchor,base_qp=32", True),
+        ("agent=anchor,base_qp=22", False),
+        ("anch*", True),
+        ("32", True),
+        ("base_qp=3?", True),
+        ("roi", False),
+    ],
+)
+def test_only(pattern: str, chosen: bool) -> None:
+    assert Only(pattern)(record("a", 32).cell) is chosen
+
+
+def test_only_says_what_it_knows(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="Did you mean 'agent'"):
+        Only("agnet=roi")
+    with pytest.raises(InvalidInputError, match="--only 'agent="):
+        Only(" , ")
+    with pytest.raises(
+        InvalidInputError, match=r"No cell matches --only\. One of the 12 is: data="
+    ):
+        run_sweep(small(), tmp_path, SerialEngine(), only=Only("agent=oracle"))

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from dmic_gym.bench.replay import replay, sampled
+from dmic_gym.bench.store import FILE
+from dmic_gym.errors import DataError, InvalidInputError
+from tests.bench.records import record, stored
+from tests.bench.sweeping import swept
+from tests.support import phantoms
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A sweep of agents and a still codec over files."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for sample in phantoms(2, 96):
+        assert sample.mask is not None
+        cv2.imwrite(str(data / f"{sample.name}.png"), sample.image)
+        cv2.imwrite(str(data / f"{sample.name}_gt.png"), sample.mask.astype(np.uint8) * 255)
+    out = tmp_path / "out"
+    swept(
+        out,
+        data=[str(data)],
+        agents=["anchor", "random"],
+        codecs=["x265", "jpeg"],
+        base_qps=[32],
+        qualities={"jpeg": [20]},
+        second="tests.support:vesselness",
+    )
+    return out
+
+
+def tamper(folder: Path, change: Callable[[dict[str, Any]], None], where: str) -> None:
+    """Change the stored rows of the cells that an SQL condition chooses."""
+    connection = sqlite3.connect(folder / FILE)
+    for id_, row in connection.execute(f"SELECT id, row FROM cells WHERE {where}").fetchall():
+        content = json.loads(row)
+        change(content)
+        connection.execute("UPDATE cells SET row = ? WHERE id = ?", (json.dumps(content), id_))
+    connection.commit()
+    connection.close()
+
+
+def test_an_untouched_store_replays_with_ticks(dmic: Any, folder: Path) -> None:
+    code, out, _ = dmic("replay", folder)
+    assert code == 0
+    lines = out.splitlines()
+    assert len(lines) == 7
+    assert all(line.startswith("✓ ") for line in lines[:6])
+    assert "✓ phantom-0-0000 random QP 32 CTU 64" in lines
+    assert "✓ phantom-0-0001 jpeg quality 20" in lines
+    assert lines[-1] == "6 of 6 cells as stored"
+
+
+def test_the_file_itself_may_be_named_and_a_sample_taken(dmic: Any, folder: Path) -> None:
+    code, out, _ = dmic("replay", folder / FILE, "--sample", 2)
+    assert code == 0
+    assert out.count("✓") == 2
+    assert dmic("replay", folder, "--sample", 99)[1].count("✓") == 6
+
+
+def bits(row: dict[str, Any]) -> None:
+    row["bits"] += 8
+
+
+def sha256(row: dict[str, Any]) -> None:
+    row["sha256"] = "0" * 64
+
+
+def dice(row: dict[str, Any]) -> None:
+    row["dice"] += 0.002
+
+
+def second_dice(row: dict[str, Any]) -> None:
+    row["second_dice"] = None
+
+
+def qp_map(row: dict[str, Any]) -> None:
+    row["qp_map"][0][0] += 1
+
+
+def wrong_shape(row: dict[str, Any]) -> None:
+    row["qp_map"] = [[32]]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (bits, "bits "),
+        (sha256, "stored 000000000000..."),
+        (dice, "dice "),
+        (second_dice, "stored None"),
+        (qp_map, "sha256 "),
+        (wrong_shape, "qp_map has shape (1, 1)"),
+    ],
+)
+def test_a_tampered_cell_is_a_cross_and_the_exit_says_so(
+    dmic: Any, folder: Path, change: Callable[[dict[str, Any]], None], words: str
+) -> None:
+    chosen = "json_extract(cell, '$.agent') = 'random' AND cell LIKE '%0001%'"
+    tamper(folder, change, chosen)
+    code, out, _ = dmic("replay", folder)
+    assert code == 1
+    crosses = [line for line in out.splitlines() if line.startswith("✗")]
+    assert crosses == ["✗ phantom-0-0001 random QP 32 CTU 64"]
+    assert words in out
+    assert out.splitlines()[-1] == "5 of 6 cells as stored"
+
+
+def test_a_difference_within_the_tolerance_is_none(folder: Path) -> None:
+    def nudge(row: dict[str, Any]) -> None:
+        row["dice"] += 0.0009
+        row["psnr"] -= 0.0009
+
+    tamper(folder, nudge, "1")
+    assert all(verdict.equal for verdict in replay(stored(folder)))
+
+
+def test_a_tampered_still_is_a_cross(dmic: Any, folder: Path) -> None:
+    tamper(folder, lambda row: row.update(qp_map=[[21]]), "cell LIKE '%jpeg%'")
+    code, out, _ = dmic("replay", folder)
+    assert code == 1
+    assert out.count("✗") == 2
+
+
+def test_changed_data_is_named_as_the_cause(folder: Path) -> None:
+    data = Path(stored(folder)[0].cell.data)
+    cv2.imwrite(str(data / "phantom-0-0000.png"), phantoms(1, 96, seed=5)[0].image)
+    (data / "phantom-0-0001.png").unlink()
+    (data / "phantom-0-0001_gt.png").unlink()
+    verdicts = {str(v.record.cell): v.differences for v in replay(stored(folder))}
+    changed = verdicts["phantom-0-0000 anchor QP 32 CTU 64"]
+    assert changed[0].startswith("bits ")
+    assert any(line.startswith("image is another now") for line in changed)
+    gone = verdicts["phantom-0-0001 anchor QP 32 CTU 64"]
+    assert "has no image 'phantom-0-0001' any more" in gone[0]
+
+
+def test_a_changed_network_is_named_as_the_cause(tmp_path: Path) -> None:
+    (first, *_) = swept(tmp_path, base_qps=[32])
+    cell = first.cell.as_dict() | {"segmenter": "tests.bench.test_replay:sees_nothing"}
+    other = type(first)(first.id, type(first.cell)(**cell), first.influences, first.row)
+    (verdict,) = replay([other])
+    assert not any(line.startswith("bits") for line in verdict.differences)
+    assert any(line.startswith("dice") for line in verdict.differences)
+    assert any(line.startswith("segmenter is another now") for line in verdict.differences)
+
+
+def sees_nothing(images: Any, /) -> Any:
+    return np.zeros(images.shape, np.float32)
+
+
+def test_a_sample_is_drawn_without_replacement_and_in_order() -> None:
+    records = [record(f"{number:03}") for number in range(50)]
+    drawn = sampled(records, 20)
+    assert len({r.id for r in drawn}) == 20
+    assert drawn == sorted(drawn, key=lambda r: r.id)
+    assert drawn == sampled(records, 20)
+    assert drawn != sampled(records, 20, seed=1)
+    assert sampled(records, None) == records
+    with pytest.raises(InvalidInputError, match="--sample 0 is too few"):
+        sampled(records, 0)
+    with pytest.raises(InvalidInputError, match="no finished cell"):
+        sampled([], None)
+
+
+def test_no_store_no_replay(dmic: Any, tmp_path: Path) -> None:
+    code, _, err = dmic("replay", tmp_path / "nowhere")
+    assert code == 2
+    assert "No sweep in" in err
+    assert issubclass(DataError, OSError)

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dmic_gym.bench import report
+from dmic_gym.bench.cells import CONSTANT, Cell
+from dmic_gym.bench.protocol import ANCHOR
+from dmic_gym.bench.standings import Standings
+from dmic_gym.bench.store import Record
+from dmic_gym.bench.sweep_results import results_of, rows_by_encoder
+from tests.bench.records import ROW
+from tests.bench.sweeping import small
+
+QPS = (27, 32, 37)
+IMAGES = ("a", "b", "c")
+
+
+def coded(cell: Cell, bits: int, dice: float) -> Record:
+    row = replace(ROW, name=cell.image, base_qp=cell.base_qp, bits=bits, dice=dice)
+    return Record(str(cell), cell, {}, row, reward=0.0)
+
+
+def curve(agent: str, share: float = 1.0, **settings: object) -> list[Record]:
+    """An agent that spends `share` of the anchor's bits for the anchor's Dice."""
+    return [
+        coded(
+            replace(Cell("phantoms", image, agent, qp), **settings),  # type: ignore[arg-type]
+            int(share * 1000 * (40 - qp) * (1 + n / 10)),
+            0.9 - qp / 100 + n / 100,
+        )
+        for n, image in enumerate(IMAGES)
+        for qp in QPS
+    ]
+
+
+def still(codec: str, share: float) -> list[Record]:
+    """A still codec on the anchor's curve, at qualities 70 - QP."""
+    return [
+        replace(
+            found,
+            cell=replace(found.cell, base_qp=70 - found.cell.base_qp),
+            row=found.row and replace(found.row, base_qp=70 - found.row.base_qp),
+        )
+        for found in curve(CONSTANT, share, codec=codec, ctu_size=0, preset="", reward="")
+    ]
+
+
+def test_each_encoder_is_compared_with_its_own_anchor() -> None:
+    records = [
+        *curve(ANCHOR),
+        *curve("roi", 0.8),
+        *curve(ANCHOR, 2.0, ctu_size=32),
+        *curve("roi", 1.0, ctu_size=32),
+    ]
+    found = {r["protocol"]["ctu_size"]: r["agents"] for r in results_of(records, small())}
+    assert found[64]["roi"]["bd_rate_percent"] == pytest.approx(-20, abs=0.1)
+    assert found[32]["roi"]["bd_rate_percent"] == pytest.approx(-50, abs=0.1)
+    assert found[64][ANCHOR]["bd_rate_percent"] == 0.0
+
+
+def test_a_still_codec_is_compared_over_its_own_qualities() -> None:
+    records = [*curve(ANCHOR), *still("jpeg", 1.5)]
+    (found,) = results_of(records, small())
+    assert found["stills"]["jpeg"]["bd_rate_percent"] == pytest.approx(50, abs=0.1)
+    assert [p["base_qp"] for p in found["stills"]["jpeg"]["points"]] == [33, 38, 43]
+    assert list(found["agents"]) == [ANCHOR]
+    titles = [str(table.title) for table in report.tables(found)]
+    assert any("still codecs against the anchor" in title for title in titles)
+
+
+def test_images_that_one_lacks_are_left_out_of_all_and_named() -> None:
+    roi = [
+        record
+        for record in curve("roi", 0.8)
+        if (record.cell.image, record.cell.base_qp) != ("b", 32)
+    ]
+    (found,) = results_of([*curve(ANCHOR), *roi], small(), left_out=["d"])
+    assert found["protocol"]["images"] == 2
+    assert found["failed"] == {"b": "not coded by all at every point"}
+    assert {row["name"] for row in found["agents"][ANCHOR]["images"]} == {"a", "c"}
+    assert found["agents"]["roi"]["bd_rate_percent"] == pytest.approx(-20, abs=0.1)
+    notes = report.notes(found)
+    assert "left out, expert mask empty: d" in notes
+    assert "failed, left out: b: not coded by all at every point" in notes
+
+
+def test_an_agent_without_a_complete_image_does_not_empty_the_table() -> None:
+    one_each = dict(zip(IMAGES, QPS, strict=True))
+    some = [r for r in curve("roi") if r.cell.base_qp == one_each[r.cell.image]]
+    (found,) = results_of([*curve(ANCHOR), *curve("random"), *some], small(agents=["random"]))
+    assert found["protocol"]["images"] == 3
+    assert list(found["agents"]) == [ANCHOR, "random"]
+    assert found["failed"] == {"roi": "no image was coded at every point"}
+
+
+def test_without_an_anchor_there_is_nothing_to_compare() -> None:
+    assert results_of(curve("roi"), small()) == []
+    assert results_of([], small()) == []
+
+
+def test_seeds_are_agents_of_their_own_and_rewards_are_not() -> None:
+    records = [
+        *curve("random"),
+        *curve("random", seed=1),
+        *curve("random", reward="rate_saving"),
+    ]
+    ((agents),) = rows_by_encoder(records).values()
+    assert {name: len(rows) for name, rows in agents.items()} == {"random": 9, "random seed 1": 9}
+
+
+def test_the_best_so_far_is_that_of_complete_images_and_no_oracle() -> None:
+    standings = Standings(QPS)
+    assert standings.best() is None
+    for record in [*curve(ANCHOR), *curve("oracle", 0.1)]:
+        standings.add(record)
+    assert standings.best() is None
+    for record in curve("roi", 0.8)[:2]:
+        standings.add(record)
+    assert standings.best() is None
+    for record in [*curve("roi", 0.8)[2:4], *curve("random", 1.5)]:
+        standings.add(record)
+    best = standings.best()
+    assert best is not None
+    assert best[0] == "roi"
+    assert best[1] == pytest.approx(-20, abs=0.1)

@@ -1,0 +1,261 @@
+"""`dmic_gym.encode` and `decode`: agents, targets, formats and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import dmic_gym
+from dmic_gym import agents
+from dmic_gym.agents.objective import Objective
+from dmic_gym.agents.planning import Plan
+from dmic_gym.codec.base import uniform_map
+from dmic_gym.codec.sps import read_sps
+from dmic_gym.deploy import allocation
+from dmic_gym.deploy.coder import Coder, Encoding, Settings, decode_picture
+from dmic_gym.deploy.pictures import Picture
+from dmic_gym.diagnosis.metrics import binarize
+from dmic_gym.errors import DecodeError, InvalidInputError, SegmenterError
+from tests.deploy.makers import picture
+from tests.support import phantoms, vesselness
+
+FAST: dict[str, Any] = {"preset": "ultrafast", "segmenter": vesselness}
+SAMPLE = phantoms(2, 100)[1]
+
+
+class Checkerboard:
+    """A planner whose maps are known: base QP and 6 more in turns."""
+
+    def plan(self, env: Any, observation: Any) -> Plan:
+        rows, cols = env.qp_map.shape
+        qps = np.clip(env.base_qp + 6 * (np.indices((rows, cols)).sum(0) % 2), 0, 51)
+        return Plan(env.task.score(env.original, qps), 1)
+
+
+@pytest.fixture
+def coder() -> Iterator[Coder]:
+    with Coder(Settings(agent="anchor", **FAST)) as made:
+        yield made
+
+
+def code(original: Picture, format: str = "hevc", **settings: Any) -> Encoding:
+    with Coder(Settings(**{"agent": "anchor", **FAST, **settings})) as coder:
+        return coder.encode(original, format)
+
+
+def retained(original: npt.NDArray[np.uint8], decoded: npt.NDArray[np.uint8]) -> float:
+    """Retained Dice as the docstring of `encode` defines it, written out."""
+    belief = vesselness(original[None])[0].astype(np.float64)
+
+    def expected(image: npt.NDArray[np.uint8]) -> float:
+        mask = vesselness(image[None])[0] > 0.5
+        return float(2 * belief[mask].sum() / (mask.sum() + belief.sum()))
+
+    return min(expected(decoded) / expected(original), 1.0)
+
+
+@pytest.mark.parametrize("format", ["hevc", "main", "mp4"])
+@pytest.mark.parametrize("bit_depth", [8, 10])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_decode_returns_what_the_encoder_saw(format: str, bit_depth: int, frames: int) -> None:
+    original = picture((71, 66), bit_depth, frames)
+    made = code(original, format, qp=20)
+    decoded = dmic_gym.decode(made.data)
+    assert decoded.dtype == original.samples.dtype
+    assert decoded.shape == original.samples.shape
+    np.testing.assert_array_equal(decoded, made.reconstruction.samples)
+    np.testing.assert_array_equal(decode_picture(b"".join(made.units)).samples, decoded)
+
+
+def test_12_bits_are_coded_in_grey_alone() -> None:
+    made = code(picture((40, 50), 12), qp=20)
+    assert made.reconstruction.bit_depth == 12
+    with pytest.raises(InvalidInputError, match="8 or 10 bits"):
+        code(picture((40, 50), 12), "mp4")
+
+
+def test_encode_is_the_coder_in_one_call() -> None:
+    made = code(Picture(SAMPLE.image), "mp4", qp=35)
+    assert dmic_gym.encode(SAMPLE.image, agent="anchor", qp=35, format="mp4", **FAST) == made.data
+    deep = SAMPLE.image.astype(np.uint16) * np.uint16(2)
+    for bit_depth in (10, 12):
+        data = dmic_gym.encode(deep, agent="anchor", bit_depth=bit_depth, **FAST)
+        assert read_sps(data).bit_depth == bit_depth
+
+
+def test_the_anchor_loads_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allocation, "CodingEnv", None)
+    made = code(Picture(SAMPLE.image), qp=33)
+    np.testing.assert_array_equal(made.qp_maps[0], uniform_map(SAMPLE.image.shape, 64, 33))
+    assert made.dice is None
+
+
+@pytest.mark.parametrize("bit_depth", [8, 10, 12])
+def test_an_agents_map_is_applied_to_every_depth(bit_depth: int) -> None:
+    """Agents see the upper 8 bits; the map they choose codes the deep picture."""
+    original = picture((100, 130), bit_depth, 2)
+    made = code(original, agent=Checkerboard(), qp=22)
+    expected = 22 + 6 * (np.indices((2, 3)).sum(0) % 2)
+    for qp_map in made.qp_maps:
+        np.testing.assert_array_equal(qp_map, expected)
+    flat = code(original, qp=22)
+    error = np.abs(made.reconstruction.frames.astype(int) - original.frames).mean(0)
+    flat_error = np.abs(flat.reconstruction.frames.astype(int) - original.frames).mean(0)
+    assert error[:64, 64:128].mean() > 1.15 * flat_error[:64, 64:128].mean()
+    assert error[:60, :60].mean() < 1.05 * flat_error[:60, :60].mean()
+
+
+def test_agents_are_asked_with_each_frame() -> None:
+    stack = np.stack([sample.image for sample in phantoms(2, 100)])
+    both = code(Picture(stack), agent="search:12", qp=30)
+    alone = code(Picture(stack[1]), agent="search:12", qp=30)
+    np.testing.assert_array_equal(both.qp_maps[1], alone.qp_maps[0])
+    assert not np.array_equal(both.qp_maps[0], both.qp_maps[1])
+    assert both.dice is not None
+    assert alone.dice is not None
+    assert both.dice <= alone.dice
+
+
+def test_progress_is_told_frame_by_frame(coder: Coder) -> None:
+    told: list[tuple[int, int]] = []
+    coder.encode(picture((40, 50), frames=3), on_frame=lambda done, of: told.append((done, of)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_the_default_agent_is_the_shipped_policy_or_the_anchor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agents, "__path__", [str(tmp_path)])
+    assert allocation.default_agent() == "anchor"
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "dmic-1shot.safetensors").touch()
+    assert allocation.default_agent() == "dmic-1shot"
+
+
+@pytest.mark.parametrize("format", ["hevc", "mp4"])
+@pytest.mark.parametrize("target", [0.7, 0.9, 0.97])
+def test_target_dice(format: str, target: float) -> None:
+    made = code(Picture(SAMPLE.image), format, target_dice=target)
+    found = retained(SAMPLE.image, made.reconstruction.eight_bit[0])
+    assert made.dice == pytest.approx(found)
+    assert found >= target
+    next_qp = code(Picture(SAMPLE.image), format, qp=made.qp + 1)
+    assert retained(SAMPLE.image, next_qp.reconstruction.eight_bit[0]) < target
+
+
+def test_of_several_frames_the_lowest_dice_counts() -> None:
+    stack = np.stack([sample.image for sample in phantoms(3, 100)])
+    made = code(Picture(stack), target_dice=0.9)
+    decoded = made.reconstruction.eight_bit
+    each = [retained(a, b) for a, b in zip(stack, decoded, strict=True)]
+    assert made.dice == pytest.approx(min(each))
+    assert made.dice is not None
+    assert made.dice >= 0.9
+
+
+def test_nothing_to_see_is_kept_whole() -> None:
+    def blind(images: npt.NDArray[np.uint8], /) -> npt.NDArray[np.float32]:
+        return np.zeros(images.shape, np.float32)
+
+    made = code(Picture(SAMPLE.image), target_dice=1.0, segmenter=blind)
+    assert (made.dice, made.qp) == (1.0, 51)
+
+
+@pytest.mark.parametrize("format", ["hevc", "mp4"])
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_target_bytes(format: str, share: float) -> None:
+    original = Picture(SAMPLE.image)
+    finest, coarsest = (len(code(original, format, qp=qp).data) for qp in (0, 51))
+    target = int(coarsest + share * (finest - coarsest))
+    made = code(original, format, target_bytes=target)
+    assert len(made.data) <= target
+    assert len(code(original, format, qp=made.qp - 1).data) > target
+
+
+def test_generous_targets_give_the_best_and_the_smallest() -> None:
+    original = Picture(SAMPLE.image)
+    assert code(original, target_bytes=10**7).qp == 0
+    assert code(original, target_dice=1e-9).qp == 51
+
+
+def test_unreachable_targets_name_what_can_be_reached() -> None:
+    original = Picture(SAMPLE.image)
+    least = len(code(original, qp=51).data)
+    with pytest.raises(InvalidInputError, match=rf"target_bytes=9 .* Nearest: {least}\."):
+        code(original, target_bytes=9)
+    assert len(code(original, target_bytes=least).data) == least
+
+    def shaky(images: npt.NDArray[np.uint8], /) -> npt.NDArray[np.float32]:
+        return np.asarray(images == SAMPLE.image, np.float32)
+
+    with pytest.raises(InvalidInputError, match=r"target_dice=0\.999 .* Nearest: 0\.\d{4}\."):
+        code(original, target_dice=0.999, segmenter=shaky)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"qp": 52}, "outside 0..51. Nearest: 51"),
+        ({"target_dice": 0.0}, "outside 0..1"),
+        ({"target_dice": 1.5}, "outside 0..1"),
+        ({"target_bytes": 0}, "Nearest: 1"),
+        ({"target_dice": 0.9, "target_bytes": 900}, "not both"),
+        ({"agent": "ancor"}, "Did you mean 'anchor'"),
+        ({"agent": "oracle"}, "has none: use search"),
+        ({"format": "avi"}, "Unknown format 'avi'"),
+        ({"ctu_size": 48}, "Nearest: 64"),
+        ({"preset": "fats"}, "Did you mean 'fast'"),
+        ({"bit_depth": 9}, "Nearest: 8"),
+    ],
+)
+def test_wrong_arguments(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        dmic_gym.encode(SAMPLE.image, **{"agent": "anchor", **FAST, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (np.zeros((50, 50, 3), np.uint8), "looks like colour"),
+        (np.zeros((50, 50)), "float64"),
+        (np.zeros((1, 5000), np.uint8), "outside 1..4096"),
+        ("picture.png", "array"),
+    ],
+)
+def test_wrong_images(image: Any, words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        dmic_gym.encode(image, agent="anchor")
+
+
+def test_a_segmenter_that_fails_is_named() -> None:
+    def broken(images: npt.NDArray[np.uint8], /) -> npt.NDArray[np.float32]:
+        raise ValueError("no such layer")
+
+    with pytest.raises(SegmenterError, match="no such layer"):
+        code(Picture(SAMPLE.image), target_dice=0.9, segmenter=broken)
+
+
+@pytest.mark.parametrize("data", [b"", b"nothing", b"\0\0\0\x20ftypisom", b"\0\0\1\x40\1"])
+def test_decode_refuses_other_bytes(data: bytes) -> None:
+    with pytest.raises(DecodeError):
+        dmic_gym.decode(data)
+
+
+def test_decode_wants_bytes() -> None:
+    with pytest.raises(InvalidInputError, match="must be bytes, got str"):
+        dmic_gym.decode("a.hevc")  # type: ignore[arg-type]
+
+
+def test_retained_dice_is_that_of_the_objective(coder: Coder) -> None:
+    """Our formula and the one that agents are trained on are the same."""
+    original = coder.task.original(SAMPLE)
+    objective = Objective(coder.task, original, original.importance, price=0.0)
+    decoded = code(Picture(SAMPLE.image), qp=40).reconstruction.eight_bit[0]
+    mask = binarize(vesselness(decoded[None])[0])
+    ratio = objective.expected_dice(mask) / objective.expected_dice(original.mask)
+    assert retained(SAMPLE.image, decoded) == pytest.approx(min(ratio, 1.0))

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dmic_gym.deploy.coder import decode_picture
+from dmic_gym.deploy.endmark import nal_type
+from dmic_gym.deploy.limits import Limits
+from dmic_gym.deploy.mp4 import from_mp4, is_mp4, to_mp4
+from dmic_gym.deploy.streams import decode_stream, encode_main, split
+from dmic_gym.errors import DecodeError, EncodeError
+from tests.deploy.makers import ffmpeg_luma, maps, needs_ffmpeg, picture, probe
+
+
+def units(shape: tuple[int, int] = (70, 75), bit_depth: int = 8, frames: int = 3) -> list[bytes]:
+    original = picture(shape, bit_depth, frames)
+    return encode_main(original, maps(original), preset="ultrafast")
+
+
+@pytest.mark.parametrize("bit_depth", [8, 10])
+@pytest.mark.parametrize("shape", [(64, 64), (71, 75), (1, 30)])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_round_trip(shape: tuple[int, int], bit_depth: int, frames: int) -> None:
+    coded = units(shape, bit_depth, frames)
+    file = to_mp4(coded)
+    assert is_mp4(file)
+    decoded, expected = decode_picture(file), decode_stream(b"".join(coded))
+    assert decoded.bit_depth == bit_depth
+    np.testing.assert_array_equal(decoded.samples, expected.samples)
+    assert decoded.shape == shape
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("bit_depth", "profile"), [(8, "Main"), (10, "Main 10")])
+def test_ffmpeg_sees_the_same(bit_depth: int, profile: str, tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+    path.write_bytes(to_mp4(units((71, 75), bit_depth)))
+    found = probe(path)
+    assert (found["codec_tag_string"], found["profile"]) == ("hvc1", profile)
+    assert (found["height"], found["width"]) == (72, 76)
+    assert (found["color_range"], found["nb_read_frames"]) == ("pc", "3")
+    luma = ffmpeg_luma(path, bit_depth).reshape(3, 72, 76)
+    ours = decode_picture(path.read_bytes()).samples
+    np.testing.assert_array_equal(luma[:, :71, :75], ours)
+
+
+def test_parameter_sets_are_in_the_description_alone() -> None:
+    file = to_mp4(units())
+    kinds = [nal_type(unit) for unit in split(from_mp4(file))]
+    assert kinds == [32, 33, 34, *[20, 40] * 3, 60]
+    assert file.count(b"\x42\x01\x01\x01\x60") == 1
+
+
+def test_the_same_units_give_the_same_file_at_any_rate() -> None:
+    coded = units()
+    assert to_mp4(coded) == to_mp4(coded)
+    slow = to_mp4(coded, Fraction(15, 2))
+    assert slow != to_mp4(coded)
+    assert from_mp4(slow) == from_mp4(to_mp4(coded))
+
+
+def test_every_cut_is_refused() -> None:
+    file = to_mp4(units((40, 50), frames=2))
+    for length in range(len(file)):
+        with pytest.raises(DecodeError):
+            decode_stream(from_mp4(file[:length]))
+
+
+def test_damage_anywhere_is_refused_or_harmless() -> None:
+    file = to_mp4(units((40, 50), frames=2))
+    expected = decode_picture(file).samples
+    rng = np.random.default_rng(0)
+    refused = 0
+    for position in range(len(file)):
+        damaged = bytearray(file)
+        damaged[position] ^= 1 << int(rng.integers(8))
+        try:
+            found = decode_stream(from_mp4(bytes(damaged)))
+        except DecodeError:
+            refused += 1
+        else:
+            np.testing.assert_array_equal(found.samples, expected)
+    assert refused > len(file) // 3
+
+
+def test_padding_to_even_length_is_ignored() -> None:
+    file = to_mp4(units())
+    assert from_mp4(file + b"\0") == from_mp4(file)
+    with pytest.raises(DecodeError, match="larger than the file"):
+        from_mp4(file + b"\1" * 9)
+
+
+def test_a_table_of_too_many_samples_is_refused() -> None:
+    file = to_mp4(units())
+    with pytest.raises(DecodeError, match="more than 2 samples"):
+        from_mp4(file, Limits(max_units=2))
+    place = file.index(b"stsz") + 8
+    forged = file[:place] + struct.pack(">II", 1, 2**32 - 1) + file[place + 8 :]
+    with pytest.raises(DecodeError, match="more than 65536 samples"):
+        from_mp4(forged)
+
+
+def test_what_is_no_stream_is_not_muxed() -> None:
+    with pytest.raises(EncodeError, match="no HEVC stream"):
+        to_mp4([b"nothing"])
