@@ -136,3 +136,15 @@ def python(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str
         text=True,
         check=False,
     )
+
+
+def error_line(result: tuple[int, str, str]) -> str:
+    """The one line that an error of ours prints after the progress bar's."""
+    code, out, err = result
+    assert code == 2
+    assert "wrote" not in out
+    assert "Traceback" not in err
+    lines = [line for line in err.splitlines() if "Error:" in line]
+    assert len(lines) == 1
+    assert err.rstrip().endswith(lines[0].rstrip())
+    return lines[0]

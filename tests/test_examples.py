@@ -35,6 +35,23 @@ def test_it_plays_an_episode(
     assert "rate_saving" in printed["reward_terms"]
 
 
+def test_own_weights_are_loaded_mapped_or_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(CodingEnv.__init__, "__defaults__", _quick_defaults())
+    runpy.run_path(str(ROOT / "examples" / "own_weights.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    for words in (
+        "trained 2.7% of the parameters; loaded again, the same actions: [",
+        "0 of the policy's 28 tensors fit",
+        "They do with key_map={'^net\\\\.': ''}: the same actions.",
+        "action_net.bias has shape (7,), the policy's has (13,)",
+        "a plain pickle can run code",
+        "refused, and nothing in it was run",
+    ):
+        assert words in printed
+
+
 def _quick_defaults() -> tuple[object, ...]:
     """The defaults of CodingEnv, with small phantoms and a segmenter that needs no weights."""
     defaults = list(coding_env.CodingEnv.__init__.__defaults__ or ())

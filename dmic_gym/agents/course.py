@@ -6,34 +6,29 @@ by line, the imitating policy, and a checkpoint of the A2C every so many steps.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from stable_baselines3 import A2C
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.logger import Logger, make_output_format
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecMonitor
 
+from dmic_gym.agents.checkpoints import IMITATED, Checkpoints, restore, save_checkpoint
+from dmic_gym.agents.episodes import Episodes, Notice, silent
 from dmic_gym.agents.freeze import PartialFreezeCallback, frozen_but
 from dmic_gym.agents.hrlvsc import HRLVSCPolicy
 from dmic_gym.agents.imitation import Imitation, imitate
 from dmic_gym.agents.lessons import collect_lessons
+from dmic_gym.diagnosis.network import pick_device
 from dmic_gym.envs.observations import ImageView
 from dmic_gym.envs.sb3 import SB3CodingVecEnv
-from dmic_gym.errors import InvalidInputError, WeightsError
+from dmic_gym.errors import InvalidInputError
 
 LESSONS = "lessons.jsonl"
-_IMITATED = "imitated.zip"
-_STEPS = re.compile(r"a2c_(\d+)_steps\.zip")
-
-Notice = Callable[[str, int, int, str], None]
-"""Progress: stage, how much of it is done, how much there is, and a word on how it goes."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +44,9 @@ class Course:
         entropy: weight of the policy's entropy in A2C's loss.
         checkpoint_every: A2C steps between checkpoints.
         seed: of everything.
+
+    Raises:
+        InvalidInputError: a number is negative, a rate is not above 0, or nothing is to be done.
     """
 
     search: int = 60
@@ -57,15 +55,33 @@ class Course:
     imitation_rate: float = 1e-3
     learning_rate: float = 2e-4
     entropy: float = 0.003
-    checkpoint_every: int = 20_000
+    checkpoint_every: int = 5_000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("search", "epochs", "steps", "entropy", "seed"):
+            if (value := getattr(self, name)) < 0:
+                raise InvalidInputError(f"{name}={value} is negative. Nearest: 0.")
+        for name in ("imitation_rate", "learning_rate", "checkpoint_every"):
+            if not (value := getattr(self, name)) > 0:
+                raise InvalidInputError(f"{name}={value} must be above 0.")
+        if not self.steps and not self.imitates:
+            raise InvalidInputError(
+                "Nothing would be learned: pass steps, or search and epochs, above 0."
+            )
+
+    @property
+    def imitates(self) -> bool:
+        """Whether there is anything to imitate."""
+        return bool(self.search and self.epochs)
 
 
 def a2c_arguments(course: Course) -> dict[str, Any]:
     """Return the keyword arguments of `A2C` for a course.
 
     The reward comes once, at the end of an episode, and nothing is discounted: a CTU's advantage
-    is the episode's return less what the critic expected of it.
+    is the episode's return less what the critic expected of it. Where an image has more CTUs than
+    `n_steps`, the critic stands for the return that is still to come.
     """
     return {
         "learning_rate": course.learning_rate,
@@ -80,8 +96,12 @@ def a2c_arguments(course: Course) -> dict[str, Any]:
 
 
 def new_model(env: SB3CodingVecEnv, course: Course, device: str = "auto") -> A2C:
-    """Return an untrained HRLVSC policy in A2C."""
-    return A2C(HRLVSCPolicy, env, device=device, **a2c_arguments(course))
+    """Return an untrained HRLVSC policy in A2C.
+
+    Raises:
+        InvalidInputError: there is no such device.
+    """
+    return A2C(HRLVSCPolicy, env, device=pick_device(device), **a2c_arguments(course))
 
 
 def follow(
@@ -93,7 +113,7 @@ def follow(
     parts: Sequence[str] | None = None,
     resume: bool = False,
     callbacks: Sequence[BaseCallback] = (),
-    notice: Notice = lambda stage, done, total, word: None,
+    notice: Notice = silent,
 ) -> None:
     """Take a model through a course, in place.
 
@@ -109,24 +129,31 @@ def follow(
 
     Raises:
         InvalidInputError: `out` holds a run and `resume` is False.
+        WeightsError: a checkpoint in `out` is damaged.
         FreezeError: a frozen tensor changed.
         CodecError: the codec failed.
     """
     check_out(out, resume)
     out.mkdir(parents=True, exist_ok=True)
-    done = _restore(model, out)
-    if done is None:
-        done = 0
-        if course.search and course.epochs:
-            _imitate(model, env, course, out, parts, notice)
-        model.save(out / _IMITATED)
-    if course.steps > done:
-        _reinforce(model, env, course, out, parts, done, callbacks, notice)
+    done = restore(model, out)
+    model.num_timesteps = done or 0
+    logger = _open_log(out / "log", model.num_timesteps)
+    try:
+        if done is None:
+            if course.imitates:
+                _imitate(model, env, course, out, parts, logger, notice)
+            save_checkpoint(model, out / IMITATED)
+        if course.steps > model.num_timesteps:
+            listed: list[BaseCallback] = [] if parts is None else [PartialFreezeCallback(parts)]
+            listed += [Checkpoints(out, course.checkpoint_every), Episodes(notice, course.steps)]
+            _reinforce(model, env, course, logger, [*listed, *callbacks])
+    finally:
+        logger.close()
 
 
 def check_out(out: Path, resume: bool) -> None:
     """Raise InvalidInputError if `out` holds a run that is not to be resumed."""
-    if not resume and any((out / name).exists() for name in (LESSONS, _IMITATED)):
+    if not resume and any((out / name).exists() for name in (LESSONS, IMITATED)):
         raise InvalidInputError(
             f"{out} holds a run already: pass --resume to go on with it, or another --out."
         )
@@ -138,8 +165,14 @@ def _imitate(
     course: Course,
     out: Path,
     parts: Sequence[str] | None,
+    logger: Logger,
     notice: Notice,
 ) -> None:
+    def on_epoch(number: int, loss: float) -> None:
+        logger.record("imitation/loss", loss)
+        logger.dump(number)
+        notice("imitate", number, course.epochs, f"loss {loss:.3f}")
+
     coding = env.env
     task = coding.task
     samples = list(coding.dataset)
@@ -159,7 +192,7 @@ def _imitate(
             [(views[lesson.name], lesson) for lesson in lessons],
             coding.qp_offsets,
             how,
-            lambda number, loss: notice("imitate", number, course.epochs, f"loss {loss:.3f}"),
+            on_epoch,
         )
 
 
@@ -167,60 +200,23 @@ def _reinforce(
     model: OnPolicyAlgorithm,
     env: SB3CodingVecEnv,
     course: Course,
-    out: Path,
-    parts: Sequence[str] | None,
-    done: int,
-    callbacks: Sequence[BaseCallback],
-    notice: Notice,
+    logger: Logger,
+    callbacks: list[BaseCallback],
 ) -> None:
-    every = max(course.checkpoint_every // env.num_envs, 1)
-    listed: list[BaseCallback] = [
-        CheckpointCallback(every, str(out), name_prefix="a2c"),
-        _Notices(notice, course.steps),
-        *callbacks,
-    ]
-    if parts is not None:
-        listed.append(PartialFreezeCallback(parts))
+    done = model.num_timesteps
     model.set_env(VecMonitor(env))
-    logger = configure(str(out / "log"), ["csv", "tensorboard"])
+    model.set_random_seed(course.seed + done)  # one that goes on does not draw the same again
     model.set_logger(logger)
-    model.num_timesteps = done
-    try:
-        model.learn(course.steps - done, CallbackList(listed), reset_num_timesteps=done == 0)
-    finally:
-        logger.close()
+    model.learn(
+        course.steps - done,
+        CallbackList(callbacks),
+        log_interval=1,
+        reset_num_timesteps=done == 0,
+    )
 
 
-def _restore(model: OnPolicyAlgorithm, out: Path) -> int | None:
-    """Load the newest checkpoint of `out`; return its A2C steps, or None where there is none."""
-    steps = {int(m[1]): p for p in out.glob("a2c_*_steps.zip") if (m := _STEPS.fullmatch(p.name))}
-    found = [(number, steps[number]) for number in sorted(steps, reverse=True)]
-    for done, path in [*found, (0, out / _IMITATED)]:
-        if not path.exists():
-            continue
-        try:
-            _, tensors, _ = load_from_zip_file(path, device=model.device, load_data=False)
-            model.set_parameters(tensors, device=model.device)
-        except Exception as error:  # a checkpoint that was cut off: take the one before
-            if done == 0:
-                raise WeightsError(f"{path} cannot be resumed: {error}") from error
-        else:
-            return done
-    return None
-
-
-class _Notices(BaseCallback):
-    """Tell of A2C's steps and of the mean reward of the last episodes."""
-
-    def __init__(self, notice: Notice, total: int) -> None:
-        super().__init__()
-        self._notice = notice
-        self._total = total
-
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_rollout_end(self) -> None:
-        recent = [episode["r"] for episode in self.model.ep_info_buffer or ()]
-        word = f"reward {np.mean(recent):+.3f}" if recent else ""
-        self._notice("A2C", min(self.model.num_timesteps, self._total), self._total, word)
+def _open_log(folder: Path, done: int) -> Logger:
+    """Open TensorBoard's log and a table beside it; one of a run that goes on gets its own."""
+    suffix = f"-{done}" if done else ""
+    kinds = ("csv", "tensorboard")
+    return Logger(str(folder), [make_output_format(kind, str(folder), suffix) for kind in kinds])

@@ -16,6 +16,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -111,7 +112,8 @@ class HRLVSCPolicy(ActorCriticPolicy):
 
     Args:
         observation_space: `CodingEnv`'s.
-        action_space: Discrete, the table of QP offsets; with 13 offsets the head has its 2.7 %.
+        action_space: Discrete, the table of QP offsets in ascending order; with 13 offsets the
+            head has its 2.7 %.
         lr_schedule: learning rate from the remaining progress.
         **arguments: `ActorCriticPolicy`'s.
     """
@@ -129,3 +131,17 @@ class HRLVSCPolicy(ActorCriticPolicy):
             "activation_fn": nn.ReLU,
         }
         super().__init__(observation_space, action_space, lr_schedule, **(defaults | arguments))
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
+        """Return actions, integers (N,): drawn, or where `deterministic` the mean action.
+
+        QP offsets are ordered, so between two actions that are likely lies a compromise, which the
+        most likely action is not.
+        """
+        distribution: Any = self.get_distribution(observation)
+        if not deterministic:
+            drawn: Tensor = distribution.get_actions()
+            return drawn
+        chances: Tensor = distribution.distribution.probs
+        order = torch.arange(chances.shape[1], dtype=chances.dtype, device=chances.device)
+        return torch.round(chances @ order).long()

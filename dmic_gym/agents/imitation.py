@@ -131,7 +131,11 @@ def _walk(lesson: Lesson, how: Imitation, rng: np.random.Generator) -> Grids:
 def soft_target(
     qp: int, base_qp: int, qp_offsets: Sequence[int], tolerance: float
 ) -> npt.NDArray[np.float32]:
-    """Return probabilities of the offsets, float32 (n,): a bell over the QPs they stand for."""
+    """Return probabilities of the offsets, float32 (n,): a bell over the QPs they stand for.
+
+    It stands on the nearest QP that an offset reaches where `qp` is out of reach.
+    """
     qps = np.clip(base_qp + np.asarray(qp_offsets), MIN_QP, MAX_QP)
-    weight = np.exp(-0.5 * ((qps - qp) / tolerance) ** 2) + 1e-9
+    reached = np.clip(qp, qps.min(), qps.max())
+    weight = np.exp(-0.5 * ((qps - reached) / tolerance) ** 2)
     return np.asarray(weight / weight.sum(), np.float32)

@@ -15,6 +15,7 @@ from dmic_gym.envs.task import CodingTask, Mask, Original, Outcome
 QPMap = npt.NDArray[np.int16]
 Belief = npt.NDArray[np.floating[Any]]
 
+
 @dataclass(frozen=True, eq=False)
 class Trial:
     """One real encode and its value.

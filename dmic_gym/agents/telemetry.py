@@ -146,7 +146,7 @@ class GpuMonitor:
 
 
 class TelemetryCallback(BaseCallback):
-    """Log the GPU's figures at every rollout, as ``gpu/...``; nothing where there is no GPU.
+    """Log the GPU's name, or "no GPU", once and its figures at every rollout, as ``gpu/...``.
 
     Args:
         monitor: a running `GpuMonitor`.
@@ -155,6 +155,9 @@ class TelemetryCallback(BaseCallback):
     def __init__(self, monitor: GpuMonitor) -> None:
         super().__init__()
         self.monitor = monitor
+
+    def _on_training_start(self) -> None:
+        self.logger.record("gpu/name", self.monitor.telemetry.gpu, exclude="csv")
 
     def _on_step(self) -> bool:
         return True

@@ -97,13 +97,15 @@ def bench(
 @app.command("list")
 def list_names() -> None:
     """Name the agents, the shipped weights and the data sets."""
-    from dmic_gym.agents.registry import DESCRIPTIONS
+    from dmic_gym.agents.registry import DESCRIPTIONS, policy_names
     from dmic_gym.data.registry import DATASETS
     from dmic_gym.diagnosis.weights import find_weights, read_card, shipped_names
 
     stdout.print("[bold]agents[/]")
     for name, meaning in DESCRIPTIONS.items():
         stdout.print(f"  {name:16} {meaning}", highlight=False)
+    for name in policy_names():
+        stdout.print(f"  {name:16} a policy that comes with the package", highlight=False)
     stdout.print("[bold]weights[/]")
     for name in shipped_names():
         stdout.print(f"  {name:16} {read_card(find_weights(name)).architecture}", highlight=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from dmic_gym.agents.hrlvsc import HEAD
 from dmic_gym.agents.lessons import read_lessons
 from dmic_gym.agents.pretrain import pretrain
 from dmic_gym.agents.registry import make_agent
+from dmic_gym.agents.training import Training
 from dmic_gym.agents.variations import Variations
 from dmic_gym.data.phantoms import Phantoms
 from dmic_gym.data.sample import Sample
@@ -36,9 +38,19 @@ def samples() -> list[Sample]:
 @pytest.fixture(scope="module")
 def pretrained(samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("pretrained")
-    return pretrain(
-        samples, out=out, course=COURSE, segmenter=vesselness, base_qps=QPS, envs=2, device="cpu"
-    )
+    return pretrain(samples, small_training(out))
+
+
+def small_training(out: Path, **arguments: Any) -> Training:
+    settings: dict[str, Any] = {
+        "name": "hrlvsc",
+        "course": COURSE,
+        "segmenter": vesselness,
+        "base_qps": QPS,
+        "envs": 2,
+        "device": "cpu",
+    }
+    return Training(out=out, **(settings | arguments))
 
 
 def small_vec(samples: list[Sample]) -> SB3CodingVecEnv:
@@ -67,17 +79,8 @@ def test_a_trained_policy_is_an_agent_by_its_path(pretrained: Path, samples: lis
 def test_finetuning_the_head_leaves_the_trunk_bit_identical(
     pretrained: Path, samples: list[Sample], tmp_path: Path
 ) -> None:
-    path = finetune(
-        samples[:1],
-        out=tmp_path,
-        course=COURSE,
-        weights=pretrained,
-        variations=2,
-        segmenter=vesselness,
-        base_qps=QPS,
-        envs=2,
-        device="cpu",
-    )
+    how = small_training(tmp_path, name="dmic")
+    path = finetune(samples[:1], how, weights=pretrained, variations=2)
     before, after = load_weights(pretrained)[0], load_weights(path)[0]
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     assert changed

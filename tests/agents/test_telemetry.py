@@ -163,13 +163,13 @@ def test_the_log_has_the_figures_at_every_rollout() -> None:
     assert kept.values[0]["gpu/utilisation"] == pytest.approx(0.1)
 
 
-def test_the_log_says_nothing_of_a_gpu_that_is_not_there() -> None:
+def test_the_log_says_that_there_is_no_gpu() -> None:
     model, kept = small_model(), Kept()
     model.set_logger(Logger(None, [kept]))
     with GpuMonitor(HOUR, FakeNvml("nvmlInit")) as monitor:
         model.learn(8, TelemetryCallback(monitor), log_interval=1)
-    assert kept.values
-    assert not [key for line in kept.values for key in line if key.startswith("gpu/")]
+    said = [{k: v for k, v in line.items() if k.startswith("gpu/")} for line in kept.values]
+    assert said == [{"gpu/name": "no GPU"}]
 
 
 def test_here() -> None:

@@ -47,14 +47,24 @@ class Chart:
 
 
 def curve_charts(results: Results) -> list[Chart]:
-    """Return a rate-distortion chart for each quality, and one of still codecs where there are."""
+    """Return a rate-distortion chart for each quality, and one of still codecs where there are.
+
+    Without agents beside the anchor, the still codecs stand in every chart.
+    """
     keys = [key for key in QUALITIES if _has(results, key)]
+    stills = list(results.get("stills", {}))
+    alone = len(results["agents"]) == 1
+    lines = [*results["agents"], *stills] if alone else list(results["agents"])
     charts = [
-        Chart(f"rd-{key.replace('_', '-')}", QUALITIES[key], _MEANINGS[key], _curves(results, key))
+        Chart(
+            f"rd-{key.replace('_', '-')}",
+            QUALITIES[key],
+            _MEANINGS[key],
+            _curves(results, key, lines),
+        )
         for key in keys
     ]
-    stills = list(results.get("stills", {}))
-    if stills:
+    if stills and not alone:
         names = list(dict.fromkeys([ANCHOR, featured(results) or ANCHOR, *stills]))
         figure = _curves(results, keys[0], names)
         heading = f"Other codecs, {QUALITIES[keys[0]]}"
@@ -124,7 +134,7 @@ _STILLS = "Whole files at constant quality, against HEVC streams with all parame
 _LEFT = "Left of the line: bits saved at equal Dice."
 
 
-def _curves(results: Results, key: str, names: Sequence[str] | None = None) -> Figure:
+def _curves(results: Results, key: str, names: Sequence[str]) -> Figure:
     with drawing():
         figure = Figure(figsize=_SIZE, layout="constrained")
         axes = figure.subplots()

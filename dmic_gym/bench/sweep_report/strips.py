@@ -15,12 +15,13 @@ import numpy.typing as npt
 from dmic_gym.bench.cells import find_still
 from dmic_gym.bench.per_image import extremes, featured, line_of, savings
 from dmic_gym.bench.protocol import ANCHOR
+from dmic_gym.bench.replay import TOLERANCE
 from dmic_gym.bench.runner import Row
 from dmic_gym.bench.store import Record
 from dmic_gym.bench.sweep_results import label
 from dmic_gym.bench.workbench import workbench
 from dmic_gym.data.sample import Sample
-from dmic_gym.diagnosis.metrics import Mask, binarize
+from dmic_gym.diagnosis.metrics import Mask, binarize, dice
 from dmic_gym.envs.rendering import agreement, qp_overlay
 from dmic_gym.errors import DmicError
 
@@ -171,7 +172,7 @@ def _coded_again(record: Record, sample: Sample) -> tuple[Picture, Mask]:
     """Return reconstruction and mask of a stored cell.
 
     Raises:
-        DmicError: the codec or segmenter failed, or the bitstream is not the stored one.
+        DmicError: codec or segmenter failed, or bitstream or Dice are not the stored ones.
     """
     cell, row = record.cell, _row(record)
     task = workbench(cell).env.task
@@ -184,7 +185,11 @@ def _coded_again(record: Record, sample: Sample) -> tuple[Picture, Mask]:
         stream, decoded = encoded.bitstream, encoded.reconstruction
     if hashlib.sha256(stream).hexdigest() != row.sha256:
         raise DmicError(f"{cell} gives another bitstream here than the stored one.")
-    return decoded, binarize(task.segment([decoded])[0])
+    mask = binarize(task.segment([decoded])[0])
+    found = None if sample.mask is None else dice(mask, sample.mask)
+    if found is not None and row.dice is not None and abs(found - row.dice) > TOLERANCE:
+        raise DmicError(f"{cell} is segmented otherwise here than for the stored Dice.")
+    return decoded, mask
 
 
 def _row(record: Record) -> Row:

@@ -27,6 +27,16 @@ def test_figures_hold_the_curves(study: Study) -> None:
     assert ticks == ["oracle", "roi", "jpeg"]
 
 
+def test_stills_alone_stand_in_every_chart(study: Study) -> None:
+    results = dict(study.results[0])
+    results["agents"] = {"anchor": results["agents"]["anchor"]}
+    charts = curve_charts(results)
+    assert "rd-codecs" not in [chart.name for chart in charts]
+    for chart in charts:
+        lines = {line.get_label() for line in chart.figure.axes[0].get_lines()}
+        assert lines == {"anchor", "jpeg"}
+
+
 def test_svg_for_a_page(study: Study) -> None:
     (results,) = study.results
     drawn = inline_svg(curve_charts(results)[0].svg, "one", 'a "label" & more')

@@ -48,3 +48,10 @@ def test_a_stream_that_is_another_now_is_not_shown(study: Study) -> None:
     assert strips == []
     assert len(missing) == 3
     assert all("another bitstream" in note for note in missing)
+
+
+def test_a_mask_that_is_another_now_is_not_shown(study: Study) -> None:
+    changed = [replace(r, row=r.row and replace(r.row, dice=0.01)) for r in study.records]
+    strips, missing = make_strips(study.results[0], changed, study.samples)
+    assert strips == []
+    assert all("segmented otherwise" in note for note in missing)

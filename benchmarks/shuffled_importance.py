@@ -1,0 +1,154 @@
+"""Does a policy use what it sees? Its saving with its own importance maps and with other images'.
+
+    python benchmarks/shuffled_importance.py --data $DMIC_DATA/angiograms/test --agent dmic-1shot
+
+Each image is coded twice by the policy: as always, and with the importance that the policy
+observes (both image keys and the features made of it) taken from another image of the same size.
+Bits, Dice and all else stay the image's own. A policy that allocates by what it sees loses much
+of its saving; one that plays a fixed pattern loses nothing. Agents that plan (search, refine,
+oracle) do not look at observations, so they are refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dmic_gym.agents.planning import Planner
+from dmic_gym.agents.registry import make_agent
+from dmic_gym.atomic import write_atomically
+from dmic_gym.bench.protocol import ANCHOR, describe, split_by_use
+from dmic_gym.bench.runner import Run, run_agents
+from dmic_gym.bench.summary import compare_all, summarize
+from dmic_gym.cli.common import (
+    command_line,
+    integers_of,
+    portable,
+    select,
+    stdout,
+    trained_segmenter,
+)
+from dmic_gym.data.sample import Sample
+from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.envs.observations import ImageView
+from dmic_gym.envs.task import Original
+from dmic_gym.errors import InvalidInputError
+
+OWN, SHUFFLED = "own importance", "shuffled importance"
+
+
+class ShuffledEnv(CodingEnv):
+    """A `CodingEnv` in which each image is observed with another image's importance map."""
+
+    def __init__(self, partners: dict[bytes, Sample], **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._partners = partners
+
+    def _view(self, original: Original) -> ImageView:
+        other = self.task.original(self._partners[original.key])
+        return super()._view(replace(original, importance=other.importance))
+
+
+def partners(originals: Sequence[Original], seed: int) -> dict[bytes, Sample]:
+    """Give each image another of its size, by key: a seeded round, so that none gets its own.
+
+    Raises:
+        InvalidInputError: an image is the only one of its size.
+    """
+    groups: dict[tuple[int, ...], list[Original]] = defaultdict(list)
+    for number in np.random.default_rng(seed).permutation(len(originals)).tolist():
+        groups[originals[number].sample.image.shape].append(originals[number])
+    if alone := [group[0].sample.name for group in groups.values() if len(group) < 2]:
+        raise InvalidInputError(f"No other image has the size of {', '.join(alone)}: leave it out.")
+    return {
+        original.key: other.sample
+        for group in groups.values()
+        for original, other in zip(group, [*group[1:], group[0]], strict=True)
+    }
+
+
+def code(
+    env: CodingEnv, spec: str, base_qps: Sequence[int], *, seed: int = 0, **settings: Any
+) -> Run:
+    """Return the rows of the anchor, of OWN and of SHUFFLED; `settings` are those of `env`."""
+    agent = make_agent(spec, env)
+    if isinstance(agent, Planner):
+        raise InvalidInputError(f"{spec} plans without observations: pass a policy, such as roi.")
+    used, _ = split_by_use(list(env.dataset))
+    own = run_agents(env, {ANCHOR: make_agent(ANCHOR, env), OWN: agent}, used, base_qps)
+    used = [sample for sample in used if sample.name not in own.failed]
+    found = partners(env.task.originals(used), seed)
+    other_env = ShuffledEnv(found, dataset=used, segmenter=env.task.segmenter, **settings)
+    shuffled = run_agents(other_env, {SHUFFLED: agent}, used, base_qps)
+    other_env.close()
+    failed = {**own.failed, **shuffled.failed}
+    rows = {**own.rows, **shuffled.rows}
+    return Run({name: [r for r in rows[name] if r.name not in failed] for name in rows}, failed)
+
+
+def table(results: dict[str, Any]) -> str:
+    lines = ["| what the policy sees | BD-rate on Dice | 95 % interval |", "|---|---|---|"]
+    compared = {name: results["agents"][name] for name in (OWN, SHUFFLED)}
+    compared["shuffled against own"] = results["shuffled_against_own"]
+    for name, found in compared.items():
+        rate, bounds = found["bd_rate_percent"], found["ci95"]
+        words = found["bd_rate_note"] if rate is None else f"{rate:+.1f} %"
+        span = "" if bounds is None else f"{bounds[0]:+.1f} .. {bounds[1]:+.1f} %"
+        lines.append(f"| {name} | {words} | {span} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--select", default="::", help="slice START:STOP:STEP of the images")
+    parser.add_argument("--agent", required=True, help="a policy's name or file, or module:object")
+    parser.add_argument("--segmenter", default="unet", help="name, path or module:object")
+    parser.add_argument("--qps", default="22,27,32,37")
+    parser.add_argument("--ctu", type=int, default=64)
+    parser.add_argument("--preset", default="medium")
+    parser.add_argument("--seed", type=int, default=0, help="of the shuffle")
+    parser.add_argument(
+        "--json", type=Path, default=Path(__file__).parent / "results" / "shuffled-importance.json"
+    )
+    options = parser.parse_args()
+    settings = {"ctu_size": options.ctu, "preset": options.preset}
+    images = select(options.data, options.select)
+    judge = trained_segmenter(options.segmenter)
+    env = CodingEnv(dataset=images, segmenter=judge, **settings)
+    base_qps = sorted(integers_of("--qps", options.qps))
+    run = code(env, options.agent, base_qps, seed=options.seed, **settings)
+    used, left_out = split_by_use(list(images))
+    protocol = describe(
+        env,
+        data=f"{portable(options.data)} {options.select}",
+        qp_sets={"": base_qps},
+        used=used,
+        left_out=left_out,
+        second=None,
+        command=command_line().replace("dmic ", "python benchmarks/shuffled_importance.py ", 1),
+    )
+    env.close()
+    results = {
+        "agent": options.agent,
+        "seed": options.seed,
+        "protocol": protocol,
+        "agents": summarize(run, ANCHOR, {"": base_qps}),
+        "shuffled_against_own": compare_all(run.rows[OWN], run.rows[SHUFFLED]),
+        "failed": dict(run.failed),
+    }
+    stdout.print(table(results), highlight=False, markup=False)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(options.json, (json.dumps(results, indent=1) + "\n").encode())
+    stdout.print(f"wrote {options.json}", highlight=False, markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

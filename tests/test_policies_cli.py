@@ -1,0 +1,239 @@
+"""``dmic pretrain`` and ``dmic finetune`` as a user runs them, on small phantoms."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
+    EventAccumulator,
+)
+
+from dmic_gym.agents.checkpoints import IMITATED
+from dmic_gym.agents.course import LESSONS
+from dmic_gym.agents.hrlvsc import HEAD
+from dmic_gym.diagnosis.weights import Card, load_weights, read_card, write_card
+from tests.support import ROOT, error_line, phantoms
+
+SMALL = (
+    "--segmenter", "tests.support:vesselness", "--qps", "27,37", "--search", "6", "--epochs", "1",
+    "--envs", "2", "--steps", "100", "--device", "cpu",
+)  # fmt: skip
+
+
+def make_folder(path: Path) -> Path:
+    path.mkdir()
+    for sample in phantoms(2, 96):
+        assert sample.mask is not None
+        cv2.imwrite(str(path / f"{sample.name}.png"), sample.image)
+        cv2.imwrite(str(path / f"{sample.name}_gt.png"), sample.mask.astype(np.uint8) * 255)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folder(tmp_path_factory.mktemp("images") / "data")
+
+
+@pytest.fixture
+def pretrained(dmic: Any, folder: Path, tmp_path: Path) -> Path:
+    code, out, _ = dmic("pretrain", "--data", folder, "--out", tmp_path / "pre", *SMALL)
+    assert code == 0
+    assert "100 A2C steps, 100.0% of the parameters trained, no GPU, " in out
+    return tmp_path / "pre" / "hrlvsc.safetensors"
+
+
+def logged(folder: Path) -> EventAccumulator:
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return events
+
+
+def test_pretrain_then_finetune(dmic: Any, pretrained: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tuned"
+    code, said, err = dmic(
+        "finetune", "--data", folder, "--weights", pretrained, "--out", out, *SMALL,
+        "--variations", 2,
+    )  # fmt: skip
+    assert code == 0
+    assert f"wrote {out / 'dmic.safetensors'}" in said.replace("\n", " ")
+    assert "100 A2C steps, 2.7% of the parameters trained, no GPU, " in said
+    for words in ("search", "imitate loss", "A2C reward "):
+        assert words in err
+
+    before, after = load_weights(pretrained)[0], load_weights(out / "dmic.safetensors")[0]
+    changed = {name for name in before if before[name].ne(after[name]).any()}
+    assert changed
+    assert all(name.startswith(HEAD) for name in changed)
+
+    card = read_card(out / "dmic.safetensors")
+    assert card.command.startswith("dmic finetune --data ")
+    assert card.metrics["start"].startswith("hrlvsc.safetensors ")
+    assert card.metrics["segmenter"] == "tests.support:vesselness"
+    assert card.metrics["trainable_share"] == pytest.approx(0.027, abs=0.001)
+    assert card.metrics["a2c_steps"] == 100
+    assert card.metrics["gpu"]["gpu"] == "no GPU"
+    (name,) = card.metrics["names"]
+    assert card.data[0] == f"{folder}: {name}"
+
+    events = logged(out / "log")
+    scalars = set(events.Tags()["scalars"])
+    assert scalars >= {
+        "rollout/ep_rew_mean", "episodes/dice_gain", "episodes/bits_share", "train/value_loss",
+        "train/trainable_share", "imitation/loss",
+    }  # fmt: skip
+    assert [event.step for event in events.Scalars("rollout/ep_rew_mean")] == [50, 100]
+    assert events.Tensors("gpu/name/text_summary")[0].tensor_proto.string_val == [b"no GPU"]
+
+
+def test_a_run_is_not_mixed_with_another(dmic: Any, pretrained: Path, folder: Path) -> None:
+    again = ("pretrain", "--data", folder, "--out", pretrained.parent, *SMALL)
+    assert "holds a run already: pass --resume" in error_line(dmic(*again))
+    line = error_line(dmic(*again, "--resume", "--rate", "0.001", "--ctu", "32"))
+    assert "ctu_size was 64, is 32; learning_rate was 0.0002, is 0.001" in line
+    code, out, err = dmic(*again, "--resume", "--steps", "150")
+    assert code == 0
+    assert "150 A2C steps" in out
+    assert "search" not in err
+    zips = {path.name for path in pretrained.parent.glob("*.zip")}
+    assert zips == {IMITATED, "a2c_100_steps.zip", "a2c_150_steps.zip"}
+    assert (pretrained.parent / "log" / "progress-100.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--tune", "hed"], "Did you mean 'head'"),
+        (["--tune", "head", "--weights", "nowhere/a.safetensors"], "no such weights file"),
+        (["--tune", "head", "--weights", "nobody"], "Unknown weights 'nobody'"),
+        (["--segmenter", "unett"], "Did you mean 'unet'"),
+        (["--segmenter", "."], "There are no *-fold*.safetensors in ."),
+        (["--image", "phantom-0-0009"], "Nearest: 'phantom-0-0001'"),
+        (["--samples", "3"], "Nearest: 2"),
+        (["--steps", "0", "--epochs", "0"], "Nothing would be learned"),
+        (["--steps", "-5"], "Nearest: 0"),
+        (["--rate", "0"], "must be above 0"),
+        (["--name", "a/b"], "must be a plain file name"),
+        (["--device", "tpu"], "Pass 'auto' or 'cpu'"),
+        (["--out", "IN_THE_WAY"], "Pass another --out"),
+    ],
+)
+def test_a_bad_argument_is_one_clear_line(
+    dmic: Any, folder: Path, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    (tmp_path / "IN_THE_WAY").write_text("a file")
+    base = ("finetune", "--data", folder, "--out", "tuned", *SMALL, "--tune", "scratch")
+    assert words in error_line(dmic(*base, *arguments))
+
+
+@pytest.mark.parametrize(
+    ("take", "words"), [("9::", "none of the 2"), ("::0", "none"), ("a", "START")]
+)
+def test_a_selection_of_nothing_is_refused(dmic: Any, folder: Path, take: str, words: str) -> None:
+    assert words in error_line(
+        dmic("pretrain", "--data", folder, "--out", "o", *SMALL, "--select", take)
+    )
+
+
+def test_a_segmenter_that_has_seen_the_sample_is_refused(
+    dmic: Any, folder: Path, tmp_path: Path
+) -> None:
+    folds = tmp_path / "folds"
+    dmic(
+        "train-segmenter", "--data", folder, "--out", folds, "--folds", 2, "--epochs", 1,
+    )  # fmt: skip
+    tune = (
+        "finetune", "--data", folder, "--out", tmp_path / "tuned", *SMALL, "--tune", "scratch",
+        "--search", 0, "--variations", 1, "--image", "phantom-0-0001",
+    )  # fmt: skip
+    line = error_line(dmic(*tune, "--segmenter", folds / "unet-fold0.safetensors"))
+    assert "was trained on image phantom-0-0001 of" in line
+    assert "--segmenter FOLDS" in line
+    code, _, _ = dmic(*tune, "--segmenter", folds)
+    assert code == 0
+    card = read_card(tmp_path / "tuned" / "dmic.safetensors")
+    assert card.metrics["segmenter"].startswith("unet-fold1 ")
+
+
+def test_pretraining_says_what_its_segmenter_has_seen(
+    dmic: Any, folder: Path, tmp_path: Path
+) -> None:
+    dmic("train-segmenter", "--data", folder, "--out", tmp_path / "seg", "--epochs", 1)
+    code, _, err = dmic(
+        "pretrain", "--data", folder, "--out", "o", *SMALL, "--search", 0, "--steps", 50,
+        "--segmenter", tmp_path / "seg" / "unet.safetensors",
+    )  # fmt: skip
+    assert code == 0
+    assert "Note:" in err
+    (note,) = read_card(Path("o/hrlvsc.safetensors")).notes
+    assert "was trained on images phantom-0-0000, phantom-0-0001 of" in note
+
+
+def run_until(done: Any, arguments: Sequence[object], how: int) -> int:
+    """Run the command and send it a signal as soon as `done` says so."""
+    code = "import sys; from dmic_gym.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    while not done() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(how)
+    return process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["search", "imitation", "A2C"])
+def test_a_run_goes_on_after_kill_9(dmic: Any, folder: Path, tmp_path: Path, stage: str) -> None:
+    out = tmp_path / "run"
+    arguments = ["pretrain", "--data", folder, "--out", out, *SMALL]
+    arguments += ["--epochs", 150] if stage == "imitation" else ["--steps", 6_000]
+
+    def reached() -> bool:
+        lessons = out / LESSONS
+        found = lessons.read_text().count("\n") if lessons.exists() else 0
+        if stage == "search":
+            return found > 0
+        return found == 4 if stage == "imitation" else bool(list(out.glob("a2c_*_steps.zip")))
+
+    assert run_until(reached, arguments, signal.SIGKILL) == -signal.SIGKILL
+    before = (out / LESSONS).read_bytes()
+    assert not (out / "hrlvsc.safetensors").exists()
+    assert (out / IMITATED).exists() == (stage == "A2C")
+    code, said, err = dmic(*arguments, "--resume")
+    assert code == 0, err
+    assert (out / LESSONS).read_bytes().startswith(before)
+    assert len((out / LESSONS).read_text().splitlines()) == 4
+    assert json.loads((out / "hrlvsc.json").read_text())["metrics"]["a2c_steps"] >= 100
+    assert len(list(out.glob("a2c_*_steps.zip"))) <= 2
+    assert "A2C steps" in said
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ["pretrain", "--data", folder, "--out", out, *SMALL, "--steps", 100_000]
+    reached = (out / IMITATED).exists
+    assert run_until(reached, arguments, signal.SIGINT) == 130
+
+
+def test_seen_names_are_those_of_the_folder_less_the_held_out(tmp_path: Path) -> None:
+    from dmic_gym.diagnosis.unseen import seen_names
+
+    path = tmp_path / "net.safetensors"
+    card = Card("net", "unet", data=[f"{tmp_path} (3 images)"], metrics={"held_out": {"b": 0.7}})
+    write_card(path, card)
+    card = read_card(path)
+    assert seen_names(card, f"{tmp_path}/.", "abc") == ["a", "c"]
+    assert seen_names(card, f"{tmp_path}/other", "abc") == []
