@@ -46,7 +46,7 @@ def finetune(
     *,
     weights: str | Path = "hrlvsc",
     tune: str = "head",
-    variations: int = 12,
+    variations: int = 6,
 ) -> Path:
     """Tune a policy on a few annotated images and write it with its card.
 

@@ -29,7 +29,7 @@ class Variations(LazySamples):
         InvalidInputError: no sample, one without mask, or `count` is too small.
     """
 
-    def __init__(self, samples: Sequence[Sample], count: int = 12, seed: int = 0) -> None:
+    def __init__(self, samples: Sequence[Sample], count: int = 6, seed: int = 0) -> None:
         if not samples or count < len(samples):
             raise InvalidInputError(
                 f"{count} variations of {len(samples)} samples: pass one sample at least, and "

@@ -118,7 +118,7 @@ def _parameters(command: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 @app.command()
-@_trains(steps=200_000, epochs=60, name="hrlvsc")
+@_trains(steps=80_000, epochs=60, name="hrlvsc", search=40)
 def pretrain(
     training: Any,
     data: Annotated[str, typer.Option(help="Source domain: a DAVIS folder, or any with masks.")],
@@ -137,7 +137,7 @@ def pretrain(
 
 
 @app.command()
-@_trains(steps=20_000, epochs=40, name="dmic")
+@_trains(steps=20_000, epochs=40, name="dmic", search=40, rate=1e-3)
 def finetune(
     training: Any,
     data: Annotated[str, typer.Option(help="Folder of annotated images.")],
@@ -145,7 +145,7 @@ def finetune(
     image: Annotated[str | None, typer.Option(help="Or one image by name.")] = None,
     weights: Annotated[str, typer.Option(help="Where to start: name or path.")] = "hrlvsc",
     tune: Annotated[str, typer.Option(help="head, all or scratch.")] = "head",
-    variations: Annotated[int, typer.Option(help="Images made of the samples, in all.")] = 12,
+    variations: Annotated[int, typer.Option(help="Images made of the samples, in all.")] = 6,
     seed: SeedOption = 0,
 ) -> Path:
     """Carry a policy over to another kind of image by tuning its head on a few of them."""

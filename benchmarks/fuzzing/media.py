@@ -1,0 +1,93 @@
+"""Readers of pictures and streams, each as a target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dmic_gym.codec import uniform_map
+from dmic_gym.deploy.coder import decode_picture
+from dmic_gym.deploy.mp4 import to_mp4
+from dmic_gym.deploy.pictures import Picture, read_picture, write_picture
+from dmic_gym.deploy.streams import encode_grey, encode_main
+
+from .targets import Result, Target
+
+_START_CODES = [b"\0\0\1", b"\0\0\0\1", b"\0\0\3", b"\x42\x01", b"\x26\x01", b"\x78\x01"]
+BOXES = [b"moov", b"mdat", b"stsz", b"hvcC", b"\xff\xff\xff\xff", b"\0\0\0\0", b"\0\0\0\1"]
+
+
+def picture(bits: int = 8, shape: tuple[int, ...] = (2, 70, 97)) -> Picture:
+    """Return smooth frames with some noise."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0 : shape[-2], 0 : shape[-1]]
+    waves = 128 + 60 * np.sin(x / 9.0) * np.cos(y / 13.0) + rng.normal(0, 6, shape)
+    samples = np.clip(waves, 0, 255).astype(np.uint16) << (bits - 8)
+    return Picture(samples.astype(np.uint8 if bits == 8 else np.uint16), bits)
+
+
+def coded(bits: int, main: bool) -> list[bytes]:
+    """Return the access units of two frames."""
+    made = picture(bits)
+    code = encode_main if main else encode_grey
+    return code(made, [uniform_map(made.shape, 64, 34)] * 2, preset="ultrafast")
+
+
+def _decoded(data: bytes) -> Result:
+    return decode_picture(data).samples
+
+
+def hevc(_: Path) -> Target:
+    streams = [b"".join(coded(8, False)), b"".join(coded(12, False))]
+    return Target(streams, _decoded, protected=True, words=_START_CODES)
+
+
+def main10(_: Path) -> Target:
+    streams = [b"".join(coded(10, True)), b"".join(coded(8, True))]
+    return Target(streams, _decoded, protected=True, words=_START_CODES)
+
+
+def mp4(_: Path) -> Target:
+    files = [to_mp4(coded(8, True)), to_mp4(coded(10, True))]
+    return Target(files, _decoded, protected=True, words=BOXES)
+
+
+def of_files(folder: Path, name: str, read: Callable[[Path], Result]) -> Callable[[bytes], Result]:
+    path = folder / name
+
+    def write_and_read(data: bytes) -> Result:
+        path.write_bytes(data)
+        return read(path)
+
+    return write_and_read
+
+
+def _images(folder: Path, suffix: str, *pictures: Picture, protected: bool = False) -> Target:
+    path = folder / f"image{suffix}"
+    seeds = []
+    for each in pictures:
+        write_picture(each, path)
+        seeds.append(path.read_bytes())
+    read = of_files(folder, path.name, lambda path: read_picture(path).samples)
+    return Target(seeds, read, protected=protected)
+
+
+def png(folder: Path) -> Target:
+    return _images(folder, ".png", picture(8, (40, 53)), picture(12, (40, 53)), protected=True)
+
+
+def pgm(folder: Path) -> Target:
+    return _images(folder, ".pgm", picture(8, (40, 53)), picture(12, (40, 53)))
+
+
+def tiff(folder: Path) -> Target:
+    return _images(folder, ".tiff", picture(8, (3, 20, 31)), picture(12, (40, 53)))
+
+
+def jpeg(folder: Path) -> Target:
+    _, seed = cv2.imencode(".jpg", picture(8, (40, 53)).samples)
+    read = of_files(folder, "image.jpg", lambda path: read_picture(path).samples)
+    return Target([seed.tobytes()], read)
