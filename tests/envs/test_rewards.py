@@ -16,8 +16,10 @@ from dmic_gym.envs.rewards import (
     REWARDS,
     AnchorCurve,
     LinearReward,
+    PricedReward,
     RateSavingReward,
     Reward,
+    bit_price,
     make_reward,
 )
 from dmic_gym.envs.task import CURVE_QPS, Anchors, Figures
@@ -35,6 +37,24 @@ class KnownAnchors:
 
     base: Figures
     curve: list[Figures]
+
+
+@dataclass(frozen=True)
+class KnownOriginal:
+    sample: Sample
+
+
+@dataclass(frozen=True)
+class KnownPrice:
+    """`Anchors` of a known image at a known base QP."""
+
+    base: Figures
+    image: Sample
+    base_qp: int
+
+    @property
+    def original(self) -> KnownOriginal:
+        return KnownOriginal(self.image)
 
 
 RISING = [figures(1000 * 2**k, 0.5 + 0.05 * k) for k in range(7)]
@@ -198,9 +218,23 @@ def test_a_reward_of_ones_own() -> None:
     assert value == pytest.approx(expected)
 
 
+def test_a_priced_reward_pays_for_dice_what_the_search_pays() -> None:
+    sample = Sample(np.zeros((100, 200), np.uint8), np.zeros((100, 200), np.bool_), "x")
+    anchors: Any = KnownPrice(RISING[3], sample, 32)
+    same, half = figures(8000, 0.65), figures(4000, 0.65)
+    assert PricedReward()(same, anchors) == pytest.approx({"dice": 0.0, "rate": 0.0})
+    assert PricedReward()(half, anchors) == pytest.approx({"dice": 0.0, "rate": 0.5})
+    worth = bit_price(32) * 8000 / 20_000  # the Dice that all of the anchor's bits buy
+    better = PricedReward()(figures(8000, 0.65 + worth / 2), anchors)
+    assert better == pytest.approx({"dice": 0.5, "rate": 0.0})
+    ruined = PricedReward()(figures(1000, 0.65 - 10 * worth), anchors)
+    assert sum(ruined.values()) == pytest.approx(-3.0)
+
+
 def test_rewards_by_name() -> None:
     assert {name: type(make_reward(name)) for name in REWARDS} == {
         "linear": LinearReward,
+        "priced": PricedReward,
         "rate_saving": RateSavingReward,
     }
     with pytest.raises(InvalidInputError, match="Did you mean 'rate_saving'"):
