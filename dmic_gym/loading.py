@@ -33,3 +33,9 @@ def load_object(spec: str) -> Any:
         public = [key for key in vars(module) if not key.startswith("_")]
         raise unknown_name(f"object of {module_name}", name, public)
     return getattr(module, name)
+
+
+def load_instance(spec: str) -> Any:
+    """Do what `load_object` does, and make an instance where the object is a class."""
+    found = load_object(spec)
+    return found() if isinstance(found, type) else found

@@ -11,7 +11,8 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from dmic_gym.agents.course import a2c_arguments, new_model
 from dmic_gym.agents.hrlvsc import HEAD
-from dmic_gym.agents.policy_weights import SHIPPED_POLICIES, load_policy
+from dmic_gym.agents.policy_weights import load_policy
+from dmic_gym.agents.registry import SHIPPED_POLICIES
 from dmic_gym.agents.training import Training
 from dmic_gym.agents.variations import Variations
 from dmic_gym.data.sample import Sample

@@ -17,13 +17,11 @@ from torch import Tensor
 from dmic_gym.agents.key_map import KeyMap, rename
 from dmic_gym.agents.load_report import LoadReport, copy_tensors, own_tensors
 from dmic_gym.agents.policy_card import POLICIES, AnyEnv, PolicyArguments
+from dmic_gym.agents.registry import SHIPPED_POLICIES
 from dmic_gym.agents.weight_files import read_tensors
 from dmic_gym.diagnosis.weights import Card, load_weights, save_weights
 from dmic_gym.errors import InvalidInputError, WeightsError, unknown_name
 from dmic_gym.versions import versions_of
-
-SHIPPED_POLICIES = Path(__file__).parent / "weights"
-"""Where the weights lie that come with the package."""
 
 PACKAGES = ("dmic_gym", "av", "gymnasium", "numpy", "stable-baselines3", "torch")
 

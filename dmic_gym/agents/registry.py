@@ -35,7 +35,9 @@ DESCRIPTIONS = {
     "module:object": "anything with Stable-Baselines3's predict",
 }
 
-_POLICIES = Path(__file__).parent / "weights"
+SHIPPED_POLICIES = Path(__file__).parent / "weights"
+"""Where the weights of policies lie that come with the package."""
+
 _POLICY_FILES = {".safetensors", ".pt", ".pth", ".zip"}
 _SEARCH = "search"
 _REFINED = re.compile(r"(?P<inner>.+)\+refine:(?P<budget>[^:+]*)")
@@ -75,7 +77,7 @@ def make_agent(
 
 def policy_names() -> list[str]:
     """Return the names of the policies that come with the package."""
-    return sorted(path.stem for path in _POLICIES.glob("*.safetensors"))
+    return sorted(path.stem for path in SHIPPED_POLICIES.glob("*.safetensors"))
 
 
 def _load_policy(spec: str, env: CodingEnv) -> Agent:

@@ -23,8 +23,8 @@ from dmic_gym.diagnosis.segmenter import Segmenter
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.outcome import Figures, Original, Outcome, outcome, sample_key
 from dmic_gym.envs.rewards import make_reward
+from dmic_gym.envs.settings import named_segmenter
 from dmic_gym.envs.task import Anchors
-from dmic_gym.loading import load_object
 
 _KEPT = 4
 
@@ -136,13 +136,6 @@ def find_segmenter(spec: str) -> Segmenter:
     Networks run in float32, whatever the processor would be faster at, so that machines agree.
 
     Raises:
-        InvalidInputError: there is none of that name.
-        WeightsError: the weights are damaged.
+        InvalidInputError, WeightsError: as `named_segmenter`.
     """
-    if ":" in spec:
-        found = load_object(spec)
-        made: Segmenter = found() if isinstance(found, type) else found
-        return made
-    from dmic_gym.diagnosis.network import load_segmenter
-
-    return load_segmenter(spec, form="float32")
+    return named_segmenter(spec, form="float32")

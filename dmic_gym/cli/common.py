@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from dmic_gym.errors import InvalidInputError
 
@@ -39,22 +46,17 @@ def segmenter_of(spec: str | None) -> Segmenter | None:
     """Return the segmenter of `module:object`, or None for the shipped one."""
     if spec is None:
         return None
-    from dmic_gym.loading import load_object
+    from dmic_gym.loading import load_instance
 
-    found = load_object(spec)
-    segmenter: Segmenter = found() if isinstance(found, type) else found
+    segmenter: Segmenter = load_instance(spec)
     return segmenter
 
 
 def trained_segmenter(spec: str) -> Segmenter:
     """Return the network of a name, of a weights file, or of `module:object`."""
-    if ":" in spec:
-        found = segmenter_of(spec)
-        assert found is not None
-        return found
-    from dmic_gym.diagnosis.network import load_segmenter
+    from dmic_gym.envs.settings import named_segmenter
 
-    return load_segmenter(spec)
+    return named_segmenter(spec)
 
 
 def select(data: str, take: str, **options: Any) -> Sequence[Sample]:
@@ -134,3 +136,15 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=stderr,
     )
+
+
+def stages(progress: Progress) -> Callable[[str, int, int, str], None]:
+    """Return what shows stage, how much of it is done and of how much, and a word on it."""
+    bars: dict[str, TaskID] = {}
+
+    def show(stage: str, done: int, total: int, word: str) -> None:
+        if stage not in bars:
+            bars[stage] = progress.add_task(stage, total=total)
+        progress.update(bars[stage], completed=done, description=f"{stage} {word}")
+
+    return show

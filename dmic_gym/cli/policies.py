@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import Progress, TaskID
 
 from dmic_gym.cli.common import (
     app,
@@ -18,6 +17,7 @@ from dmic_gym.cli.common import (
     portable,
     progress_bar,
     select,
+    stages,
     stderr,
     stdout,
     trained_segmenter,
@@ -97,7 +97,7 @@ def _trains(**defaults: Any) -> Callable[[Callable[..., Path]], Callable[..., No
             make = _options(**{name: given[name] for name in shared})
             try:
                 with progress_bar() as progress:
-                    training = functools.partial(make, notice=_notices(progress))
+                    training = functools.partial(make, notice=stages(progress))
                     path = command(training, **{name: given[name] for name in own})
             except KeyboardInterrupt:
                 stderr.print("Stopped. The same command with --resume goes on.")
@@ -192,17 +192,6 @@ def _few(names: Sequence[str]) -> str:
     if len(names) > 3:
         return f"{len(names)} images"
     return f"image{'s' * (len(names) > 1)} {', '.join(names)}"
-
-
-def _notices(progress: Progress) -> Notice:
-    bars: dict[str, TaskID] = {}
-
-    def notice(stage: str, done: int, total: int, word: str) -> None:
-        if stage not in bars:
-            bars[stage] = progress.add_task(stage, total=total)
-        progress.update(bars[stage], completed=done, description=f"{stage} {word}")
-
-    return notice
 
 
 def _tell(path: Path) -> None:

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import TaskID
 
-from dmic_gym.cli.common import app, command_line, portable, progress_bar, select, stdout
+from dmic_gym.cli.common import app, command_line, portable, progress_bar, select, stages, stdout
 from dmic_gym.errors import InvalidInputError
 
 
@@ -41,13 +40,10 @@ def train_segmenter(
         command=command_line(),
     )
     with progress_bar() as progress:
-        bars: dict[str, TaskID] = {}
+        show = stages(progress)
 
         def advance(epoch: Epoch) -> None:
-            if epoch.network not in bars:
-                bars[epoch.network] = progress.add_task(epoch.network, total=epoch.total)
-            label = f"{epoch.network} loss {epoch.loss:.3f}"
-            progress.update(bars[epoch.network], completed=epoch.number, description=label)
+            show(epoch.network, epoch.number, epoch.total, f"loss {epoch.loss:.3f}")
 
         paths = train(
             samples,

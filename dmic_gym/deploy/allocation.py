@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym import agents
 from dmic_gym.agents.baselines import Agent
 from dmic_gym.agents.belief import Beliefs
 from dmic_gym.agents.objective import Objective
 from dmic_gym.agents.planning import Planner, plan_of
-from dmic_gym.agents.registry import make_agent
+from dmic_gym.agents.registry import make_agent, policy_names
 from dmic_gym.codec.base import uniform_map
 from dmic_gym.data.sample import Sample
 from dmic_gym.deploy.pictures import Picture
@@ -33,8 +31,7 @@ _POLICY = "dmic-1shot"
 
 def default_agent() -> str:
     """Return who codes where nobody is named: the shipped policy if any, else the anchor."""
-    weights = Path(agents.__path__[0]) / "weights" / f"{_POLICY}.safetensors"
-    return _POLICY if weights.is_file() else ANCHOR
+    return _POLICY if _POLICY in policy_names() else ANCHOR
 
 
 class Allocator:

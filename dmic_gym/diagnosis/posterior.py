@@ -127,9 +127,9 @@ def posterior_of(segmenter: Segmenter, name_or_path: str | Path = "posterior") -
         WeightsError: as `load_posterior`.
     """
     card = getattr(segmenter, "card", None)
-    content = _content(name_or_path)
     if card is None:
         return None
+    content = _content(name_or_path)
     if card.sha256 in content["members"].values():
         return load_posterior(name_or_path)
     if card.sha256 in content.get("folds", ()):

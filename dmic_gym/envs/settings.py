@@ -13,6 +13,7 @@ from dmic_gym.codec.base import MAX_QP, MIN_QP, Codec
 from dmic_gym.data.sample import Sample
 from dmic_gym.diagnosis.segmenter import Segmenter
 from dmic_gym.errors import InvalidInputError, unknown_name
+from dmic_gym.loading import load_instance
 
 DEFAULT_BASE_QPS = (22, 27, 32, 37)
 DEFAULT_QP_OFFSETS = (-10, -6, -3, 0, 3, 6, 9, 12, 15, 18, 21, 25, 29)
@@ -46,6 +47,25 @@ def _default_segmenter() -> Segmenter:
     from dmic_gym.diagnosis.network import load_segmenter
 
     return load_segmenter()
+
+
+def named_segmenter(spec: str, form: str = "auto") -> Segmenter:
+    """Return a segmenter by name or path of weights, or by ``module:object``.
+
+    Args:
+        spec: which.
+        form: of a network: "float32", "bfloat16" or "auto".
+
+    Raises:
+        InvalidInputError: there is none of that name.
+        WeightsError: the weights are damaged.
+    """
+    if ":" in spec:
+        made: Segmenter = load_instance(spec)
+        return made
+    from dmic_gym.diagnosis.network import load_segmenter
+
+    return load_segmenter(spec, form=form)
 
 
 def make_codec(codec: Codec | str, ctu_size: int | None, preset: str | None) -> Codec:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 import dmic_gym
-from dmic_gym import agents
+from dmic_gym.agents import registry
 from dmic_gym.agents.objective import Objective
 from dmic_gym.agents.planning import Plan
 from dmic_gym.codec.base import uniform_map
@@ -130,7 +130,7 @@ def test_progress_is_told_frame_by_frame(coder: Coder) -> None:
 def test_the_default_agent_is_the_shipped_policy_or_the_anchor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agents, "__path__", [str(tmp_path)])
+    monkeypatch.setattr(registry, "SHIPPED_POLICIES", tmp_path / "weights")
     assert allocation.default_agent() == "anchor"
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "dmic-1shot.safetensors").touch()
