@@ -70,12 +70,16 @@ class Harmful:
         deterministic: bool = False,
     ) -> tuple[int, bool]:
         folder = os.environ.get("HARM")
-        if state is None and folder is not None:
+        if state is None and folder is not None and self.counts():
             count = sum(1 for _ in Path(folder).iterdir())
             Path(folder, str(count)).touch()
             if count in self.turns:
                 self.harm()
         return 4, True
+
+    def counts(self) -> bool:
+        """Whether this episode takes a turn."""
+        return True
 
     def harm(self) -> None:
         raise NotImplementedError
@@ -90,6 +94,10 @@ class KillsTheSweep(Harmful):
     """Kills the process that runs the sweep, twice in the course of it."""
 
     turns = (2, 5)
+
+    def counts(self) -> bool:
+        """Not in a worker that has outlived a sweep killed before: it would waste the turn."""
+        return sweeping_process() in (os.getpid(), os.getppid())
 
     def harm(self) -> None:
         os.kill(sweeping_process(), signal.SIGKILL)
