@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from dmic_gym.agents.complexity import ctu_sums
 from dmic_gym.bench.bdrate import RDCurve, bd_rate
 from dmic_gym.codec import X265Codec
 from dmic_gym.data import load_dataset
 from dmic_gym.diagnosis.network import load_segmenter
 from dmic_gym.diagnosis.train import fold_blocks
+from dmic_gym.envs.complexity import ctu_sums
 from dmic_gym.envs.rewards import LinearReward, RateSavingReward, Reward
 from dmic_gym.envs.task import Anchors, CodingTask, Figures, Original
 

@@ -18,14 +18,14 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
     EventAccumulator,
 )
 
-from dmic_gym.agents.checkpoints import IMITATED
+from dmic_gym.agents.checkpoints import STUDIED
 from dmic_gym.agents.course import LESSONS
 from dmic_gym.agents.hrlvsc import HEAD
 from dmic_gym.diagnosis.weights import Card, load_weights, read_card, write_card
 from tests.support import ROOT, error_line, phantoms
 
 SMALL = (
-    "--segmenter", "tests.support:vesselness", "--qps", "27,37", "--search", "6", "--epochs", "1",
+    "--segmenter", "tests.support:vesselness", "--qps", "27,37", "--epochs", "1",
     "--envs", "2", "--steps", "100", "--device", "cpu",
 )  # fmt: skip
 
@@ -67,7 +67,7 @@ def test_pretrain_then_finetune(dmic: Any, pretrained: Path, folder: Path, tmp_p
     assert code == 0
     assert f"wrote {out / 'dmic.safetensors'}" in said.replace("\n", " ")
     assert "100 A2C steps, 2.7% of the parameters trained, no GPU, " in said
-    for words in ("search", "imitate loss", "A2C reward "):
+    for words in ("lessons", "study loss", "A2C reward "):
         assert words in err
 
     before, after = load_weights(pretrained)[0], load_weights(out / "dmic.safetensors")[0]
@@ -89,7 +89,7 @@ def test_pretrain_then_finetune(dmic: Any, pretrained: Path, folder: Path, tmp_p
     scalars = set(events.Tags()["scalars"])
     assert scalars >= {
         "rollout/ep_rew_mean", "episodes/dice_gain", "episodes/bits_share", "train/value_loss",
-        "train/trainable_share", "imitation/loss",
+        "train/trainable_share", "study/loss",
     }  # fmt: skip
     assert [event.step for event in events.Scalars("rollout/ep_rew_mean")] == [50, 100]
     assert events.Tensors("gpu/name/text_summary")[0].tensor_proto.string_val == [b"no GPU"]
@@ -103,9 +103,9 @@ def test_a_run_is_not_mixed_with_another(dmic: Any, pretrained: Path, folder: Pa
     code, out, err = dmic(*again, "--resume", "--steps", "150")
     assert code == 0
     assert "150 A2C steps" in out
-    assert "search" not in err
+    assert "lessons" not in err
     zips = {path.name for path in pretrained.parent.glob("*.zip")}
-    assert zips == {IMITATED, "a2c_100_steps.zip", "a2c_150_steps.zip"}
+    assert zips == {STUDIED, "a2c_100_steps.zip", "a2c_150_steps.zip"}
     assert (pretrained.parent / "log" / "progress-100.csv").exists()
 
 
@@ -153,7 +153,7 @@ def test_a_segmenter_that_has_seen_the_sample_is_refused(
     )  # fmt: skip
     tune = (
         "finetune", "--data", folder, "--out", tmp_path / "tuned", *SMALL, "--tune", "scratch",
-        "--search", 0, "--variations", 1, "--image", "phantom-0-0001",
+        "--epochs", 0, "--variations", 1, "--image", "phantom-0-0001",
     )  # fmt: skip
     line = error_line(dmic(*tune, "--segmenter", folds / "unet-fold0.safetensors"))
     assert "was trained on image phantom-0-0001 of" in line
@@ -169,7 +169,7 @@ def test_pretraining_says_what_its_segmenter_has_seen(
 ) -> None:
     dmic("train-segmenter", "--data", folder, "--out", tmp_path / "seg", "--epochs", 1)
     code, _, err = dmic(
-        "pretrain", "--data", folder, "--out", "o", *SMALL, "--search", 0, "--steps", 50,
+        "pretrain", "--data", folder, "--out", "o", *SMALL, "--epochs", 0, "--steps", 50,
         "--segmenter", tmp_path / "seg" / "unet.safetensors",
     )  # fmt: skip
     assert code == 0
@@ -194,23 +194,23 @@ def run_until(done: Any, arguments: Sequence[object], how: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["search", "imitation", "A2C"])
+@pytest.mark.parametrize("stage", ["lessons", "study", "A2C"])
 def test_a_run_goes_on_after_kill_9(dmic: Any, folder: Path, tmp_path: Path, stage: str) -> None:
     out = tmp_path / "run"
     arguments = ["pretrain", "--data", folder, "--out", out, *SMALL]
-    arguments += ["--epochs", 150] if stage == "imitation" else ["--steps", 6_000]
+    arguments += ["--epochs", 400] if stage == "study" else ["--steps", 6_000]
 
     def reached() -> bool:
         lessons = out / LESSONS
         found = lessons.read_text().count("\n") if lessons.exists() else 0
-        if stage == "search":
+        if stage == "lessons":
             return found > 0
-        return found == 4 if stage == "imitation" else bool(list(out.glob("a2c_*_steps.zip")))
+        return found == 2 if stage == "study" else bool(list(out.glob("a2c_*_steps.zip")))
 
     assert run_until(reached, arguments, signal.SIGKILL) == -signal.SIGKILL
     before = (out / LESSONS).read_bytes()
     assert not (out / "hrlvsc.safetensors").exists()
-    assert (out / IMITATED).exists() == (stage == "A2C")
+    assert (out / STUDIED).exists() == (stage == "A2C")
     code, said, err = dmic(*arguments, "--resume")
     assert code == 0, err
     assert (out / LESSONS).read_bytes().startswith(before)
@@ -224,7 +224,7 @@ def test_a_run_goes_on_after_kill_9(dmic: Any, folder: Path, tmp_path: Path, sta
 def test_ctrl_c_says_how_to_go_on(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     arguments = ["pretrain", "--data", folder, "--out", out, *SMALL, "--steps", 100_000]
-    reached = (out / IMITATED).exists
+    reached = (out / STUDIED).exists
     assert run_until(reached, arguments, signal.SIGINT) == 130
 
 

@@ -13,8 +13,8 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from dmic_gym.atomic import write_atomically
 from dmic_gym.errors import WeightsError
 
-IMITATED = "imitated.zip"
-"""The policy after imitation, before A2C."""
+STUDIED = "studied.zip"
+"""The policy after its lessons, before A2C."""
 
 KEPT = 2
 _STEPS = re.compile(r"a2c_(\d+)_steps\.zip")
@@ -39,7 +39,7 @@ def restore(model: OnPolicyAlgorithm, out: Path) -> int | None:
     """
     steps = _checkpoints(out)
     done = max(steps, default=0)
-    path = steps.get(done, out / IMITATED)
+    path = steps.get(done, out / STUDIED)
     if not path.exists():
         return None
     try:

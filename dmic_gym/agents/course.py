@@ -1,7 +1,7 @@
-"""How a policy learns: imitation of the search first, then A2C in the environment.
+"""How a policy learns: study of what actions are worth first, then A2C in the environment.
 
 Everything a run has found is on disk at once, so that one that was killed goes on: lessons line
-by line, the imitating policy, and a checkpoint of the A2C every so many steps.
+by line, the policy that has studied, and a checkpoint of the A2C every so many steps.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from stable_baselines3.common.logger import Logger, make_output_format
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecMonitor
 
-from dmic_gym.agents.checkpoints import IMITATED, Checkpoints, restore, save_checkpoint
+from dmic_gym.agents.checkpoints import STUDIED, Checkpoints, restore, save_checkpoint
 from dmic_gym.agents.episodes import Episodes, Notice, silent
 from dmic_gym.agents.freeze import PartialFreezeCallback, frozen_but
 from dmic_gym.agents.hrlvsc import HRLVSCPolicy
-from dmic_gym.agents.imitation import Imitation, imitate
 from dmic_gym.agents.lessons import collect_lessons
+from dmic_gym.agents.study import Study, study
 from dmic_gym.diagnosis.network import pick_device
 from dmic_gym.envs.observations import ImageView
 from dmic_gym.envs.sb3 import SB3CodingVecEnv
@@ -36,10 +36,9 @@ class Course:
     """What a policy goes through.
 
     Attributes:
-        search: encodes of each search that is imitated first; 0 leaves imitation out.
-        epochs: passes over what the searches found.
+        epochs: passes over the lessons of the images, see `Study`; 0 leaves them out.
+        study_rate: learning rate of these.
         steps: A2C steps (CTUs) after that; 0 leaves A2C out.
-        imitation_rate: learning rate of the imitation.
         learning_rate: of A2C.
         entropy: weight of the policy's entropy in A2C's loss.
         checkpoint_every: A2C steps between checkpoints.
@@ -49,31 +48,23 @@ class Course:
         InvalidInputError: a number is negative, a rate is not above 0, or nothing is to be done.
     """
 
-    search: int = 60
-    epochs: int = 60
+    epochs: int = 40
+    study_rate: float = 1e-3
     steps: int = 100_000
-    imitation_rate: float = 1e-3
     learning_rate: float = 2e-4
     entropy: float = 0.003
     checkpoint_every: int = 5_000
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("search", "epochs", "steps", "entropy", "seed"):
+        for name in ("epochs", "steps", "entropy", "seed"):
             if (value := getattr(self, name)) < 0:
                 raise InvalidInputError(f"{name}={value} is negative. Nearest: 0.")
-        for name in ("imitation_rate", "learning_rate", "checkpoint_every"):
+        for name in ("study_rate", "learning_rate", "checkpoint_every"):
             if not (value := getattr(self, name)) > 0:
                 raise InvalidInputError(f"{name}={value} must be above 0.")
-        if not self.steps and not self.imitates:
-            raise InvalidInputError(
-                "Nothing would be learned: pass steps, or search and epochs, above 0."
-            )
-
-    @property
-    def imitates(self) -> bool:
-        """Whether there is anything to imitate."""
-        return bool(self.search and self.epochs)
+        if not self.steps and not self.epochs:
+            raise InvalidInputError("Nothing would be learned: pass steps or epochs above 0.")
 
 
 def a2c_arguments(course: Course) -> dict[str, Any]:
@@ -140,9 +131,9 @@ def follow(
     logger = _open_log(out / "log", model.num_timesteps)
     try:
         if done is None:
-            if course.imitates:
-                _imitate(model, env, course, out, parts, logger, notice)
-            save_checkpoint(model, out / IMITATED)
+            if course.epochs:
+                _study(model, env, course, out, parts, logger, notice)
+            save_checkpoint(model, out / STUDIED)
         if course.steps > model.num_timesteps:
             listed: list[BaseCallback] = [] if parts is None else [PartialFreezeCallback(parts)]
             listed += [Checkpoints(out, course.checkpoint_every), Episodes(notice, course.steps)]
@@ -153,13 +144,13 @@ def follow(
 
 def check_out(out: Path, resume: bool) -> None:
     """Raise InvalidInputError if `out` holds a run that is not to be resumed."""
-    if not resume and any((out / name).exists() for name in (LESSONS, IMITATED)):
+    if not resume and any((out / name).exists() for name in (LESSONS, STUDIED)):
         raise InvalidInputError(
             f"{out} holds a run already: pass --resume to go on with it, or another --out."
         )
 
 
-def _imitate(
+def _study(
     model: OnPolicyAlgorithm,
     env: SB3CodingVecEnv,
     course: Course,
@@ -169,9 +160,9 @@ def _imitate(
     notice: Notice,
 ) -> None:
     def on_epoch(number: int, loss: float) -> None:
-        logger.record("imitation/loss", loss)
+        logger.record("study/loss", loss)
         logger.dump(number)
-        notice("imitate", number, course.epochs, f"loss {loss:.3f}")
+        notice("study", number, course.epochs, f"loss {loss:.3f}")
 
     coding = env.env
     task = coding.task
@@ -179,21 +170,14 @@ def _imitate(
     lessons = collect_lessons(
         task,
         samples,
-        coding.base_qps,
-        course.search,
         out / LESSONS,
-        on_lesson=lambda done, total: notice("search", done, total, ""),
+        on_lesson=lambda done, total: notice("lessons", done, total, ""),
     )
     views = {s.name: ImageView(task.original(s), task.codec.ctu_size) for s in samples}
-    how = Imitation(course.epochs, learning_rate=course.imitation_rate, seed=course.seed)
+    pairs = [(views[lesson.name], lesson) for lesson in lessons]
+    how = Study(course.epochs, learning_rate=course.study_rate, seed=course.seed)
     with frozen_but(model.policy, parts):
-        imitate(
-            model.policy,
-            [(views[lesson.name], lesson) for lesson in lessons],
-            coding.qp_offsets,
-            how,
-            on_epoch,
-        )
+        study(model.policy, pairs, coding.base_qps, coding.qp_offsets, how, on_epoch)
 
 
 def _reinforce(

@@ -30,6 +30,9 @@ KEYS = ("ctu", "features", "frame", "progress")
 
 _FRAME_STRIDE = 8
 _HEAD_WIDTH = 32
+_SEEN = 64 + 2 * 32
+_MIDDLE, _GAIN = 0.3, 4.0
+"""Mean of the scalar features and the inverse of their spread, roughly."""
 
 
 class HRLVSCTrunk(BaseFeaturesExtractor):
@@ -38,7 +41,10 @@ class HRLVSCTrunk(BaseFeaturesExtractor):
     A small convolutional network reads the CTU's window. Another reads picture, importance and
     decisions so far at 64x64; what it says of the picture is taken at the current CTU (the mean
     over its cell) and over the whole picture, so that a CTU's place does not change how it is
-    seen. Both meet the scalar features in two dense layers.
+    seen. Both are gated and join the scalar features in three dense layers. The gates are trained
+    from 0 (ReZero, Bachlechner et al., arXiv 2003.04887): a policy begins with the features and
+    takes from the pictures what helps beyond them, which keeps it from learning a few images by
+    heart.
 
     Args:
         observation_space: `CodingEnv`'s; other keys are ignored.
@@ -79,8 +85,9 @@ class HRLVSCTrunk(BaseFeaturesExtractor):
             nn.Conv2d(32, 32, 3, padding=2, dilation=2),
             nn.ReLU(),
         )
+        self.gates = nn.Parameter(torch.zeros(_SEEN))
         self.merge = nn.Sequential(
-            nn.Linear(64 + 2 * 32 + scalars[0], 288),
+            nn.Linear(_SEEN + scalars[0], 288),
             nn.ReLU(),
             nn.Linear(288, 160),
             nn.ReLU(),
@@ -94,13 +101,14 @@ class HRLVSCTrunk(BaseFeaturesExtractor):
         picture = self.frame(torch.cat([observations["frame"], progress], dim=1))
         here = F.avg_pool2d(progress[:, :1], _FRAME_STRIDE)
         weight = here / here.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)
-        parts = [
+        views = [
             self.ctu(observations["ctu"]),
             (picture * weight).sum(dim=(2, 3)),
             picture.mean(dim=(2, 3)),
-            observations["features"],
         ]
-        features: Tensor = self.merge(torch.cat(parts, dim=1))
+        seen = self.gates * torch.cat(views, dim=1)
+        known = _GAIN * (observations["features"] - _MIDDLE)
+        features: Tensor = self.merge(torch.cat([seen, known], dim=1))
         return features
 
 

@@ -1,4 +1,9 @@
-"""What the encode-time search would do, image by image, for a policy to imitate."""
+"""What each QP is worth in each CTU of an image, for a policy to study before it acts.
+
+A handful of uniform encodes say what a CTU would contribute to the Dice at each QP, and what it
+would cost, were the whole picture coded at that QP: one set of tables for all actions at all base
+QPs.
+"""
 
 from __future__ import annotations
 
@@ -16,91 +21,108 @@ import numpy as np
 import numpy.typing as npt
 
 from dmic_gym.agents.belief import Beliefs
-from dmic_gym.agents.objective import Objective, QPMap, Trial
-from dmic_gym.agents.planning import SearchAgent
+from dmic_gym.agents.objective import Objective, Trial
+from dmic_gym.agents.tables import Tables, build_tables
+from dmic_gym.codec.base import MAX_QP, MIN_QP
 from dmic_gym.data.sample import Sample
 from dmic_gym.envs.parallel import default_workers, start_pool
 from dmic_gym.envs.rewards import bit_price
 from dmic_gym.envs.task import CodingTask
 from dmic_gym.errors import DataError, InvalidInputError
 
+LESSON_QPS = tuple(range(17, 52, 2))
+"""QPs of the uniform encodes that fill a lesson's tables."""
+
+Values = npt.NDArray[np.float64]
+
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """The QP map that a search found for one image at one base QP.
+    """The tables of one image.
 
     Attributes:
         name: of the image.
-        base_qp: the anchor's QP.
         ctu_size: side of a CTU in luma samples.
-        qp_map: int16 (rows, cols), absolute QPs.
+        pixels: of the image.
+        mass: pixels of the structure, or the sum of the belief where no expert has drawn it.
+        tables: see `Tables`.
     """
 
     name: str
-    base_qp: int
     ctu_size: int
-    qp_map: QPMap
+    pixels: int
+    mass: float
+    tables: Tables
 
-    @property
-    def key(self) -> tuple[str, int, int]:
-        """What tells lessons of one data set apart."""
-        return self.name, self.base_qp, self.ctu_size
+    def values(self, base_qp: int, qp_offsets: Sequence[int]) -> Values:
+        """Return what each offset is worth in each CTU, float (CTUs, offsets).
+
+        The change of Dice, linearised at the anchor, paid in bits at `bit_price`, less the bits:
+        in units of what the anchor spends on an average CTU. Offset 0 is worth 0.
+        """
+        gain, area, bits = (
+            _interpolated(table, self.tables.qps, base_qp, [0, *qp_offsets])
+            for table in (self.tables.gain, self.tables.area, self.tables.bits)
+        )
+        total = max(float(area[:, 0].sum()) + self.mass, 1.0)
+        dice = 2 * float(gain[:, 0].sum()) / total
+        spent = float(bits[:, 0].sum())
+        price = bit_price(base_qp) / self.pixels
+        worth = (2 * gain - dice * area) / (total * price * spent) - bits / spent
+        return np.asarray(len(worth) * (worth[:, 1:] - worth[:, :1]))
 
 
 def collect_lessons(
     task: CodingTask,
     samples: Sequence[Sample],
-    base_qps: Sequence[int],
-    budget: int,
     path: Path,
     *,
     workers: int | None = None,
     on_lesson: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Lesson]:
-    """Search each sample at each base QP; masks are not looked at.
+    """Fill the tables of each sample by uniform encodes at `LESSON_QPS`.
 
     Each lesson is appended to `path` as it is found, so that a run that was stopped goes on where
-    it was.
+    it was. A sample without expert mask is judged by the calibrated posterior.
 
     Args:
         task: encoder and segmenter.
         samples: images; names must be distinct.
-        base_qps: QPs 0..51.
-        budget: encodes a search.
         path: JSON lines, read if it exists.
         workers: threads; default one a processor.
         on_lesson: called with the numbers of lessons done and in all.
 
     Raises:
-        InvalidInputError: two images have one name, or the budget is too small.
+        InvalidInputError: two images have one name.
         DataError: the file holds something else.
         CodecError: the codec failed.
     """
+    _check_names(samples)
     beliefs = Beliefs(task.segmenter)
-    agent = SearchAgent(budget, beliefs)
     size = task.codec.ctu_size
-    jobs = _jobs(samples, base_qps)
-    known = {lesson.key: lesson for lesson in _resumed(path)}
-    missing = [(s, qp) for s, qp in jobs if (s.name, qp, size) not in known]
+    known = {lesson.name: lesson for lesson in _resumed(path) if lesson.ctu_size == size}
+    missing = [sample for sample in samples if sample.name not in known]
     stop = threading.Event()
 
-    def search(sample: Sample, base_qp: int) -> Lesson:
+    def learn(sample: Sample) -> Lesson:
         original = task.original(sample)
-        objective = _Stoppable(stop, task, original, beliefs(original), bit_price(base_qp))
-        return Lesson(sample.name, base_qp, size, agent.search(objective).qp_map)
+        belief = beliefs(original) if sample.mask is None else sample.mask
+        objective = _Stoppable(stop, task, original, belief, 0.0)
+        tables = build_tables(objective, LESSON_QPS)
+        return Lesson(sample.name, size, sample.image.size, objective.mass, tables)
 
     with start_pool(workers or default_workers()) as pool:
-        pending = [pool.submit(search, sample, qp) for sample, qp in missing]
+        pending = [pool.submit(learn, sample) for sample in missing]
         try:
-            for done, future in enumerate(as_completed(pending), len(jobs) - len(missing) + 1):
+            for done, future in enumerate(as_completed(pending), len(samples) - len(missing) + 1):
                 lesson = future.result()
-                known[lesson.key] = lesson
+                known[lesson.name] = lesson
                 _append(path, lesson)
-                on_lesson(done, len(jobs))
+                on_lesson(done, len(samples))
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
-    return [known[sample.name, qp, size] for sample, qp in jobs]
+    return [known[sample.name] for sample in samples]
 
 
 def read_lessons(path: Path) -> list[Lesson]:
@@ -129,11 +151,19 @@ class _Stoppable(Objective):
         return super().try_map(qp_map)
 
 
-def _jobs(samples: Sequence[Sample], base_qps: Sequence[int]) -> list[tuple[Sample, int]]:
+def _interpolated(
+    table: Values, qps: npt.NDArray[np.int16], base_qp: int, qp_offsets: Sequence[int]
+) -> Values:
+    """Return a table at some offsets, float (CTUs, offsets), held at its first and last QP."""
+    wanted = np.clip(base_qp + np.asarray(qp_offsets), MIN_QP, MAX_QP)
+    rows = table.reshape(len(qps), -1)
+    return np.stack([np.interp(wanted, qps, column) for column in rows.T])
+
+
+def _check_names(samples: Sequence[Sample]) -> None:
     name, times = Counter(sample.name for sample in samples).most_common(1)[0]
     if times > 1:
         raise InvalidInputError(f"{times} images are named {name!r}: give each its own name.")
-    return [(sample, qp) for sample in samples for qp in base_qps]
 
 
 def _resumed(path: Path) -> list[Lesson]:
@@ -147,12 +177,13 @@ def _resumed(path: Path) -> list[Lesson]:
 
 def _parsed(line: str) -> Lesson:
     content = json.loads(line)
-    qp_map = np.array(content["qp_map"], np.int16)
-    return Lesson(content["name"], content["base_qp"], content["ctu_size"], qp_map)
+    arrays = {key: np.array(content.pop(key), np.float64) for key in ("gain", "area", "bits")}
+    return Lesson(tables=Tables(np.array(content.pop("qps"), np.int16), **arrays), **content)
 
 
 def _append(path: Path, lesson: Lesson) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {**vars(lesson), "qp_map": lesson.qp_map.tolist()}
+    content = {key: value for key, value in vars(lesson).items() if key != "tables"}
+    arrays = {key: table.round(3).tolist() for key, table in vars(lesson.tables).items()}
     with path.open("a") as file:
-        file.write(json.dumps(content) + "\n")
+        file.write(json.dumps({**content, **arrays}) + "\n")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.agents.complexity import complexity
 from dmic_gym.codec.base import uniform_map
+from dmic_gym.envs.complexity import complexity
 from dmic_gym.envs.task import CodingTask, Mask, Original, Outcome
 
 QPMap = npt.NDArray[np.int16]
@@ -89,7 +89,7 @@ class Objective:
         return self.try_map(uniform_map(shape, self.task.codec.ctu_size, qp))
 
     def complexity(self, qp: int) -> npt.NDArray[np.float64]:
-        """Return `dmic_gym.agents.complexity.complexity` of the image, computed once a QP."""
+        """Return `dmic_gym.envs.complexity.complexity` of the image, computed once a QP."""
         if qp not in self._complexity:
             image = self.original.sample.image
             self._complexity[qp] = complexity(image, self.task.codec.ctu_size, qp)

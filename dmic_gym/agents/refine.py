@@ -8,9 +8,9 @@ from itertools import product
 
 import numpy as np
 
-from dmic_gym.agents.complexity import Table, ctu_sums
 from dmic_gym.agents.objective import Objective, QPMap, Trial
 from dmic_gym.codec.base import MAX_QP
+from dmic_gym.envs.complexity import Table, ctu_sums
 
 STEPS = (6, 3, 2, 1)
 """QP steps of the first sweeps, coarse to fine; later sweeps try random ones."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.agents.complexity import Table, ctu_sums
 from dmic_gym.agents.objective import Objective, QPMap, Trial
+from dmic_gym.envs.complexity import Table, ctu_sums
 
 TABLE_QPS = (18, 22, 26, 30, 34, 37, 40, 43, 46, 49, 51)
 """QPs of the uniform encodes that fill the oracle's tables."""

@@ -46,7 +46,7 @@ class Training:
     Attributes:
         name: of the weights.
         out: folder for the weights, lessons, checkpoints and TensorBoard's log.
-        course: imitation, then A2C.
+        course: study, then A2C.
         segmenter: judges the decoded images; None is the shipped one.
         ctu_size: 64, 32 or 16.
         base_qps: QPs to learn at.

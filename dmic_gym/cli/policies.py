@@ -39,10 +39,9 @@ SeedOption = Annotated[
 
 def _options(
     out: Annotated[Path, typer.Option(help="Folder for weights, checkpoints and log.")],
-    steps: Annotated[int, typer.Option(help="A2C steps (CTUs); 0: imitation alone.")],
-    epochs: Annotated[int, typer.Option(help="Passes over the searches' results.")],
+    steps: Annotated[int, typer.Option(help="A2C steps (CTUs); 0: lessons alone.")],
+    epochs: Annotated[int, typer.Option(help="Passes over the lessons; 0: A2C alone.")],
     name: Annotated[str, typer.Option(help="Name of the weights.")],
-    search: Annotated[int, typer.Option(help="Encodes of each imitated search; 0: none.")] = 60,
     segmenter: Annotated[
         str,
         typer.Option(
@@ -69,7 +68,7 @@ def _options(
         return Training(
             name=name,
             out=out,
-            course=Course(search=search, epochs=epochs, steps=steps, learning_rate=rate, seed=seed),
+            course=Course(epochs=epochs, steps=steps, learning_rate=rate, seed=seed),
             segmenter=judge,
             ctu_size=ctu,
             base_qps=integers_of("--qps", qps),
@@ -118,26 +117,32 @@ def _parameters(command: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 @app.command()
-@_trains(steps=80_000, epochs=60, name="hrlvsc", search=40)
+@_trains(steps=80_000, epochs=40, name="hrlvsc")
 def pretrain(
     training: Any,
-    data: Annotated[str, typer.Option(help="Source domain: a DAVIS folder, or any with masks.")],
-    size: Annotated[int | None, typer.Option(help="Height DAVIS frames are scaled to.")] = None,
+    data: Annotated[
+        str, typer.Option(help='Source domain: "phantoms", a DAVIS folder, or any with masks.')
+    ],
+    phantoms: Annotated[int, typer.Option(help='How many images "phantoms" is.')] = 1100,
+    size: Annotated[
+        int | None, typer.Option(help="Height DAVIS frames are scaled to, or side of phantoms.")
+    ] = None,
     take: Annotated[
         str, typer.Option("--select", help="Which images, as a slice START:STOP:STEP.")
     ] = "::",
 ) -> Path:
-    """Train a policy on a source domain: imitation of the search, then A2C."""
+    """Train a policy on a source domain: by lessons of what QPs are worth, then A2C."""
     from dmic_gym.agents.pretrain import pretrain as run
 
-    images = select(data, take, **({} if size is None else {"size": size}))
+    count = {"count": phantoms} if data == "phantoms" else {}
+    images = select(data, take, **count, **({} if size is None else {"size": size}))
     scaled = "" if size is None else f", {size} high"
     words = f"{portable(data)} ({len(images)} images, {take}{scaled})"
     return run(images, training(data, images, words, strict=False))
 
 
 @app.command()
-@_trains(steps=20_000, epochs=40, name="dmic", search=40, rate=1e-3)
+@_trains(steps=20_000, epochs=40, name="dmic", rate=1e-3)
 def finetune(
     training: Any,
     data: Annotated[str, typer.Option(help="Folder of annotated images.")],

@@ -48,14 +48,25 @@ class CodingEnv(CodingSetup, gym.Env[Observation, np.int64]):
       importance. Never changes within an episode.
     - `progress`: uint8 (2, 64, 64), the picture's area scaled to 64x64; 0 is 255 on the current
       CTU, 1 holds 4 * (QP + 1) where CTUs are decided, both 0 elsewhere.
-    - `features`: float32 (16,), 0..1, offsets -1..1, listed below.
+    - `features`: float32 (29,), 0..1, offsets -1..1, listed below.
 
     The importance is 255 times the segmenter's probability on the original image, which the
-    encoder knows. The features are, in order: base QP / 51; CTU size / 64; row and column of
-    the CTU's centre, 0..1 of the map; share of CTUs decided; share of the CTU inside the picture;
-    its mean / 255, standard deviation / 127.5 and mean absolute gradient / 255; mean and maximum
-    of the importance in it; mean importance in its eight neighbours; its share of the picture's
-    importance; mean offset so far / 51; offset of the CTU to the left / 51 and above / 51.
+    encoder knows. The features are, in order (`dmic_gym.envs.observations.FEATURES`):
+
+    - base QP / 51 and the share of CTUs decided;
+    - CTU size / 64; row and column of the CTU's centre, 0..1 of the map; share of the CTU inside
+      the picture;
+    - its mean / 255 and standard deviation / 127.5; 3 times the root of its mean absolute gradient
+      / 255 and of its mean absolute difference to the 5x5 mean / 255;
+    - log2(1 + 255 b) / 8 of the modelled bits per pixel b at QP 22, 32 and 42
+      (`dmic_gym.envs.complexity`);
+    - of the importance p: root of its mean, its maximum, root of the mean in the eight neighbours,
+      root of the CTU's share of the picture's importance, twice the root of the picture's mean;
+    - twice the root of the mean doubt 4 p (1 - p), here and in the neighbours; twice the root of
+      the share of pixels with p in 0.05..0.5, here and in the neighbours;
+    - weighted by p: mean / 255, and 3 times the root of the absolute difference / 255 to the 13x13
+      mean and to the 5x5 mean; weighted by doubt: the same to the 13x13 mean;
+    - mean offset so far / 51; offset of the CTU to the left / 51 and above / 51.
 
     ## Rewards
 

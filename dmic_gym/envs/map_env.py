@@ -15,13 +15,12 @@ from dmic_gym.codec.base import MAX_QP, Codec
 from dmic_gym.data.sample import Sample
 from dmic_gym.diagnosis.segmenter import Segmenter
 from dmic_gym.envs.base import CodingSetup, error_info
-from dmic_gym.envs.observations import BASE_QP, FIXED, PROGRESS, SIDE, Observation
+from dmic_gym.envs.features import FIXED_FEATURES
+from dmic_gym.envs.observations import SIDE, Observation
 from dmic_gym.envs.rewards import Reward
 from dmic_gym.envs.settings import DEFAULT_BASE_QPS, DEFAULT_QP_OFFSETS
 from dmic_gym.envs.task import TOOL_ERRORS, Original, Outcome
 from dmic_gym.errors import InvalidInputError
-
-_KNOWN = [column for column in range(FIXED) if column not in (BASE_QP, PROGRESS)]
 
 
 class CodingMapEnv(CodingSetup, gym.Env[Observation, npt.NDArray[np.int64]]):
@@ -48,8 +47,8 @@ class CodingMapEnv(CodingSetup, gym.Env[Observation, npt.NDArray[np.int64]]):
     A flat `Dict`:
 
     - `base_qp`: float32 (1,), base QP / 51.
-    - `ctus`: float32 (rows * cols * 11,), 0..1, eleven values for each CTU in raster order
-      (``reshape(-1, 11)``): the first 13 features of `CodingEnv` without base QP and progress.
+    - `ctus`: float32 (rows * cols * 24,), 0..1, 24 values for each CTU in raster order
+      (``reshape(-1, 24)``): the features of `CodingEnv` from CTU size to contrast where in doubt.
     - `frame`: uint8 (2, 64, 64), the whole picture scaled to 64x64; 0 is the image, 1 the
       importance.
 
@@ -179,7 +178,7 @@ class CodingMapEnv(CodingSetup, gym.Env[Observation, npt.NDArray[np.int64]]):
         view = self._view(self.original)
         return {
             "base_qp": np.array([self._base_qp / MAX_QP], np.float32),
-            "ctus": view.fixed[:, _KNOWN].ravel(),
+            "ctus": view.fixed.flatten(),
             "frame": view.frame.copy(),
         }
 
@@ -213,7 +212,7 @@ def _observation_space(count: int) -> spaces.Dict:
     return spaces.Dict(
         {
             "base_qp": spaces.Box(0.0, 1.0, (1,), np.float32),
-            "ctus": spaces.Box(0.0, 1.0, (count * len(_KNOWN),), np.float32),
+            "ctus": spaces.Box(0.0, 1.0, (count * len(FIXED_FEATURES),), np.float32),
             "frame": spaces.Box(0, 255, (2, SIDE, SIDE), np.uint8),
         }
     )

@@ -101,7 +101,7 @@ class ObservationBatch:
         for row in chosen.tolist():
             view, index = self.view(row), int(at[row])
             windows[row] = view.window(index)
-            features[row, :FIXED] = view.fixed[index]
+            features[row, FIXED] = view.fixed[index]
         self._add_features(features, chosen, at[chosen])
 
     def row(self, row: int) -> Observation:

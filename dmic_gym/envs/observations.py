@@ -10,6 +10,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from dmic_gym.codec.base import MAX_QP
+from dmic_gym.envs.features import FIXED_FEATURES, fixed_features
 from dmic_gym.envs.outcome import Original
 
 SIDE = 64
@@ -17,18 +18,8 @@ SIDE = 64
 
 FEATURES = (
     "base_qp",
-    "ctu_size",
-    "row",
-    "column",
     "progress",
-    "coverage",
-    "mean",
-    "std",
-    "gradient",
-    "importance_mean",
-    "importance_max",
-    "importance_around",
-    "importance_share",
+    *FIXED_FEATURES,
     "offset_mean",
     "offset_left",
     "offset_above",
@@ -37,24 +28,21 @@ FEATURES = (
 
 BASE_QP = FEATURES.index("base_qp")
 PROGRESS = FEATURES.index("progress")
+FIXED = slice(PROGRESS + 1, PROGRESS + 1 + len(FIXED_FEATURES))
+"""The features that are known before coding."""
+
 OFFSET_MEAN = FEATURES.index("offset_mean")
 OFFSET_LEFT = FEATURES.index("offset_left")
 OFFSET_ABOVE = FEATURES.index("offset_above")
-FIXED = OFFSET_MEAN
-"""So many features are known before coding, but for base QP and progress."""
-
-_MAX_CTU = 64
-
 Observation = dict[str, npt.NDArray[Any]]
 Grid = npt.NDArray[np.float32]
-Floats = npt.NDArray[np.floating[Any]]
 
 
 def observation_space() -> spaces.Dict:
     """Return the space of observations; `CodingEnv` documents its keys."""
     picture = spaces.Box(0, 255, (2, SIDE, SIDE), np.uint8)
     low = np.zeros(len(FEATURES), np.float32)
-    low[FIXED:] = -1.0
+    low[OFFSET_MEAN:] = -1.0
     return spaces.Dict(
         {
             "ctu": picture,
@@ -73,7 +61,7 @@ class ImageView:
         rows: CTU rows.
         cols: CTU columns.
         frame: uint8 (2, 64, 64), thumbnails of image and importance map.
-        fixed: float32 (rows * cols, 13), the features known before coding.
+        fixed: float32 (rows * cols, F), `FIXED_FEATURES`.
     """
 
     def __init__(self, original: Original, ctu_size: int) -> None:
@@ -85,7 +73,7 @@ class ImageView:
         self._padded = _padded(np.stack([image, importance]), ctu_size)
         self._row_spans = [_span(row, self.rows) for row in range(self.rows)]
         self._col_spans = [_span(col, self.cols) for col in range(self.cols)]
-        self.fixed = _fixed_features(image, original.importance, ctu_size)
+        self.fixed = fixed_features(image, original.importance, ctu_size)
 
     @property
     def count(self) -> int:
@@ -154,7 +142,7 @@ class Observer:
         left = int(self.qp_map[row, col - 1]) - self.base_qp if col else 0
         above = int(self.qp_map[row - 1, col]) - self.base_qp if row else 0
         features = np.empty(len(FEATURES), dtype=np.float32)
-        features[:FIXED] = self.view.fixed[index]
+        features[FIXED] = self.view.fixed[index]
         features[BASE_QP] = self.base_qp / MAX_QP
         features[PROGRESS] = self.index / self.view.count
         features[OFFSET_MEAN] = self._offset_sum / max(1, self.index) / MAX_QP
@@ -190,67 +178,3 @@ def _padded(planes: npt.NDArray[np.uint8], ctu_size: int) -> npt.NDArray[np.uint
     margin = (SIDE - ctu_size) // 2
     beyond = [margin + -side % ctu_size for side in planes.shape[1:]]
     return np.pad(planes, ((0, 0), (margin, beyond[0]), (margin, beyond[1])), mode="edge")
-
-
-def _fixed_features(
-    image: npt.NDArray[np.uint8], importance: npt.NDArray[np.float32], ctu_size: int
-) -> Grid:
-    pixels = image.astype(np.float32) / 255.0
-    area = block_sum(np.ones_like(pixels), ctu_size)
-    mean = block_sum(pixels, ctu_size) / area
-    variance = block_sum(pixels**2, ctu_size) / area - mean**2
-    mass = block_sum(importance, ctu_size)
-    rows, cols = area.shape
-    row, col = np.mgrid[0:rows, 0:cols].astype(np.float32)
-    columns = {
-        "base_qp": np.zeros_like(area),
-        "ctu_size": np.full_like(area, ctu_size / _MAX_CTU),
-        "row": (row + 0.5) / rows,
-        "column": (col + 0.5) / cols,
-        "progress": np.zeros_like(area),
-        "coverage": area / ctu_size**2,
-        "mean": mean,
-        "std": 2.0 * np.sqrt(np.maximum(variance, 0.0)),
-        "gradient": block_sum(_gradient(pixels), ctu_size) / area,
-        "importance_mean": mass / area,
-        "importance_max": _block_max(importance, ctu_size),
-        "importance_around": _around(mass) / np.maximum(_around(area), 1.0),
-        "importance_share": mass / max(float(mass.sum()), 1e-9),
-    }
-    stacked = np.stack([columns[name] for name in FEATURES[:FIXED]], axis=-1)
-    clipped: Grid = np.clip(stacked.reshape(rows * cols, FIXED), 0.0, 1.0).astype(np.float32)
-    return clipped
-
-
-def _gradient(pixels: Grid) -> Grid:
-    """Mean absolute difference to the left and upper neighbour, 0..1."""
-    across = np.abs(np.diff(pixels, axis=1, prepend=pixels[:, :1]))
-    down = np.abs(np.diff(pixels, axis=0, prepend=pixels[:1]))
-    return np.asarray((across + down) / 2.0, dtype=np.float32)
-
-
-def _blocks(plane: Floats, ctu_size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    height, width = plane.shape
-    return np.arange(0, height, ctu_size), np.arange(0, width, ctu_size)
-
-
-def block_sum(plane: Floats, ctu_size: int) -> Floats:
-    """Sum a picture over its CTUs, border CTUs included: (rows, cols), dtype as given."""
-    rows, cols = _blocks(plane, ctu_size)
-    total: Floats = np.add.reduceat(np.add.reduceat(plane, rows, axis=0), cols, axis=1)
-    return total
-
-
-def _block_max(plane: Grid, ctu_size: int) -> Grid:
-    rows, cols = _blocks(plane, ctu_size)
-    highest: Grid = np.maximum.reduceat(np.maximum.reduceat(plane, rows, axis=0), cols, axis=1)
-    return highest
-
-
-def _around(grid: Grid) -> Grid:
-    """Sum over the eight neighbours of each cell."""
-    framed = np.pad(grid, 1)
-    rows, cols = grid.shape
-    shifted = [framed[y : y + rows, x : x + cols] for y in range(3) for x in range(3)]
-    total: Grid = np.sum(shifted, axis=0, dtype=np.float32) - grid
-    return total

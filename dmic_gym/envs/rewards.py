@@ -15,7 +15,7 @@ from dmic_gym.errors import InvalidInputError, unknown_name
 
 Terms = Mapping[str, float]
 
-_REFERENCE_QP = 34.5
+_REFERENCE_QP = 38.5
 _PRICE_AT_REFERENCE = 2.4
 _OCTAVES_PER_QP = 0.42
 

@@ -11,19 +11,18 @@ import numpy as np
 import pytest
 from stable_baselines3 import A2C, PPO
 
-from dmic_gym.agents.checkpoints import IMITATED, Checkpoints, restore, save_checkpoint
+from dmic_gym.agents.checkpoints import STUDIED, Checkpoints, restore, save_checkpoint
 from dmic_gym.agents.course import LESSONS, Course, follow
 from dmic_gym.agents.episodes import Episodes, silent
 from dmic_gym.agents.hrlvsc import HEAD, HRLVSCPolicy
-from dmic_gym.agents.imitation import soft_target
-from dmic_gym.agents.lessons import collect_lessons, read_lessons
+from dmic_gym.agents.lessons import LESSON_QPS, Lesson, collect_lessons, read_lessons
 from dmic_gym.codec.base import Encoded
 from dmic_gym.codec.x265 import X265Codec
-from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS
+from dmic_gym.envs.rewards import bit_price
 from dmic_gym.errors import CodecError, EncodeError, InvalidInputError, WeightsError
 from tests.agents.policies import same, small_model, small_vec
 
-COURSE = Course(search=6, epochs=1, steps=48, checkpoint_every=8)
+COURSE = Course(epochs=1, steps=48, checkpoint_every=8)
 
 
 class BrokenCodec(X265Codec):
@@ -64,36 +63,40 @@ def test_a_course_tunes_the_head_alone_whatever_the_algorithm(tmp_path: Path, ma
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     model = small_model()
     assert restore(model, tmp_path) is None
-    save_checkpoint(model, tmp_path / IMITATED)
+    save_checkpoint(model, tmp_path / STUDIED)
     assert restore(model, tmp_path) == 0
     newest = tmp_path / "a2c_8_steps.zip"
-    newest.write_bytes((tmp_path / IMITATED).read_bytes()[:5000])
+    newest.write_bytes((tmp_path / STUDIED).read_bytes()[:5000])
     with pytest.raises(WeightsError, match="Delete it to go on from the one before"):
         restore(model, tmp_path)
     newest.unlink()
     assert restore(model, tmp_path) == 0
 
 
+def tables(lesson: Lesson) -> list[Any]:
+    return [table.round(3).tolist() for table in vars(lesson.tables).values()]
+
+
 def test_lessons_go_on_behind_a_line_that_was_cut_off(tmp_path: Path) -> None:
     env = small_vec().env
     path = tmp_path / LESSONS
-    arguments = (env.task, list(env.dataset), [27, 37], 6, path)
-    whole = {lesson.key: lesson.qp_map.tolist() for lesson in collect_lessons(*arguments)}
+    arguments = (env.task, list(env.dataset), path)
+    whole = {lesson.name: tables(lesson) for lesson in collect_lessons(*arguments)}
     os.truncate(path, path.stat().st_size - 10)
     for _ in range(2):
-        again = {lesson.key: lesson.qp_map.tolist() for lesson in collect_lessons(*arguments)}
+        again = {lesson.name: tables(lesson) for lesson in collect_lessons(*arguments)}
         assert again == whole
-        assert len(read_lessons(path)) == 4
+        assert len(read_lessons(path)) == 2
     with pytest.raises(InvalidInputError, match="2 images are named"):
-        collect_lessons(env.task, [env.dataset[0]] * 2, [27], 6, tmp_path / "other.jsonl")
+        collect_lessons(env.task, [env.dataset[0]] * 2, tmp_path / "other.jsonl")
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"search": -1}, "Nearest: 0"),
+        ({"epochs": -1}, "Nearest: 0"),
         ({"learning_rate": 0.0}, "above 0"),
-        ({"imitation_rate": float("nan")}, "above 0"),
+        ({"study_rate": float("nan")}, "above 0"),
         ({"steps": 0, "epochs": 0}, "Nothing would be learned"),
     ],
 )
@@ -109,10 +112,20 @@ def test_a_run_in_which_every_episode_fails_is_stopped() -> None:
         model.learn(4000, Episodes(silent, 4000))
 
 
-def test_a_lesson_out_of_reach_teaches_the_nearest_offset() -> None:
-    target = soft_target(22, 47, DEFAULT_QP_OFFSETS, 2.5)
-    assert target.argmax() == 0
-    assert target[0] > 0.7
-    assert target.sum() == pytest.approx(1, abs=1e-6)
-    inside = soft_target(35, 32, DEFAULT_QP_OFFSETS, 2.5)
-    assert DEFAULT_QP_OFFSETS[inside.argmax()] == 3
+def test_a_lesson_values_a_uniform_map_as_its_encode_does(tmp_path: Path) -> None:
+    env = small_vec().env
+    sample = env.dataset[0]
+    (lesson,) = collect_lessons(env.task, [sample], tmp_path / LESSONS)
+    original = env.task.original(sample)
+    base, coarse = (env.task.anchor(original, qp) for qp in (LESSON_QPS[5], LESSON_QPS[8]))
+    values = lesson.values(LESSON_QPS[5], [0, LESSON_QPS[8] - LESSON_QPS[5], 99])
+    assert values[:, 0].tolist() == [0.0] * len(values)
+    saved = 1 - coarse.slice_bits / base.slice_bits
+    worth = bit_price(LESSON_QPS[5]) * base.slice_bits / sample.image.size
+    assert base.dice is not None
+    assert coarse.dice is not None
+    ours, theirs = values[:, 1].mean(), saved + (coarse.dice - base.dice) / worth
+    assert np.sign(ours - saved) == np.sign(theirs - saved)
+    assert ours == pytest.approx(theirs, rel=0.3)
+    last = lesson.values(LESSON_QPS[5], [51 - LESSON_QPS[5]])
+    np.testing.assert_allclose(values[:, 2], last[:, 0])

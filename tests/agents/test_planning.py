@@ -5,7 +5,6 @@ import numpy.typing as npt
 import pytest
 
 from dmic_gym.agents.belief import Beliefs
-from dmic_gym.agents.complexity import complexity
 from dmic_gym.agents.objective import Objective
 from dmic_gym.agents.planning import OracleAgent, RefinedAgent, SearchAgent, make_objective
 from dmic_gym.agents.refine import refine
@@ -15,6 +14,7 @@ from dmic_gym.codec import X265Codec
 from dmic_gym.data.sample import Sample
 from dmic_gym.diagnosis.network import load_segmenter
 from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.envs.complexity import complexity
 from dmic_gym.envs.rewards import bit_price
 from dmic_gym.errors import InvalidInputError
 from tests.support import small_env, texture, vesselness

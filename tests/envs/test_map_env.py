@@ -36,7 +36,7 @@ def test_spaces(env: CodingMapEnv) -> None:
     assert env.action_space == gym.spaces.MultiDiscrete([13] * 6)
     observation, info = env.reset(seed=0)
     assert env.observation_space.contains(observation)
-    assert observation["ctus"].shape == (66,)
+    assert observation["ctus"].shape == (6 * 24,)
     assert observation["base_qp"] == pytest.approx(info["base_qp"] / 51)
 
 
@@ -51,9 +51,7 @@ def test_same_as_the_stepwise_environment(env: CodingMapEnv) -> None:
         assert (terminated, truncated) == (True, False)
         seen, _ = stepwise.reset(seed=seed)
         for ctu, index in enumerate(action):
-            assert np.array_equal(
-                mapped["ctus"].reshape(-1, 11)[ctu], np.delete(seen["features"], [0, 4])[:11]
-            )
+            assert np.array_equal(mapped["ctus"].reshape(-1, 24)[ctu], seen["features"][2:26])
             assert np.array_equal(mapped["frame"], seen["frame"])
             seen, expected, _, _, theirs = stepwise.step(index)
         assert reward == expected

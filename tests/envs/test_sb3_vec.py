@@ -13,6 +13,7 @@ from dmic_gym.codec import X265Codec
 from dmic_gym.codec.base import Encoded, Image, QPMap
 from dmic_gym.data.sample import Sample
 from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.envs.observations import PROGRESS
 from dmic_gym.envs.sb3 import SB3CodingVecEnv
 from dmic_gym.errors import EncodeError, InvalidInputError
 from tests.support import phantoms, texture, vesselness
@@ -76,8 +77,8 @@ def test_terminal_observation_is_the_last_one(vec: SB3CodingVecEnv) -> None:
     assert isinstance(observations, dict)
     for row, info in enumerate(infos):
         last = info["terminal_observation"]
-        assert last["features"][4] == 1.0  # all CTUs decided
-        assert observations["features"][row, 4] == 0.0
+        assert last["features"][PROGRESS] == 1.0  # all CTUs decided
+        assert observations["features"][row, PROGRESS] == 0.0
         assert (last["progress"][1] > 0).all()
         assert not observations["progress"][row, 1].any()
 

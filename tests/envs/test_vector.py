@@ -14,6 +14,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 from dmic_gym.data.phantoms import Phantoms
+from dmic_gym.envs.observations import PROGRESS
 from tests.support import python, small_env, trajectory, vesselness
 
 KWARGS: dict[str, Any] = {
@@ -79,7 +80,7 @@ def test_same_step_autoreset_keeps_the_last_info() -> None:
         observation, reward, terminated, _, info = envs.step(np.array([3, 5]))
     assert terminated.all()
     assert set(info["final_info"]) >= {"bits", "dice", "qp_map"}
-    assert (observation["features"][:, 4] == 0).all()  # the next episode has begun
+    assert (observation["features"][:, PROGRESS] == 0).all()  # the next episode has begun
     np.testing.assert_array_equal(info["final_info"]["encodes"], [1, 1])
     assert reward[0] == 0.0
     envs.close()

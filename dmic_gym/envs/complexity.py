@@ -1,11 +1,11 @@
-"""How hard each CTU is to code, without coding it."""
+"""How hard each CTU is to code, without coding it; sums over CTUs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
-
-from dmic_gym.envs.observations import block_sum
 
 Table = npt.NDArray[np.float64]
 _BLOCK = 8
@@ -17,6 +17,11 @@ def complexity(image: npt.NDArray[np.uint8], ctu_size: int, qp: int) -> Table:
     The rate of a Gaussian source in each 8x8 DCT coefficient but the mean, with HEVC's
     quantiser step ``2 ** ((qp - 4) / 6)``, plus one for the block's syntax.
     """
+    return complexities(image, ctu_size, [qp])[0]
+
+
+def complexities(image: npt.NDArray[np.uint8], ctu_size: int, qps: Sequence[int]) -> Table:
+    """Return `complexity` at several QPs, float (len(qps), rows, cols)."""
     height, width = image.shape
     padded = np.pad(image, ((0, -height % ctu_size), (0, -width % ctu_size)), mode="edge")
     rows, cols = padded.shape[0] // _BLOCK, padded.shape[1] // _BLOCK
@@ -24,9 +29,9 @@ def complexity(image: npt.NDArray[np.uint8], ctu_size: int, qp: int) -> Table:
     basis = _dct_basis()
     coefficients = basis @ blocks @ basis.T
     coefficients[..., 0, 0] = 0.0
-    step = 2 ** ((qp - 4) / 6)
-    rate = 0.5 * np.log2(1 + (coefficients / step) ** 2).sum(axis=(2, 3)) + 1.0
-    return ctu_sums(rate, ctu_size // _BLOCK)
+    steps = [2 ** ((qp - 4) / 6) for qp in qps]
+    rates = (0.5 * np.log2(1 + (coefficients / step) ** 2).sum(axis=(2, 3)) for step in steps)
+    return np.stack([ctu_sums(rate + 1.0, ctu_size // _BLOCK) for rate in rates])
 
 
 def _dct_basis() -> Table:
@@ -38,4 +43,7 @@ def _dct_basis() -> Table:
 
 def ctu_sums(plane: npt.NDArray[np.generic], ctu_size: int) -> Table:
     """Sum a picture over its CTUs, border CTUs included: float (rows, cols)."""
-    return np.asarray(block_sum(plane.astype(np.float64), ctu_size), dtype=np.float64)
+    height, width = plane.shape
+    rows, cols = np.arange(0, height, ctu_size), np.arange(0, width, ctu_size)
+    values = plane.astype(np.float64)
+    return np.asarray(np.add.reduceat(np.add.reduceat(values, rows, axis=0), cols, axis=1))
