@@ -6,7 +6,7 @@ by line, the policy that has studied, and a checkpoint of the A2C every so many 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,20 @@ from dmic_gym.agents.checkpoints import STUDIED, Checkpoints, restore, save_chec
 from dmic_gym.agents.episodes import Episodes, Notice, silent
 from dmic_gym.agents.freeze import PartialFreezeCallback, frozen_but
 from dmic_gym.agents.hrlvsc import HRLVSCPolicy
-from dmic_gym.agents.lessons import collect_lessons
+from dmic_gym.agents.lessons import Lesson, collect_lessons
 from dmic_gym.agents.study import Study, study
+from dmic_gym.data.sample import Sample
 from dmic_gym.diagnosis.network import pick_device
+from dmic_gym.diagnosis.segmenter import Segmenter
 from dmic_gym.envs.observations import ImageView
 from dmic_gym.envs.sb3 import SB3CodingVecEnv
+from dmic_gym.envs.task import CodingTask
 from dmic_gym.errors import InvalidInputError
 
 LESSONS = "lessons.jsonl"
+
+JudgeOf = Callable[[Sample], Segmenter]
+"""Which segmenter judges an image: one that was not trained on it."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,7 @@ def follow(
     out: Path,
     *,
     parts: Sequence[str] | None = None,
+    judge_of: JudgeOf | None = None,
     resume: bool = False,
     callbacks: Sequence[BaseCallback] = (),
     notice: Notice = silent,
@@ -114,6 +121,8 @@ def follow(
         course: what to do.
         out: folder for lessons, checkpoints and TensorBoard's log.
         parts: module prefixes to train; None trains all.
+        judge_of: the segmenter of each image's lesson; None is the environment's for all. A2C is
+            rewarded by the environment's.
         resume: go on where the run in `out` stopped, instead of refusing to mix two runs.
         callbacks: more of Stable-Baselines3's.
         notice: told of the progress.
@@ -132,7 +141,9 @@ def follow(
     try:
         if done is None:
             if course.epochs:
-                _study(model, env, course, out, parts, logger, notice)
+                _study(
+                    model, _lessons(env, out, judge_of, notice), env, course, parts, logger, notice
+                )
             save_checkpoint(model, out / STUDIED)
         if course.steps > model.num_timesteps:
             listed: list[BaseCallback] = [] if parts is None else [PartialFreezeCallback(parts)]
@@ -150,11 +161,32 @@ def check_out(out: Path, resume: bool) -> None:
         )
 
 
+def _lessons(
+    env: SB3CodingVecEnv, out: Path, judge_of: JudgeOf | None, notice: Notice
+) -> list[tuple[ImageView, Lesson]]:
+    """Return the lesson of each image, from the segmenter that is to judge it."""
+    coding = env.env
+    size, samples = coding.task.codec.ctu_size, list(coding.dataset)
+    judges = [coding.task.segmenter if judge_of is None else judge_of(s) for s in samples]
+    pairs: list[tuple[ImageView, Lesson]] = []
+    for judge in dict.fromkeys(judges):
+        task = CodingTask(coding.task.codec, judge)
+        own = [s for s, found in zip(samples, judges, strict=True) if found is judge]
+
+        def tell(done: int, _: int, before: int = len(pairs)) -> None:
+            notice("lessons", before + done, len(samples), "")
+
+        lessons = collect_lessons(task, own, out / LESSONS, on_lesson=tell)
+        views = (ImageView(task.original(sample), size) for sample in own)
+        pairs += list(zip(views, lessons, strict=True))
+    return pairs
+
+
 def _study(
     model: OnPolicyAlgorithm,
+    lessons: Sequence[tuple[ImageView, Lesson]],
     env: SB3CodingVecEnv,
     course: Course,
-    out: Path,
     parts: Sequence[str] | None,
     logger: Logger,
     notice: Notice,
@@ -164,20 +196,9 @@ def _study(
         logger.dump(number)
         notice("study", number, course.epochs, f"loss {loss:.3f}")
 
-    coding = env.env
-    task = coding.task
-    samples = list(coding.dataset)
-    lessons = collect_lessons(
-        task,
-        samples,
-        out / LESSONS,
-        on_lesson=lambda done, total: notice("lessons", done, total, ""),
-    )
-    views = {s.name: ImageView(task.original(s), task.codec.ctu_size) for s in samples}
-    pairs = [(views[lesson.name], lesson) for lesson in lessons]
     how = Study(course.epochs, learning_rate=course.study_rate, seed=course.seed)
     with frozen_but(model.policy, parts):
-        study(model.policy, pairs, coding.base_qps, coding.qp_offsets, how, on_epoch)
+        study(model.policy, lessons, env.env.base_qps, env.env.qp_offsets, how, on_epoch)
 
 
 def _reinforce(

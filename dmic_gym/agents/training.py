@@ -10,7 +10,7 @@ from typing import Any
 
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from dmic_gym.agents.course import Course, check_out, follow
+from dmic_gym.agents.course import Course, JudgeOf, check_out, follow
 from dmic_gym.agents.episodes import Notice, silent
 from dmic_gym.agents.freeze import trainable_share
 from dmic_gym.agents.policy_weights import save_policy
@@ -48,6 +48,8 @@ class Training:
         out: folder for the weights, lessons, checkpoints and TensorBoard's log.
         course: study, then A2C.
         segmenter: judges the decoded images; None is the shipped one.
+        judge_of: the segmenter of each image, where one is not enough: images of several folds,
+            each judged by the network that has not seen it. Lessons only, no A2C.
         ctu_size: 64, 32 or 16.
         base_qps: QPs to learn at.
         envs: episodes at once.
@@ -57,13 +59,15 @@ class Training:
         notice: told of the progress.
 
     Raises:
-        InvalidInputError: `name` is no file's name, or `out` holds a run and `resume` is False.
+        InvalidInputError: `name` is no file's name, `out` holds a run and `resume` is False, or
+            there are A2C steps and several segmenters.
     """
 
     name: str
     out: Path
     course: Course = field(default_factory=Course)
     segmenter: Segmenter | None = None
+    judge_of: JudgeOf | None = None
     ctu_size: int = 64
     base_qps: Sequence[int] = (22, 27, 32, 37, 42, 47)
     envs: int = 16
@@ -76,6 +80,11 @@ class Training:
         if not self.name or Path(self.name).name != self.name:
             raise InvalidInputError(
                 f"The weights' name {self.name!r} must be a plain file name, such as my-policy."
+            )
+        if self.judge_of is not None and self.course.steps:
+            raise InvalidInputError(
+                "A2C is rewarded by one segmenter, and these images need several folds: pass "
+                "--steps 0, or images of one fold."
             )
         check_out(self.out, self.resume)
 
@@ -125,6 +134,7 @@ class Training:
                     self.course,
                     self.out,
                     parts=parts,
+                    judge_of=self.judge_of,
                     resume=self.resume,
                     callbacks=[TelemetryCallback(monitor)],
                     notice=self.notice,

@@ -82,6 +82,16 @@ def select(data: str, take: str, **options: Any) -> Sequence[Sample]:
     return chosen
 
 
+def each(option: str, values: Sequence[str], count: int) -> list[str]:
+    """Return one value for each of `count` data sets; raise InvalidInputError if there is none."""
+    if len(values) not in (1, count):
+        raise InvalidInputError(
+            f"{option} is given {len(values)} times for {count} data sets: give it once, or once "
+            "for each."
+        )
+    return list(values) * (count // len(values))
+
+
 def second_segmenter() -> Segmenter:
     """Return the shipped network that only scores."""
     from dmic_gym.diagnosis.network import load_segmenter

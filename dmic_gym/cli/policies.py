@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +13,7 @@ import typer
 from dmic_gym.cli.common import (
     app,
     command_line,
+    each,
     integers_of,
     portable,
     progress_bar,
@@ -20,15 +21,12 @@ from dmic_gym.cli.common import (
     stages,
     stderr,
     stdout,
-    trained_segmenter,
 )
-from dmic_gym.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from dmic_gym.agents.episodes import Notice
     from dmic_gym.agents.training import Training
     from dmic_gym.data import Sample
-    from dmic_gym.diagnosis.segmenter import Segmenter
 
 MakeTraining = Callable[..., "Training"]
 
@@ -43,14 +41,16 @@ def _options(
     epochs: Annotated[int, typer.Option(help="Passes over the lessons; 0: A2C alone.")],
     name: Annotated[str, typer.Option(help="Name of the weights.")],
     segmenter: Annotated[
-        str,
+        list[str],
         typer.Option(
-            help="Weights by name or path, module:object, or a folder of train-segmenter --folds."
+            help="Weights by name or path, module:object, or a folder of train-segmenter --folds; "
+            "one for all data, or one each."
         ),
-    ] = "unet",
+    ] = ["unet"],  # noqa: B006
     qps: Annotated[str, typer.Option(help="Base QPs to learn at.")] = "22,27,32,37,42,47",
     ctu: Annotated[int, typer.Option(help="CTU size: 64, 32 or 16.")] = 64,
     envs: Annotated[int, typer.Option(help="Episodes at once.")] = 16,
+    study_rate: Annotated[float, typer.Option(help="Learning rate of the lessons.")] = 1e-3,
     rate: Annotated[float, typer.Option(help="Learning rate of A2C.")] = 2e-4,
     seed: SeedOption = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
@@ -59,23 +59,35 @@ def _options(
     """Take the options that both commands have; what is returned takes the images."""
 
     def training(
-        data: str, images: Sequence[Sample], words: str, notice: Notice, strict: bool
+        images: Mapping[str, Sequence[Sample]], words: Sequence[str], notice: Notice, strict: bool
     ) -> Training:
         from dmic_gym.agents.course import Course
         from dmic_gym.agents.training import Record, Training
+        from dmic_gym.cli.judges import Judges
 
-        judge, described, notes = _judge(segmenter, data, images, strict)
+        judges = Judges(images, each("--segmenter", segmenter, len(images)), strict)
+        for note in judges.notes:
+            stderr.print(f"[yellow]Note:[/] {note}", highlight=False, soft_wrap=True)
         return Training(
             name=name,
             out=out,
-            course=Course(epochs=epochs, steps=steps, learning_rate=rate, seed=seed),
-            segmenter=judge,
+            course=Course(
+                epochs=epochs,
+                study_rate=study_rate,
+                steps=steps,
+                learning_rate=rate,
+                seed=seed,
+            ),
+            segmenter=judges.first,
+            judge_of=judges if judges.several else None,
             ctu_size=ctu,
             base_qps=integers_of("--qps", qps),
             envs=envs,
             device=device,
             resume=resume,
-            record=Record([words, described], command_line(), notes),
+            record=Record(
+                [*words, judges.words], command_line(), [portable(note) for note in judges.notes]
+            ),
             notice=notice,
         )
 
@@ -121,24 +133,40 @@ def _parameters(command: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def pretrain(
     training: Any,
     data: Annotated[
-        str, typer.Option(help='Source domain: "phantoms", a DAVIS folder, or any with masks.')
+        list[str],
+        typer.Option(
+            help='Source domain: "phantoms", a DAVIS folder, or any with masks; repeatable.'
+        ),
     ],
-    phantoms: Annotated[int, typer.Option(help='How many images "phantoms" is.')] = 1100,
-    size: Annotated[
-        int | None, typer.Option(help="Height DAVIS frames are scaled to, or side of phantoms.")
-    ] = None,
+    phantoms: Annotated[int, typer.Option(help='How many images "phantoms" is.')] = 800,
+    size: Annotated[int | None, typer.Option(help="Height DAVIS frames are scaled to.")] = None,
     take: Annotated[
-        str, typer.Option("--select", help="Which images, as a slice START:STOP:STEP.")
-    ] = "::",
+        list[str],
+        typer.Option("--select", help="Slice START:STOP:STEP; one for all data, or one each."),
+    ] = ["::"],  # noqa: B006
+    variations: Annotated[
+        int, typer.Option(help="Data of fewer images is brought to so many by variations of them.")
+    ] = 0,
+    seed: SeedOption = 0,
 ) -> Path:
     """Train a policy on a source domain: by lessons of what QPs are worth, then A2C."""
     from dmic_gym.agents.pretrain import pretrain as run
+    from dmic_gym.agents.variations import Variations
 
-    count = {"count": phantoms} if data == "phantoms" else {}
-    images = select(data, take, **count, **({} if size is None else {"size": size}))
-    scaled = "" if size is None else f", {size} high"
-    words = f"{portable(data)} ({len(images)} images, {take}{scaled})"
-    return run(images, training(data, images, words, strict=False))
+    given = {"phantoms": {"count": phantoms}}
+    other = {} if size is None else {"size": size}
+    takes = each("--select", take, len(data))
+    images = {
+        spec: select(spec, part, **given.get(spec, other))
+        for spec, part in zip(data, takes, strict=True)
+    }
+    words = [
+        f"{portable(spec)} ({len(images[spec])} images, {part})"
+        for spec, part in zip(images, takes, strict=False)
+    ]
+    how = training(images, words, strict=False)
+    varied = [Variations(own, max(variations, len(own)), seed)[:] for own in images.values()]
+    return run([sample for own in varied for sample in own], how)
 
 
 @app.command()
@@ -161,42 +189,8 @@ def finetune(
     images = select(data, "::")
     chosen = [find_sample(images, image)] if image else choose_samples(images, samples, seed)
     words = f"{portable(data)}: {', '.join(sample.name for sample in chosen)}"
-    how = training(data, chosen, words, strict=True)
+    how = training({data: chosen}, [words], strict=True)
     return run(chosen, how, weights=weights, tune=tune, variations=variations)
-
-
-def _judge(
-    spec: str, data: str, images: Sequence[Sample], strict: bool
-) -> tuple[Segmenter, str, list[str]]:
-    """Return the segmenter, words and notes for the card; look at what the segmenter has seen.
-
-    Raises:
-        InvalidInputError: no such segmenter; or it has seen an image, and `strict`.
-    """
-    from dmic_gym.diagnosis.unseen import fold_without, seen_names
-
-    if Path(spec).is_dir():
-        spec = str(fold_without(Path(spec), [image.name for image in images]))
-    segmenter = trained_segmenter(spec)
-    words = f"segmenter {portable(spec)}"
-    card = getattr(segmenter, "card", None)
-    seen = [] if card is None else seen_names(card, data, (image.name for image in images))
-    if not seen:
-        return segmenter, words, []
-    what = f"The segmenter {spec} was trained on {_few(seen)} of {data}: its Dice there flatters"
-    if strict:
-        raise InvalidInputError(
-            f"{what}. Train folds with dmic train-segmenter --data {data} --folds 5 --out FOLDS, "
-            "and pass --segmenter FOLDS to have the fold that has not seen them."
-        )
-    stderr.print(f"[yellow]Note:[/] {what}.", highlight=False, soft_wrap=True)
-    return segmenter, words, [f"{portable(what)}."]
-
-
-def _few(names: Sequence[str]) -> str:
-    if len(names) > 3:
-        return f"{len(names)} images"
-    return f"image{'s' * (len(names) > 1)} {', '.join(names)}"
 
 
 def _tell(path: Path) -> None:

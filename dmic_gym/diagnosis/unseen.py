@@ -57,6 +57,21 @@ def fold_without(folder: Path, names: Collection[str]) -> Path:
     )
 
 
+def folds_without(folder: Path, names: Collection[str]) -> dict[str, Path]:
+    """Return for each image the weights of the fold that was trained without it.
+
+    As few folds as will do: one, if it has seen none of them.
+
+    Raises:
+        InvalidInputError: there is none for an image.
+        WeightsError: a card there is damaged.
+    """
+    try:
+        return dict.fromkeys(names, fold_without(folder, names))
+    except InvalidInputError:
+        return {name: fold_without(folder, [name]) for name in names}
+
+
 def _same_folder(one: str, other: str) -> bool:
     return _resolved(one) == _resolved(other)
 

@@ -17,7 +17,8 @@ def complexity(image: npt.NDArray[np.uint8], ctu_size: int, qp: int) -> Table:
     The rate of a Gaussian source in each 8x8 DCT coefficient but the mean, with HEVC's
     quantiser step ``2 ** ((qp - 4) / 6)``, plus one for the block's syntax.
     """
-    return complexities(image, ctu_size, [qp])[0]
+    estimate: Table = complexities(image, ctu_size, [qp])[0]
+    return estimate
 
 
 def complexities(image: npt.NDArray[np.uint8], ctu_size: int, qps: Sequence[int]) -> Table:

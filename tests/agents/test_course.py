@@ -13,7 +13,7 @@ import pytest
 from dmic_gym.agents.course import LESSONS, Course, follow, new_model
 from dmic_gym.agents.finetune import choose_samples, finetune
 from dmic_gym.agents.hrlvsc import HEAD
-from dmic_gym.agents.lessons import read_lessons
+from dmic_gym.agents.lessons import LESSON_QPS, read_lessons
 from dmic_gym.agents.pretrain import pretrain
 from dmic_gym.agents.registry import make_agent
 from dmic_gym.agents.training import Training
@@ -163,3 +163,29 @@ def test_choosing_more_samples_than_there_are_is_refused(samples: list[Sample]) 
     assert choose_samples(samples, 2, 1) == choose_samples(samples, 2, 1)
     with pytest.raises(InvalidInputError, match="Nearest: 3"):
         choose_samples(samples, 4, 0)
+
+
+def test_images_of_several_folds_are_judged_each_by_its_own(
+    samples: list[Sample], tmp_path: Path
+) -> None:
+    judged: dict[str, int] = {}
+
+    class Judge:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __call__(self, images: Any) -> Any:
+            judged[self.name] = judged.get(self.name, 0) + len(images)
+            return vesselness(images)
+
+    judges = [Judge("even"), Judge("odd")]
+
+    def judge_of(sample: Sample) -> Judge:
+        return judges[[s.name for s in samples].index(sample.name) % 2]
+
+    course = Course(epochs=1, steps=0)
+    pretrain(samples, small_training(tmp_path, course=course, judge_of=judge_of))
+    encodes = len(LESSON_QPS) + 1  # and the original
+    assert judged == {"even": 2 * encodes, "odd": encodes}
+    with pytest.raises(InvalidInputError, match="--steps 0"):
+        small_training(tmp_path / "more", judge_of=judge_of)

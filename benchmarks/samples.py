@@ -1,0 +1,60 @@
+"""How many annotated images, and which part of the network: the weights that samples.toml judges.
+
+    dmic train-segmenter --data $DMIC_DATA/angiograms/train --folds 5 --epochs 240 --out runs/folds
+    python benchmarks/samples.py --data $DMIC_DATA/angiograms/train --segmenter runs/folds
+    dmic sweep benchmarks/samples.toml --jobs 2
+
+Each policy is tuned by lessons alone, every image judged by the fold that has not seen it. What is
+there already is left as it is, so that a run that was stopped goes on; what was cut off is
+resumed.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import chain
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+OUT = Path("runs/samples")
+VARIATIONS = 40
+LIMIT_S = 600
+
+
+def runs() -> list[tuple[str, int, int]]:
+    """Return what is tuned, on how many images, and the seed that chooses them."""
+    few = [
+        (tune, count, seed)
+        for count in (1, 5)
+        for tune in ("head", "all", "scratch")
+        for seed in (0, 1)
+    ]
+    more = [("head", 1, seed) for seed in (2, 3, 4)]
+    return list(chain(few, more, [(tune, 40, 0) for tune in ("head", "all", "scratch")]))
+
+
+def main(
+    data: Annotated[str, typer.Option(help="Folder of annotated images.")],
+    segmenter: Annotated[str, typer.Option(help="Folder of train-segmenter --folds.")],
+    weights: Annotated[str, typer.Option(help="Where head and all start.")] = "hrlvsc",
+) -> None:
+    for tune, count, seed in runs():
+        name = f"{tune}-{count}-{seed}"
+        if (OUT / name / f"{name}.safetensors").exists():
+            continue
+        print(name, flush=True)
+        options = {
+            "data": data, "segmenter": segmenter, "weights": weights, "tune": tune,
+            "samples": count, "seed": seed, "variations": max(VARIATIONS, count), "steps": 0,
+            "name": name, "out": OUT / name,
+        }  # fmt: skip
+        words = [str(word) for key, value in options.items() for word in (f"--{key}", value)]
+        dmic = [sys.executable, "-c", "from dmic_gym.cli import main; main()"]
+        subprocess.run([*dmic, "finetune", *words, "--resume"], check=True, timeout=LIMIT_S)
+
+
+if __name__ == "__main__":
+    typer.run(main)
