@@ -30,6 +30,10 @@ SMALL = (
 )  # fmt: skip
 
 
+def small(segmenter: object) -> tuple[object, ...]:
+    return ("--segmenter", segmenter, *SMALL[2:])
+
+
 def make_folder(path: Path) -> Path:
     path.mkdir()
     for sample in phantoms(2, 96):
@@ -131,7 +135,10 @@ def test_a_bad_argument_is_one_clear_line(
     dmic: Any, folder: Path, tmp_path: Path, arguments: list[str], words: str
 ) -> None:
     (tmp_path / "IN_THE_WAY").write_text("a file")
-    base = ("finetune", "--data", folder, "--out", "tuned", *SMALL, "--tune", "scratch")
+    judge, arguments = (
+        (arguments[1], []) if arguments[0] == "--segmenter" else (SMALL[1], arguments)
+    )
+    base = ("finetune", "--data", folder, "--out", "tuned", *small(judge), "--tune", "scratch")
     assert words in error_line(dmic(*base, *arguments))
 
 
@@ -152,13 +159,13 @@ def test_a_segmenter_that_has_seen_the_sample_is_refused(
         "train-segmenter", "--data", folder, "--out", folds, "--folds", 2, "--epochs", 1,
     )  # fmt: skip
     tune = (
-        "finetune", "--data", folder, "--out", tmp_path / "tuned", *SMALL, "--tune", "scratch",
-        "--epochs", 0, "--variations", 1, "--image", "phantom-0-0001",
+        "finetune", "--data", folder, "--out", tmp_path / "tuned", "--tune", "scratch",
+        "--variations", 1, "--image", "phantom-0-0001",
     )  # fmt: skip
-    line = error_line(dmic(*tune, "--segmenter", folds / "unet-fold0.safetensors"))
+    line = error_line(dmic(*tune, *small(folds / "unet-fold0.safetensors"), "--epochs", 0))
     assert "was trained on image phantom-0-0001 of" in line
     assert "--segmenter FOLDS" in line
-    code, _, _ = dmic(*tune, "--segmenter", folds)
+    code, _, _ = dmic(*tune, *small(folds), "--epochs", 0)
     assert code == 0
     card = read_card(tmp_path / "tuned" / "dmic.safetensors")
     assert card.metrics["segmenter"].startswith("unet-fold1 ")
@@ -169,8 +176,8 @@ def test_pretraining_says_what_its_segmenter_has_seen(
 ) -> None:
     dmic("train-segmenter", "--data", folder, "--out", tmp_path / "seg", "--epochs", 1)
     code, _, err = dmic(
-        "pretrain", "--data", folder, "--out", "o", *SMALL, "--epochs", 0, "--steps", 50,
-        "--segmenter", tmp_path / "seg" / "unet.safetensors",
+        "pretrain", "--data", folder, "--out", "o",
+        *small(tmp_path / "seg" / "unet.safetensors"), "--epochs", 0, "--steps", 50,
     )  # fmt: skip
     assert code == 0
     assert "Note:" in err
@@ -237,3 +244,25 @@ def test_seen_names_are_those_of_the_folder_less_the_held_out(tmp_path: Path) ->
     card = read_card(path)
     assert seen_names(card, f"{tmp_path}/.", "abc") == ["a", "c"]
     assert seen_names(card, f"{tmp_path}/other", "abc") == []
+
+
+def test_several_data_sets_have_a_segmenter_each(dmic: Any, folder: Path, tmp_path: Path) -> None:
+    folds = tmp_path / "folds"
+    dmic(
+        "train-segmenter", "--data", folder, "--out", folds, "--folds", 2, "--epochs", 1,
+    )  # fmt: skip
+    both = (
+        "pretrain", "--data", folder, "--data", "phantoms", "--phantoms", 6, "--select", "::",
+        "--select", "4::", "--segmenter", folds, *small("tests.support:vesselness"),
+        "--variations", 3, "--epochs", 1, "--out", tmp_path / "o",
+    )  # fmt: skip
+    assert "need several folds: pass --steps 0" in error_line(dmic(*both))
+    code, _, err = dmic(*both, "--steps", 0)
+    assert code == 0, err
+    card = read_card(tmp_path / "o" / "hrlvsc.safetensors")
+    assert card.metrics["images"] == 6
+    assert "folds/unet-fold0" in card.data[-1]
+    assert "folds/unet-fold1" in card.data[-1]
+    assert "tests.support:vesselness" in card.data[-1]
+    once = error_line(dmic(*both, "--select", "::", "--out", "p"))
+    assert "--select is given 3 times for 2 data sets" in once

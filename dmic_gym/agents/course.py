@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 from dmic_gym.agents.checkpoints import STUDIED, Checkpoints, restore, save_checkpoint
 from dmic_gym.agents.episodes import Episodes, Notice, silent
 from dmic_gym.agents.freeze import PartialFreezeCallback, frozen_but
-from dmic_gym.agents.hrlvsc import HRLVSCPolicy
+from dmic_gym.agents.hrlvsc import TAUGHT, HRLVSCPolicy
 from dmic_gym.agents.lessons import Lesson, collect_lessons
 from dmic_gym.agents.study import Study, study
 from dmic_gym.data.sample import Sample
@@ -54,8 +54,8 @@ class Course:
         InvalidInputError: a number is negative, a rate is not above 0, or nothing is to be done.
     """
 
-    epochs: int = 40
-    study_rate: float = 1e-3
+    epochs: int = 35
+    study_rate: float = 2e-3
     steps: int = 100_000
     learning_rate: float = 2e-4
     entropy: float = 0.003
@@ -197,6 +197,8 @@ def _study(
         notice("study", number, course.epochs, f"loss {loss:.3f}")
 
     how = Study(course.epochs, learning_rate=course.study_rate, seed=course.seed)
+    if parts is None and isinstance(model.policy, HRLVSCPolicy):
+        parts = TAUGHT
     with frozen_but(model.policy, parts):
         study(model.policy, lessons, env.env.base_qps, env.env.qp_offsets, how, on_epoch)
 

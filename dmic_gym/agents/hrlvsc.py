@@ -25,6 +25,10 @@ from dmic_gym.errors import InvalidInputError
 HEAD = ("mlp_extractor", "action_net", "value_net")
 """Module prefixes of the actor-critic head; all other parameters are the trunk."""
 
+TAUGHT = ("features_extractor.merge", *HEAD)
+"""Module prefixes that lessons train where all may be trained. The views of the pictures stay
+shut: with the few pictures that lessons are made of, a policy learns them by heart."""
+
 KEYS = ("ctu", "features", "frame", "progress")
 """The observation keys the trunk reads; see `CodingEnv`."""
 
@@ -41,10 +45,9 @@ class HRLVSCTrunk(BaseFeaturesExtractor):
     A small convolutional network reads the CTU's window. Another reads picture, importance and
     decisions so far at 64x64; what it says of the picture is taken at the current CTU (the mean
     over its cell) and over the whole picture, so that a CTU's place does not change how it is
-    seen. Both are gated and join the scalar features in three dense layers. The gates are trained
-    from 0 (ReZero, Bachlechner et al., arXiv 2003.04887): a policy begins with the features and
-    takes from the pictures what helps beyond them, which keeps it from learning a few images by
-    heart.
+    seen. Both are gated and join the scalar features in three dense layers. The gates begin at 0
+    (ReZero, Bachlechner et al., arXiv 2003.04887): a policy begins with the features, and A2C
+    takes from the pictures what helps beyond them.
 
     Args:
         observation_space: `CodingEnv`'s; other keys are ignored.

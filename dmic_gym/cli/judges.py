@@ -37,6 +37,10 @@ class Judges:
         self._judged: dict[str, str] = {}
         for (data, own), spec in zip(images.items(), specs, strict=True):
             names = [image.name for image in own]
+            if twice := sorted(self._judged.keys() & set(names)):
+                raise InvalidInputError(
+                    f"Two data sets have an image named {twice[0]!r}: give each its own name."
+                )
             folds = folds_without(Path(spec), names) if Path(spec).is_dir() else {}
             self._judged |= {name: str(folds.get(name, spec)) for name in names}
             for path in dict.fromkeys(self._judged[name] for name in names):

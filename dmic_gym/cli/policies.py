@@ -129,7 +129,7 @@ def _parameters(command: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 @app.command()
-@_trains(steps=80_000, epochs=40, name="hrlvsc")
+@_trains(steps=0, epochs=35, name="hrlvsc")
 def pretrain(
     training: Any,
     data: Annotated[
@@ -170,7 +170,7 @@ def pretrain(
 
 
 @app.command()
-@_trains(steps=20_000, epochs=40, name="dmic", rate=1e-3)
+@_trains(steps=20_000, epochs=30, name="dmic", study_rate=5e-4)
 def finetune(
     training: Any,
     data: Annotated[str, typer.Option(help="Folder of annotated images.")],
@@ -178,7 +178,7 @@ def finetune(
     image: Annotated[str | None, typer.Option(help="Or one image by name.")] = None,
     weights: Annotated[str, typer.Option(help="Where to start: name or path.")] = "hrlvsc",
     tune: Annotated[str, typer.Option(help="head, all or scratch.")] = "head",
-    variations: Annotated[int, typer.Option(help="Images made of the samples, in all.")] = 6,
+    variations: Annotated[int, typer.Option(help="Images made of the samples, in all.")] = 24,
     seed: SeedOption = 0,
 ) -> Path:
     """Carry a policy over to another kind of image by tuning its head on a few of them."""
