@@ -197,10 +197,13 @@ def _study(
         notice("study", number, course.epochs, f"loss {loss:.3f}")
 
     how = Study(course.epochs, learning_rate=course.study_rate, seed=course.seed)
-    if parts is None and isinstance(model.policy, HRLVSCPolicy):
-        parts = TAUGHT
-    with frozen_but(model.policy, parts):
+    with frozen_but(model.policy, taught_parts(model, parts)):
         study(model.policy, lessons, env.env.base_qps, env.env.qp_offsets, how, on_epoch)
+
+
+def taught_parts(model: OnPolicyAlgorithm, parts: Sequence[str] | None) -> Sequence[str] | None:
+    """Return the module prefixes that lessons train, where `parts` may be trained."""
+    return TAUGHT if parts is None and isinstance(model.policy, HRLVSCPolicy) else parts
 
 
 def _reinforce(

@@ -10,7 +10,7 @@ from typing import Any
 
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from dmic_gym.agents.course import Course, JudgeOf, check_out, follow
+from dmic_gym.agents.course import Course, JudgeOf, check_out, follow, taught_parts
 from dmic_gym.agents.episodes import Notice, silent
 from dmic_gym.agents.freeze import trainable_share
 from dmic_gym.agents.policy_weights import save_policy
@@ -139,9 +139,12 @@ class Training:
                     callbacks=[TelemetryCallback(monitor)],
                     notice=self.notice,
                 )
+            trained = parts if self.course.steps else taught_parts(model, parts)
             learned = {
                 "a2c_steps": model.num_timesteps,
-                "trainable_share": 1.0 if parts is None else trainable_share(model.policy, parts),
+                "trainable_share": 1.0
+                if trained is None
+                else trainable_share(model.policy, trained),
                 "gpu": monitor.telemetry.as_json(),
             }
             return self._save(model, told | learned)
