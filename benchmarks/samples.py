@@ -4,9 +4,9 @@
     python benchmarks/samples.py --data $DMIC_DATA/angiograms/train --segmenter runs/folds
     dmic sweep benchmarks/samples.toml --jobs 2
 
-Each policy is tuned by lessons alone, every image judged by the fold that has not seen it. What is
-there already is left as it is, so that a run that was stopped goes on; what was cut off is
-resumed.
+Each policy is tuned by lessons alone, every image judged by the fold that has not seen it; one that
+starts from nothing has more epochs. A run of more than ten minutes is stopped. What is there
+already is left as it is and what was cut off is resumed, so that a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Annotated
 import typer
 
 OUT = Path("runs/samples")
-VARIATIONS = 40
+VARIATIONS = 24
 LIMIT_S = 600
 
 
@@ -51,6 +51,8 @@ def main(
             "samples": count, "seed": seed, "variations": max(VARIATIONS, count), "steps": 0,
             "name": name, "out": OUT / name,
         }  # fmt: skip
+        if tune == "scratch":
+            options |= {"epochs": 200, "study-rate": 0.002}
         words = [str(word) for key, value in options.items() for word in (f"--{key}", value)]
         dmic = [sys.executable, "-c", "from dmic_gym.cli import main; main()"]
         subprocess.run([*dmic, "finetune", *words, "--resume"], check=True, timeout=LIMIT_S)

@@ -55,7 +55,7 @@ class Course:
     """
 
     epochs: int = 35
-    study_rate: float = 2e-3
+    study_rate: float = 1e-3
     steps: int = 100_000
     learning_rate: float = 2e-4
     entropy: float = 0.003

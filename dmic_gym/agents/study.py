@@ -36,7 +36,7 @@ class Study:
 
     epochs: int = 35
     batch: int = 8
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     entropy: float = 0.06
     noise: float = 4.0

@@ -26,7 +26,7 @@ QPMap: TypeAlias = npt.NDArray[np.int16]
 AnyAgent: TypeAlias = str | Agent | Planner
 
 ANCHOR = "anchor"
-_POLICY = "dmic-1shot"
+_POLICY = "dmic-40shot"
 
 
 def default_agent() -> str:

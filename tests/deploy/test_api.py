@@ -133,8 +133,8 @@ def test_the_default_agent_is_the_shipped_policy_or_the_anchor(
     monkeypatch.setattr(registry, "SHIPPED_POLICIES", tmp_path / "weights")
     assert allocation.default_agent() == "anchor"
     (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "dmic-1shot.safetensors").touch()
-    assert allocation.default_agent() == "dmic-1shot"
+    (tmp_path / "weights" / "dmic-40shot.safetensors").touch()
+    assert allocation.default_agent() == "dmic-40shot"
 
 
 @pytest.mark.parametrize("format", ["hevc", "mp4"])
