@@ -145,5 +145,5 @@ def test_memory_stays_flat_over_many_episodes() -> None:
                 pass
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    before = episodes(200)
-    assert episodes(800) - before < 8_000  # kB
+    before = episodes(600)  # x265's encoders and the allocator have settled, within some 20 MB
+    assert episodes(1400) - before < 40_000  # kB
