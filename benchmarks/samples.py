@@ -11,6 +11,7 @@ already is left as it is and what was cut off is resumed, so that a run that was
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from itertools import chain
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from dmic_gym.agents.course import LESSONS
 
 OUT = Path("runs/samples")
 VARIATIONS = 24
@@ -46,6 +49,7 @@ def main(
         if (OUT / name / f"{name}.safetensors").exists():
             continue
         print(name, flush=True)
+        _share_lessons(OUT / name, OUT / f"head-{count}-{seed}")
         options = {
             "data": data, "segmenter": segmenter, "weights": weights, "tune": tune,
             "samples": count, "seed": seed, "variations": max(VARIATIONS, count), "steps": 0,
@@ -56,6 +60,13 @@ def main(
         words = [str(word) for key, value in options.items() for word in (f"--{key}", value)]
         dmic = [sys.executable, "-c", "from dmic_gym.cli import main; main()"]
         subprocess.run([*dmic, "finetune", *words, "--resume"], check=True, timeout=LIMIT_S)
+
+
+def _share_lessons(out: Path, other: Path) -> None:
+    """Take over what a run on the same images has encoded."""
+    if (other / LESSONS).exists() and not (out / LESSONS).exists():
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.copy(other / LESSONS, out / LESSONS)
 
 
 if __name__ == "__main__":
