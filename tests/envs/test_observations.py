@@ -116,7 +116,7 @@ def apart(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.float64]:
     """Absolute difference of each pixel to the mean of the square around it, 0..1."""
     padded = np.pad(image.astype(np.float64) / 255, side // 2, mode="edge")
     squares = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
-    return np.abs(image / 255 - squares.mean(axis=(2, 3)))
+    return np.asarray(np.abs(image / 255 - squares.mean(axis=(2, 3))), np.float64)
 
 
 def check(env: CodingEnv, observation: dict[str, Any], qps: list[int]) -> None:
