@@ -1,4 +1,4 @@
-"""What a policy has learned: its QP maps beside those of the search and of the oracle.
+"""What policies have learned: their QP maps beside those of the search and of the oracle.
 
     python benchmarks/qp_maps.py --data $DMIC_DATA/angiograms/test --out benchmarks/results
 
@@ -25,7 +25,7 @@ from dmic_gym.envs.outcome import Outcome
 
 def main(
     data: Annotated[str, typer.Option(help="Annotated images.")],
-    agents: Annotated[str, typer.Option(help="Names.")] = "dmic-1shot,search:50,oracle",
+    agents: Annotated[str, typer.Option(help="Names.")] = "dmic-1shot,dmic-40shot,search:50,oracle",
     base_qp: Annotated[int, typer.Option(help="Base QP.")] = 32,
     images: Annotated[str, typer.Option(help="Places of the images.")] = "0,7,14",
     ctu: Annotated[int, typer.Option(help="CTU size.")] = 64,
