@@ -57,10 +57,12 @@ def fixed_features(image: npt.NDArray[np.uint8], importance: Plane, ctu_size: in
         ctu_size: side of a CTU in luma samples.
     """
     area = ctu_sums(np.ones_like(importance), ctu_size)
+    pixels = image.astype(np.float32) / 255.0
+    detail = _difference(pixels, _DETAIL_SIDE)
     columns = {
         **_of_place(area, ctu_size),
-        **_of_texture(image, area, ctu_size),
-        **_of_importance(image, importance, area, ctu_size),
+        **_of_texture(image, pixels, detail, area, ctu_size),
+        **_of_importance(pixels, detail, importance, area, ctu_size),
     }
     stacked = np.stack([columns[name] for name in FIXED_FEATURES], axis=-1)
     clipped = np.clip(stacked.reshape(area.size, len(FIXED_FEATURES)), 0.0, 1.0)
@@ -78,8 +80,9 @@ def _of_place(area: Table, ctu_size: int) -> Mapping[str, Table]:
     }
 
 
-def _of_texture(image: npt.NDArray[np.uint8], area: Table, ctu_size: int) -> Mapping[str, Table]:
-    pixels = image.astype(np.float32) / 255.0
+def _of_texture(
+    image: npt.NDArray[np.uint8], pixels: Plane, detail: Plane, area: Table, ctu_size: int
+) -> Mapping[str, Table]:
     mean = ctu_sums(image / 255.0, ctu_size) / area
     variance = ctu_sums((image / 255.0) ** 2, ctu_size) / area - mean**2
     rates = np.log2(1.0 + 255.0 * complexities(image, ctu_size, RATE_QPS) / area) / 8.0
@@ -87,15 +90,14 @@ def _of_texture(image: npt.NDArray[np.uint8], area: Table, ctu_size: int) -> Map
         "mean": mean,
         "std": 2.0 * np.sqrt(np.maximum(variance, 0.0)),
         "gradient": 3.0 * np.sqrt(ctu_sums(_gradient(pixels), ctu_size) / area),
-        "detail": 3.0 * np.sqrt(ctu_sums(_difference(pixels, _DETAIL_SIDE), ctu_size) / area),
+        "detail": 3.0 * np.sqrt(ctu_sums(detail, ctu_size) / area),
         **{f"rate_{qp}": rate for qp, rate in zip(RATE_QPS, rates, strict=True)},
     }
 
 
 def _of_importance(
-    image: npt.NDArray[np.uint8], importance: Plane, area: Table, ctu_size: int
+    pixels: Plane, detail: Plane, importance: Plane, area: Table, ctu_size: int
 ) -> Mapping[str, Table]:
-    pixels = image.astype(np.float32) / 255.0
     doubt = 4.0 * importance * (1.0 - importance)
     faint = ((importance > _FAINT[0]) & (importance < _FAINT[1])).astype(np.float32)
     contrast = _difference(pixels, _CONTRAST_SIDE)
@@ -117,7 +119,7 @@ def _of_importance(
         "faint_around": 2.0 * np.sqrt(_around(fainter, area)),
         "important_mean": where(importance, pixels),
         "important_contrast": 3.0 * np.sqrt(where(importance, contrast)),
-        "important_detail": 3.0 * np.sqrt(where(importance, _difference(pixels, _DETAIL_SIDE))),
+        "important_detail": 3.0 * np.sqrt(where(importance, detail)),
         "doubtful_contrast": 3.0 * np.sqrt(where(doubt, contrast)),
     }
 
