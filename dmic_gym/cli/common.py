@@ -82,6 +82,13 @@ def select(data: str, take: str, **options: Any) -> Sequence[Sample]:
     return chosen
 
 
+def select_training(data: str, take: str, phantoms: int, size: int | None) -> Sequence[Sample]:
+    """Return what `select` does, of so many phantoms, or of DAVIS frames scaled to `size`."""
+    if data == "phantoms":
+        return select(data, take, count=phantoms)
+    return select(data, take, **({} if size is None else {"size": size}))
+
+
 def each(option: str, values: Sequence[str], count: int) -> list[str]:
     """Return one value for each of `count` data sets; raise InvalidInputError if there is none."""
     if len(values) not in (1, count):

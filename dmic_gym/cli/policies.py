@@ -18,6 +18,7 @@ from dmic_gym.cli.common import (
     portable,
     progress_bar,
     select,
+    select_training,
     stages,
     stderr,
     stdout,
@@ -153,11 +154,9 @@ def pretrain(
     from dmic_gym.agents.pretrain import pretrain as run
     from dmic_gym.agents.variations import Variations
 
-    given = {"phantoms": {"count": phantoms}}
-    other = {} if size is None else {"size": size}
     takes = each("--select", take, len(data))
     images = {
-        spec: select(spec, part, **given.get(spec, other))
+        spec: select_training(spec, part, phantoms, size)
         for spec, part in zip(data, takes, strict=True)
     }
     words = [

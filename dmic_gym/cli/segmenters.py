@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from dmic_gym.cli.common import app, command_line, portable, progress_bar, select, stages, stdout
+from dmic_gym.cli.common import (
+    app,
+    command_line,
+    portable,
+    progress_bar,
+    select_training,
+    stages,
+    stdout,
+)
 from dmic_gym.errors import InvalidInputError
 
 
@@ -29,9 +37,7 @@ def train_segmenter(
     from dmic_gym.diagnosis.fit import Epoch
     from dmic_gym.diagnosis.train import Network, train
 
-    options = {"phantoms": {"count": phantoms}}
-    other = {} if size is None else {"size": size}
-    samples = [s for spec in data for s in select(spec, take, **options.get(spec, other))]
+    samples = [s for spec in data for s in select_training(spec, take, phantoms, size)]
     network = Network(
         name,
         architecture,
