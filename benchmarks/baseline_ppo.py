@@ -16,10 +16,10 @@ from pathlib import Path
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
 
-from dmic_gym.agents.course import check_out
-from dmic_gym.agents.episodes import Episodes
-from dmic_gym.agents.policy_weights import save_policy
-from dmic_gym.agents.telemetry import GpuMonitor
+from dmic_gym.agents.policy.loading import save_policy
+from dmic_gym.agents.training.learn import check_out
+from dmic_gym.agents.training.progress import Episodes
+from dmic_gym.agents.training.telemetry import GpuMonitor
 from dmic_gym.cli.common import command_line, integers_of, portable, select, trained_segmenter
 from dmic_gym.envs.sb3 import make_sb3_vec
 

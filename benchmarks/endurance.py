@@ -23,8 +23,8 @@ import gymnasium as gym
 import numpy as np
 
 import dmic_gym  # noqa: F401
-from dmic_gym.codec import X265Codec, uniform_map
-from dmic_gym.data import Phantoms
+from dmic_gym.codecs import X265Codec, uniform_map
+from dmic_gym.tasks.data import Phantoms
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _FORMATS = (("x265", 8), ("hevc", 8), ("hevc", 10), ("hevc", 12), ("mp4", 8), ("mp4", 10))
@@ -73,7 +73,7 @@ def episodes(options: argparse.Namespace) -> Iterator[None]:
 def cycles(seed: int, sizes: int) -> Iterator[None]:
     from dmic_gym.deploy.coder import Coder, Settings, decode_picture
     from dmic_gym.deploy.pictures import Picture
-    from dmic_gym.diagnosis.network import load_segmenter
+    from dmic_gym.tasks.segmenters.network import load_segmenter
 
     rng = np.random.default_rng(seed)
     segment = load_segmenter()

@@ -21,7 +21,7 @@ from pathlib import Path
 from fuzzing.campaign import run, work
 from fuzzing.formats import FORMATS
 
-from dmic_gym.versions import versions_of
+from dmic_gym.io import versions_of
 
 _PACKAGES = ("av", "numpy", "opencv-python", "pydicom", "safetensors", "torch")
 
@@ -45,16 +45,16 @@ def main() -> int:
     sound = True
     for name in options.formats or FORMATS:
         start = time.monotonic()
-        outcome = run(
+        result = run(
             name,
             options.count,
             options.seed,
             memory_mb=options.memory,
             case_seconds=options.seconds,
         )
-        results[name] = asdict(outcome)
-        sound &= outcome.sound
-        print(f"{name}: {time.monotonic() - start:.0f} s, {outcome}", flush=True)
+        results[name] = asdict(result)
+        sound &= result.sound
+        print(f"{name}: {time.monotonic() - start:.0f} s, {result}", flush=True)
         if options.json:
             settings = {key: getattr(options, key) for key in ("seed", "memory", "seconds")}
             record = {**settings, "versions": versions_of(_PACKAGES), "formats": results}

@@ -20,10 +20,10 @@ import torch
 from measure.common import BASE_QP, Row, interleave, machine, markdown
 from stable_baselines3 import A2C
 
-from dmic_gym.agents.hrlvsc import HRLVSCPolicy
-from dmic_gym.atomic import write_atomically
-from dmic_gym.codec import uniform_map
+from dmic_gym.agents.policy.network import HRLVSCPolicy
+from dmic_gym.codecs import uniform_map
 from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.io import write_atomically
 
 BATCHES = (1, 8, 64)
 OURS, THEIRS = "HRLVSCPolicy", "MultiInputPolicy"
@@ -43,7 +43,7 @@ def measure(rounds: int) -> dict[str, Any]:
         for work in (_forward, _learn)
         for row in _compare(policies, env, batch, work, rounds)
     ]
-    ctus = env.task.map_shape(env.dataset[0])
+    ctus = env.evaluator.map_shape(env.dataset[0])
     steps = ctus[0] * ctus[1]
     single = {row["policy"]: row["ms"] for row in rows if row["batch"] == 1 and not row["learn"]}
     shares = {name: ms / (ms + 1000 * episode / steps) for name, ms in single.items()}
@@ -98,9 +98,9 @@ def _learn(policy: Any, tensors: dict[str, torch.Tensor]) -> None:
 
 def _episode_seconds(env: CodingEnv, rounds: int) -> float:
     """Seconds to encode, decode and segment one image of 300x300."""
-    original = env.task.original(env.dataset[0])
-    qps = uniform_map(original.sample.image.shape, env.ctu_size, BASE_QP)
-    return min(interleave({"score": lambda: env.task.score(original, qps)}, rounds)["score"])
+    reference = env.evaluator.reference(env.dataset[0])
+    qps = uniform_map(reference.sample.image.shape, env.ctu_size, BASE_QP)
+    return min(interleave({"score": lambda: env.evaluator.score(reference, qps)}, rounds)["score"])
 
 
 def main() -> None:

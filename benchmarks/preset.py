@@ -21,13 +21,13 @@ import numpy.typing as npt
 from measure.common import Row, markdown, network
 from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
-from dmic_gym.codec import X265Codec
-from dmic_gym.data import Sample, load_dataset
-from dmic_gym.envs.outcome import Outcome
-from dmic_gym.envs.parallel import ParallelTask, default_workers
+from dmic_gym.codecs import X265Codec
+from dmic_gym.envs.evaluator import Anchors
+from dmic_gym.envs.parallel import ParallelEvaluator, default_workers
+from dmic_gym.envs.results import EncodeResult
 from dmic_gym.envs.rewards import LinearReward, RateSavingReward, Reward
 from dmic_gym.envs.settings import DEFAULT_BASE_QPS, DEFAULT_QP_OFFSETS
-from dmic_gym.envs.task import Anchors
+from dmic_gym.tasks.data import Sample, load_dataset
 
 REWARDS: dict[str, Reward] = {"rate_saving": RateSavingReward(), "linear": LinearReward()}
 OFFSETS = {"random": DEFAULT_QP_OFFSETS, "mild": tuple(range(-3, 4))}
@@ -35,12 +35,12 @@ Rewards = npt.NDArray[np.float64]
 
 
 def rewards(
-    task: ParallelTask, sample: Sample, base_qp: int, maps: list[npt.NDArray[np.int64]]
+    evaluator: ParallelEvaluator, sample: Sample, base_qp: int, maps: list[npt.NDArray[np.int64]]
 ) -> dict[str, Rewards]:
-    original = task.original(sample)
-    anchors = Anchors(task, original, base_qp)
-    outcomes = task.score_all([(original, qp_map) for qp_map in maps])
-    figures = [one.figures for one in outcomes if isinstance(one, Outcome)]
+    reference = evaluator.reference(sample)
+    anchors = Anchors(evaluator, reference, base_qp)
+    results = evaluator.score_all([(reference, qp_map) for qp_map in maps])
+    figures = [one.figures for one in results if isinstance(one, EncodeResult)]
     return {
         name: np.array([sum(reward(one, anchors).values()) for one in figures])
         for name, reward in REWARDS.items()
@@ -59,22 +59,24 @@ def agreement(fast: Rewards, slow: Rewards) -> dict[str, float]:
 
 def measure(data: list[Sample], fast: list[str], slow: str, count: int) -> list[Row]:
     presets = [slow, *fast]
-    tasks = [ParallelTask(X265Codec(64, name), network(), default_workers()) for name in presets]
+    evaluators = [
+        ParallelEvaluator(X265Codec(64, name), network(), default_workers()) for name in presets
+    ]
     rng = np.random.default_rng(0)
     found: dict[tuple[str, str, str], list[dict[str, float]]] = {}
     for number, sample in enumerate(data):
         base_qp = DEFAULT_BASE_QPS[number % len(DEFAULT_BASE_QPS)]
         for kind, offsets in OFFSETS.items():
-            shape = tasks[0].map_shape(sample)
+            shape = evaluators[0].map_shape(sample)
             maps = [np.clip(base_qp + rng.choice(offsets, shape), 0, 51) for _ in range(count)]
-            wanted, *given = (rewards(task, sample, base_qp, maps) for task in tasks)
+            wanted, *given = (rewards(evaluator, sample, base_qp, maps) for evaluator in evaluators)
             for preset, own in zip(fast, given, strict=True):
                 for name in REWARDS:
                     key = (preset, kind, name)
                     found.setdefault(key, []).append(agreement(own[name], wanted[name]))
         print(f"{sample.name} at QP {base_qp}", flush=True)
-    for task in tasks:
-        task.close()
+    for evaluator in evaluators:
+        evaluator.close()
     return [_row(*key, images) for key, images in found.items()]
 
 

@@ -20,7 +20,7 @@ from dmic_gym.agents.planning import plan_of
 from dmic_gym.agents.registry import make_agent
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.complexity import Table, ctu_sums
-from dmic_gym.envs.outcome import Outcome
+from dmic_gym.envs.results import EncodeResult
 
 
 def main(
@@ -43,15 +43,15 @@ def main(
     for row, place in zip(axes, places, strict=True):
         options = {"sample": place, "base_qp": base_qp}
         env.reset(options=options)
-        sample = env.original.sample
+        sample = env.reference.sample
         assert sample.mask is not None
         _panel(row[0], 100 * _share(sample.mask, ctu), f"{sample.name}: % vessel", "Greys", (0, 25))
-        anchor = env.task.anchor(env.original, base_qp)
+        anchor = env.evaluator.anchor(env.reference, base_qp)
         for axis, name in zip(row[1:], names, strict=True):
             observation, _ = env.reset(options=options)
-            outcome = plan_of(make_agent(name, env), env, observation).outcome
-            told = f"{name}\n{_against(outcome, anchor.bits, anchor.dice)}"
-            _panel(axis, outcome.qp_map, told, "YlGnBu_r", (base_qp - 10, 51))
+            result = plan_of(make_agent(name, env), env, observation).result
+            told = f"{name}\n{_against(result, anchor.bits, anchor.dice)}"
+            _panel(axis, result.qp_map, told, "YlGnBu_r", (base_qp - 10, 51))
     figure.suptitle(f"QP of each CTU at base QP {base_qp}, CTU {ctu}")
     figure.savefig(out / "qp-maps.png", dpi=90)
     env.close()
@@ -61,8 +61,8 @@ def _share(mask: Any, ctu: int) -> Table:
     return np.asarray(ctu_sums(mask, ctu) / ctu_sums(np.ones_like(mask), ctu))
 
 
-def _against(outcome: Outcome, bits: int, dice: float | None) -> str:
-    figures = outcome.figures
+def _against(result: EncodeResult, bits: int, dice: float | None) -> str:
+    figures = result.figures
     assert figures.dice is not None
     assert dice is not None
     return f"bits {figures.bits / bits - 1:+.0%}, Dice {figures.dice - dice:+.3f}"

@@ -19,17 +19,17 @@ import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from dmic_gym.bench.bdrate import RDCurve, bd_rate
-from dmic_gym.codec import X265Codec
-from dmic_gym.data import load_dataset
-from dmic_gym.diagnosis.network import load_segmenter
-from dmic_gym.diagnosis.train import fold_blocks
+from dmic_gym.codecs import X265Codec
 from dmic_gym.envs.complexity import ctu_sums
+from dmic_gym.envs.evaluator import Anchors, Evaluator, Figures, Reference
 from dmic_gym.envs.rewards import LinearReward, RateSavingReward, Reward
-from dmic_gym.envs.task import Anchors, CodingTask, Figures, Original
+from dmic_gym.tasks.data import load_dataset
+from dmic_gym.tasks.segmenters.network import load_segmenter
+from dmic_gym.tasks.segmenters.train import fold_blocks
 
 QPS = (22, 27, 32, 37)
 Offsets = npt.NDArray[np.float64]
-Policy = Callable[[Original], Offsets]
+Policy = Callable[[Reference], Offsets]
 
 REWARDS: dict[str, Reward] = {
     "rate_saving": RateSavingReward(),
@@ -41,24 +41,24 @@ REWARDS: dict[str, Reward] = {
 def policies(ctu_size: int) -> dict[str, Policy]:
     """Constant, graded by importance, contrary to importance, and random allocations."""
 
-    def importance(original: Original) -> Offsets:
-        area = ctu_sums(np.ones_like(original.importance), ctu_size)
-        return ctu_sums(original.importance, ctu_size) / area
+    def importance(reference: Reference) -> Offsets:
+        area = ctu_sums(np.ones_like(reference.importance), ctu_size)
+        return ctu_sums(reference.importance, ctu_size) / area
 
     def graded(slope: float, offset: float) -> Policy:
-        def policy(original: Original) -> Offsets:
-            share = importance(original)
+        def policy(reference: Reference) -> Offsets:
+            share = importance(reference)
             return offset - slope * (share - share.mean()) / max(share.std(), 1e-6)
 
         return policy
 
     def roi(background: float, threshold: float) -> Policy:
-        return lambda original: np.where(importance(original) > threshold, 0.0, background)
+        return lambda reference: np.where(importance(reference) > threshold, 0.0, background)
 
     def random(spread: float, seed: int) -> Policy:
-        def policy(original: Original) -> Offsets:
-            shape = importance(original).shape
-            return np.random.default_rng([seed, *original.key]).normal(0.0, spread, shape)
+        def policy(reference: Reference) -> Offsets:
+            shape = importance(reference).shape
+            return np.random.default_rng([seed, *reference.key]).normal(0.0, spread, shape)
 
         return policy
 
@@ -77,14 +77,14 @@ def scored(
     samples = load_dataset(data)
     paths = sorted(folds.glob("*-fold*.safetensors"))
     for path, block in zip(paths, fold_blocks(len(samples), len(paths)), strict=True):
-        task = CodingTask(X265Codec(ctu_size), load_segmenter(path))
+        evaluator = Evaluator(X265Codec(ctu_size), load_segmenter(path))
         for index in list(block)[:per_fold]:
-            original = task.original(samples[index])
+            reference = evaluator.reference(samples[index])
             for qp in QPS:
-                anchors = Anchors(task, original, qp)
+                anchors = Anchors(evaluator, reference, qp)
                 for name, policy in policies(ctu_size).items():
-                    qp_map = np.clip(np.rint(qp + policy(original)), 0, 51).astype(np.int16)
-                    yield name, qp, task.score(original, qp_map).figures, anchors
+                    qp_map = np.clip(np.rint(qp + policy(reference)), 0, 51).astype(np.int16)
+                    yield name, qp, evaluator.score(reference, qp_map).figures, anchors
 
 
 def main() -> None:

@@ -4,9 +4,10 @@
     python benchmarks/samples.py --data $DMIC_DATA/angiograms/train --segmenter runs/folds
     dmic sweep benchmarks/samples.toml --jobs 2
 
-Each policy is tuned by lessons alone, every image judged by the fold that has not seen it; one that
-starts from nothing has more epochs. A run of more than ten minutes is stopped. What is there
-already is left as it is and what was cut off is resumed, so that a run that was stopped goes on.
+Each policy is tuned by QP value tables alone, every image judged by the fold that has not seen it;
+one that starts from nothing has more epochs. A run of more than ten minutes is stopped. What is
+there already is left as it is and what was cut off is resumed, so that a run that was stopped goes
+on.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Annotated
 
 import typer
 
-from dmic_gym.agents.course import LESSONS
+from dmic_gym.agents.training.learn import VALUE_TABLES
 
 OUT = Path("runs/samples")
 VARIATIONS = 24
@@ -56,7 +57,7 @@ def main(
             "name": name, "out": OUT / name,
         }  # fmt: skip
         if tune == "scratch":
-            options |= {"epochs": 200, "study-rate": 0.002}
+            options |= {"epochs": 200, "warm-start-rate": 0.002}
         words = [str(word) for key, value in options.items() for word in (f"--{key}", value)]
         dmic = [sys.executable, "-c", "from dmic_gym.cli import main; main()"]
         subprocess.run([*dmic, "finetune", *words, "--resume"], check=True, timeout=LIMIT_S)
@@ -64,9 +65,9 @@ def main(
 
 def _share_lessons(out: Path, other: Path) -> None:
     """Take over what a run on the same images has encoded."""
-    if (other / LESSONS).exists() and not (out / LESSONS).exists():
+    if (other / VALUE_TABLES).exists() and not (out / VALUE_TABLES).exists():
         out.mkdir(parents=True, exist_ok=True)
-        shutil.copy(other / LESSONS, out / LESSONS)
+        shutil.copy(other / VALUE_TABLES, out / VALUE_TABLES)
 
 
 if __name__ == "__main__":

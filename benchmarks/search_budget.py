@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from dmic_gym.agents.belief import Beliefs
 from dmic_gym.agents.planning import SearchAgent, make_objective
+from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.bench.bdrate import RDCurve, bd_rate, bootstrap_bd_rate
 from dmic_gym.bench.protocol import versions
 from dmic_gym.envs.coding_env import CodingEnv
-from dmic_gym.envs.task import Figures
+from dmic_gym.envs.evaluator import Figures
 
 QPS = (22, 27, 32, 37)
 BUDGETS = (10, 25, 50, 100, 200)
@@ -38,24 +38,24 @@ def search_image(data: str, ctu: int, index: int) -> list[Cell]:
     """Return a cell for each base QP."""
     torch.set_num_threads(1)
     env = CodingEnv(dataset=data, ctu_size=ctu, reward="linear")
-    beliefs = Beliefs(env.task.segmenter)
+    posteriors = PosteriorCache(env.evaluator.segmenter)
     cells = []
     for qp in QPS:
         env.reset(options={"sample": index, "base_qp": qp})
-        anchor = env.task.anchor(env.original, qp)
-        outcomes = [_after(env, beliefs, budget) for budget in BUDGETS if budget < 25]
-        objective = make_objective(env, beliefs)
-        SearchAgent(max(BUDGETS), beliefs).search(objective)
+        anchor = env.evaluator.anchor(env.reference, qp)
+        results = [_after(env, posteriors, budget) for budget in BUDGETS if budget < 25]
+        objective = make_objective(env, posteriors)
+        SearchAgent(max(BUDGETS), posteriors).search(objective)
         for budget in BUDGETS:
             if budget >= 25:
                 best = max(objective.trials[:budget], key=lambda trial: trial.value)
-                outcomes.append(best.outcome.figures)
-        cells.append([(anchor.bits, anchor.quality), *((f.bits, f.quality) for f in outcomes)])
+                results.append(best.result.figures)
+        cells.append([(anchor.bits, anchor.quality), *((f.bits, f.quality) for f in results)])
     return cells
 
 
-def _after(env: CodingEnv, beliefs: Beliefs, budget: int) -> Figures:
-    return SearchAgent(budget, beliefs).search(make_objective(env, beliefs)).outcome.figures
+def _after(env: CodingEnv, posteriors: PosteriorCache, budget: int) -> Figures:
+    return SearchAgent(budget, posteriors).search(make_objective(env, posteriors)).result.figures
 
 
 def main() -> None:

@@ -23,7 +23,6 @@ import numpy as np
 
 from dmic_gym.agents.planning import Planner
 from dmic_gym.agents.registry import make_agent
-from dmic_gym.atomic import write_atomically
 from dmic_gym.bench.protocol import ANCHOR, describe, split_by_use
 from dmic_gym.bench.runner import Run, run_agents
 from dmic_gym.bench.summary import compare_all, summarize
@@ -35,11 +34,12 @@ from dmic_gym.cli.common import (
     stdout,
     trained_segmenter,
 )
-from dmic_gym.data.sample import Sample
 from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.envs.evaluator import Reference
 from dmic_gym.envs.observations import ImageView
-from dmic_gym.envs.task import Original
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.io import write_atomically
+from dmic_gym.tasks.data.sample import Sample
 
 OWN, SHUFFLED = "own importance", "shuffled importance"
 
@@ -51,26 +51,26 @@ class ShuffledEnv(CodingEnv):
         super().__init__(**arguments)
         self._partners = partners
 
-    def _view(self, original: Original) -> ImageView:
-        other = self.task.original(self._partners[original.key])
-        return super()._view(replace(original, importance=other.importance))
+    def _view(self, reference: Reference) -> ImageView:
+        other = self.evaluator.reference(self._partners[reference.key])
+        return super()._view(replace(reference, importance=other.importance))
 
 
-def partners(originals: Sequence[Original], seed: int) -> dict[bytes, Sample]:
+def partners(references: Sequence[Reference], seed: int) -> dict[bytes, Sample]:
     """Give each image another of its size, by key: a seeded round, so that none gets its own.
 
     Raises:
         InvalidInputError: an image is the only one of its size.
     """
-    groups: dict[tuple[int, ...], list[Original]] = defaultdict(list)
-    for number in np.random.default_rng(seed).permutation(len(originals)).tolist():
-        groups[originals[number].sample.image.shape].append(originals[number])
+    groups: dict[tuple[int, ...], list[Reference]] = defaultdict(list)
+    for number in np.random.default_rng(seed).permutation(len(references)).tolist():
+        groups[references[number].sample.image.shape].append(references[number])
     if alone := [group[0].sample.name for group in groups.values() if len(group) < 2]:
         raise InvalidInputError(f"No other image has the size of {', '.join(alone)}: leave it out.")
     return {
-        original.key: other.sample
+        reference.key: other.sample
         for group in groups.values()
-        for original, other in zip(group, [*group[1:], group[0]], strict=True)
+        for reference, other in zip(group, [*group[1:], group[0]], strict=True)
     }
 
 
@@ -84,8 +84,8 @@ def code(
     used, _ = split_by_use(list(env.dataset))
     own = run_agents(env, {ANCHOR: make_agent(ANCHOR, env), OWN: agent}, used, base_qps)
     used = [sample for sample in used if sample.name not in own.failed]
-    found = partners(env.task.originals(used), seed)
-    other_env = ShuffledEnv(found, dataset=used, segmenter=env.task.segmenter, **settings)
+    found = partners(env.evaluator.references(used), seed)
+    other_env = ShuffledEnv(found, dataset=used, segmenter=env.evaluator.segmenter, **settings)
     shuffled = run_agents(other_env, {SHUFFLED: agent}, used, base_qps)
     other_env.close()
     failed = {**own.failed, **shuffled.failed}

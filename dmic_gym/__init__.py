@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from dmic_gym.envs import register
 
 if TYPE_CHECKING:
-    from dmic_gym.agents.freeze import PartialFreezeCallback
-    from dmic_gym.agents.policy_weights import load_policy
-    from dmic_gym.data import Sample
+    from dmic_gym.agents.policy.freeze import PartialFreezeCallback
+    from dmic_gym.agents.policy.loading import load_policy
     from dmic_gym.deploy.api import decode, encode
     from dmic_gym.envs.sb3 import make_sb3_vec
+    from dmic_gym.tasks.data import Sample
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,11 +29,11 @@ __all__ = [
 ]
 
 _LAZY = {
-    "PartialFreezeCallback": "dmic_gym.agents.freeze",
-    "Sample": "dmic_gym.data.sample",
+    "PartialFreezeCallback": "dmic_gym.agents.policy.freeze",
+    "Sample": "dmic_gym.tasks.data.sample",
     "decode": "dmic_gym.deploy.api",
     "encode": "dmic_gym.deploy.api",
-    "load_policy": "dmic_gym.agents.policy_weights",
+    "load_policy": "dmic_gym.agents.policy.loading",
     "make_sb3_vec": "dmic_gym.envs.sb3",
 }
 

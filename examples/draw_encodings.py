@@ -9,10 +9,10 @@ from pathlib import Path
 
 import cv2
 
-from dmic_gym.data import Phantoms
 from dmic_gym.deploy.coder import Coder, Settings, encode_picture
 from dmic_gym.deploy.drawing import draw_encodings
 from dmic_gym.deploy.pictures import Picture
+from dmic_gym.tasks.data import Phantoms
 
 
 def main(out: Path, agent: str = "search:60", qp: str = "37") -> None:

@@ -14,8 +14,8 @@ from stable_baselines3 import A2C
 
 import dmic_gym
 from dmic_gym import PartialFreezeCallback
-from dmic_gym.agents.hrlvsc import HRLVSCPolicy
-from dmic_gym.agents.policy_weights import save_policy
+from dmic_gym.agents.policy.loading import save_policy
+from dmic_gym.agents.policy.network import HRLVSCPolicy
 from dmic_gym.agents.registry import policy_names
 from dmic_gym.errors import WeightsError
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from dmic_gym import cli
-from dmic_gym.codec import encoder_pool
-from dmic_gym.codec.encoder_pool import EncoderPool, process_pool
+from dmic_gym.codecs.hevc import encoder_pool
+from dmic_gym.codecs.hevc.encoder_pool import EncoderPool, process_pool
 from dmic_gym.envs.coding_env import CodingEnv
 from tests.support import ROOT, small_env
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.data.phantoms import Phantoms
-from dmic_gym.data.sample import Sample
 from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.tasks.data.phantoms.dataset import Phantoms
+from dmic_gym.tasks.data.sample import Sample
 
 Image = npt.NDArray[np.uint8]
 ROOT = Path(__file__).parent.parent
@@ -117,9 +117,9 @@ def trajectory(seed: int, episodes: int = 2) -> str:
             observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
             digest.update(repr((reward, terminated, truncated)).encode())
             over = terminated or truncated
-        assert env.outcome is not None
-        digest.update(env.outcome.encoded.bitstream)
-        digest.update(env.outcome.encoded.reconstruction.tobytes())
+        assert env.result is not None
+        digest.update(env.result.encoded.bitstream)
+        digest.update(env.result.encoded.reconstruction.tobytes())
         digest.update(repr(sorted((k, str(v)) for k, v in info.items())).encode())
     env.close()
     return digest.hexdigest()

@@ -69,14 +69,14 @@ def test_shuffled_importance_moves_only_agents_that_look(program: Any) -> None:
 def test_every_image_gets_anothers_importance(program: Any) -> None:
     shuffled = program("shuffled_importance")
     env = CodingEnv(dataset=phantoms(4, 96), segmenter=vesselness, **SETTINGS)
-    originals = env.task.originals(list(env.dataset))
-    found = shuffled.partners(originals, seed=1)
-    names = [original.sample.name for original in originals]
-    assert sorted(found[o.key].name for o in originals) == sorted(names)
-    assert all(found[o.key].name != o.sample.name for o in originals)
-    alone = env.task.original(phantoms(1, 130)[0])
+    references = env.evaluator.references(list(env.dataset))
+    found = shuffled.partners(references, seed=1)
+    names = [reference.sample.name for reference in references]
+    assert sorted(found[o.key].name for o in references) == sorted(names)
+    assert all(found[o.key].name != o.sample.name for o in references)
+    alone = env.evaluator.reference(phantoms(1, 130)[0])
     with pytest.raises(InvalidInputError, match="leave it out"):
-        shuffled.partners([*originals, alone], seed=1)
+        shuffled.partners([*references, alone], seed=1)
     env.close()
 
 

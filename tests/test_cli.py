@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from dmic_gym import __version__
-from dmic_gym.codec import X265Codec, selftest, uniform_map
-from dmic_gym.diagnosis.weights import shipped_names
+from dmic_gym.codecs import X265Codec, uniform_map
+from dmic_gym.codecs.hevc import selftest
 from dmic_gym.errors import MissingDependencyError
+from dmic_gym.tasks.segmenters.weights import shipped_names
 from tests.support import error_line, phantoms, python
 
 SEGMENTER = ("--segmenter", "tests.support:vesselness")

@@ -26,7 +26,7 @@ def loaded_after(code: str) -> set[str]:
     [
         "import dmic_gym",
         "import dmic_gym; dmic_gym.Sample",
-        "import dmic_gym.envs, dmic_gym.agents, dmic_gym.bench, dmic_gym.data, dmic_gym.diagnosis",
+        "import dmic_gym.envs, dmic_gym.agents, dmic_gym.bench, dmic_gym.tasks.data",
         "import dmic_gym, gymnasium as g; g.register_envs(dmic_gym); g.spec('CodingEnv-v0')",
     ],
 )

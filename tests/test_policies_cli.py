@@ -18,10 +18,10 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
     EventAccumulator,
 )
 
-from dmic_gym.agents.checkpoints import STUDIED
-from dmic_gym.agents.course import LESSONS
-from dmic_gym.agents.hrlvsc import HEAD
-from dmic_gym.diagnosis.weights import Card, load_weights, read_card, write_card
+from dmic_gym.agents.policy.network import HEAD
+from dmic_gym.agents.training.checkpoints import WARM_STARTED
+from dmic_gym.agents.training.learn import VALUE_TABLES
+from dmic_gym.tasks.segmenters.weights import Card, load_weights, read_card, write_card
 from tests.support import ROOT, error_line, phantoms
 
 SMALL = (
@@ -71,7 +71,7 @@ def test_pretrain_then_finetune(dmic: Any, pretrained: Path, folder: Path, tmp_p
     assert code == 0
     assert f"wrote {out / 'dmic.safetensors'}" in said.replace("\n", " ")
     assert "100 A2C steps, 2.7% of the parameters trained, no GPU, " in said
-    for words in ("lessons", "study loss", "A2C reward "):
+    for words in ("value_tables", "study loss", "A2C reward "):
         assert words in err
 
     before, after = load_weights(pretrained)[0], load_weights(out / "dmic.safetensors")[0]
@@ -107,9 +107,9 @@ def test_a_run_is_not_mixed_with_another(dmic: Any, pretrained: Path, folder: Pa
     code, out, err = dmic(*again, "--resume", "--steps", "150")
     assert code == 0
     assert "150 A2C steps" in out
-    assert "lessons" not in err
+    assert "value_tables" not in err
     zips = {path.name for path in pretrained.parent.glob("*.zip")}
-    assert zips == {STUDIED, "a2c_100_steps.zip", "a2c_150_steps.zip"}
+    assert zips == {WARM_STARTED, "a2c_100_steps.zip", "a2c_150_steps.zip"}
     assert (pretrained.parent / "log" / "progress-100.csv").exists()
 
 
@@ -201,27 +201,27 @@ def run_until(done: Any, arguments: Sequence[object], how: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["lessons", "study", "A2C"])
+@pytest.mark.parametrize("stage", ["value_tables", "study", "A2C"])
 def test_a_run_goes_on_after_kill_9(dmic: Any, folder: Path, tmp_path: Path, stage: str) -> None:
     out = tmp_path / "run"
     arguments = ["pretrain", "--data", folder, "--out", out, *SMALL]
     arguments += ["--epochs", 400] if stage == "study" else ["--steps", 6_000]
 
     def reached() -> bool:
-        lessons = out / LESSONS
-        found = lessons.read_text().count("\n") if lessons.exists() else 0
-        if stage == "lessons":
+        value_tables = out / VALUE_TABLES
+        found = value_tables.read_text().count("\n") if value_tables.exists() else 0
+        if stage == "value_tables":
             return found > 0
         return found == 2 if stage == "study" else bool(list(out.glob("a2c_*_steps.zip")))
 
     assert run_until(reached, arguments, signal.SIGKILL) == -signal.SIGKILL
-    before = (out / LESSONS).read_bytes()
+    before = (out / VALUE_TABLES).read_bytes()
     assert not (out / "hrlvsc.safetensors").exists()
-    assert (out / STUDIED).exists() == (stage == "A2C")
+    assert (out / WARM_STARTED).exists() == (stage == "A2C")
     code, said, err = dmic(*arguments, "--resume")
     assert code == 0, err
-    assert (out / LESSONS).read_bytes().startswith(before)
-    assert len((out / LESSONS).read_text().splitlines()) == 2
+    assert (out / VALUE_TABLES).read_bytes().startswith(before)
+    assert len((out / VALUE_TABLES).read_text().splitlines()) == 2
     assert json.loads((out / "hrlvsc.json").read_text())["metrics"]["a2c_steps"] >= 100
     assert len(list(out.glob("a2c_*_steps.zip"))) <= 2
     assert "A2C steps" in said
@@ -231,12 +231,12 @@ def test_a_run_goes_on_after_kill_9(dmic: Any, folder: Path, tmp_path: Path, sta
 def test_ctrl_c_says_how_to_go_on(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     arguments = ["pretrain", "--data", folder, "--out", out, *SMALL, "--steps", 100_000]
-    reached = (out / STUDIED).exists
+    reached = (out / WARM_STARTED).exists
     assert run_until(reached, arguments, signal.SIGINT) == 130
 
 
 def test_seen_names_are_those_of_the_folder_less_the_held_out(tmp_path: Path) -> None:
-    from dmic_gym.diagnosis.unseen import seen_names
+    from dmic_gym.tasks.leakage import seen_names
 
     path = tmp_path / "net.safetensors"
     card = Card("net", "unet", data=[f"{tmp_path} (3 images)"], metrics={"held_out": {"b": 0.7}})

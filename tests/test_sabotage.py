@@ -18,16 +18,17 @@ import torch
 
 from dmic_gym.agents.baselines import FixedOffsetAgent
 from dmic_gym.bench.runner import code_image
-from dmic_gym.codec import X265Codec, intra, uniform_map
-from dmic_gym.codec.params import regions_of_interest, slice_qp
-from dmic_gym.data.phantoms import Phantoms
-from dmic_gym.data.sample import Sample
-from dmic_gym.diagnosis.architectures import build
-from dmic_gym.diagnosis.metrics import binarize, dice
-from dmic_gym.diagnosis.network import NetworkSegmenter, load_segmenter
-from dmic_gym.envs import outcome as outcome_module
-from dmic_gym.envs import task as task_module
-from tests.codec import libde265
+from dmic_gym.codecs import X265Codec, uniform_map
+from dmic_gym.codecs.hevc import intra
+from dmic_gym.codecs.hevc.params import regions_of_interest, slice_qp
+from dmic_gym.envs import evaluator as evaluator_module
+from dmic_gym.envs import results as results_module
+from dmic_gym.tasks.data.phantoms.dataset import Phantoms
+from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.metrics import binarize, dice
+from dmic_gym.tasks.segmenters.architectures import build
+from dmic_gym.tasks.segmenters.network import NetworkSegmenter, load_segmenter
+from tests.codecs import libde265
 from tests.support import binary_noise, plain_x265, play, small_env, vesselness
 
 SAMPLES = list(Phantoms(3, 130))
@@ -67,8 +68,8 @@ def check_coded_map() -> None:
     env = small_env(dataset=[noise], reward="linear")
     actions = iter([0, 3, 5, 8, 1, 4, 2, 6, 7])
     _, info = play(env, lambda _: next(actions), options={"base_qp": 22})
-    assert env.outcome is not None
-    decoded = libde265.decode(env.outcome.encoded.bitstream, 64)
+    assert env.result is not None
+    decoded = libde265.decode(env.result.encoded.bitstream, 64)
     asked = 22 + np.array(env.qp_offsets)[[0, 3, 5, 8, 1, 4, 2, 6, 7]].reshape(3, 3)
     np.testing.assert_array_equal(info["qp_map"], asked)
     assert libde265.ctu_qps(decoded) == [[{int(qp)} for qp in row] for row in asked]
@@ -128,7 +129,7 @@ def test_masks_in_a_wrong_order_are_noticed() -> None:
 
 
 def test_a_dice_against_the_wrong_mask_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcome_module, "dice", lambda a, b: dice(a, b[::-1]))
+    monkeypatch.setattr(results_module, "dice", lambda a, b: dice(a, b[::-1]))
     with pytest.raises(AssertionError):
         check_environment()
 
@@ -136,12 +137,12 @@ def test_a_dice_against_the_wrong_mask_is_noticed(monkeypatch: pytest.MonkeyPatc
 def test_a_segmenter_that_is_asked_about_the_original_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def flattered(self: Any, original: Any, qp_map: Any) -> Any:
-        encoded = self.codec.encode(original.sample.image, qp_map)
-        return task_module.outcome(original, encoded, original.importance, qp_map)
+    def flattered(self: Any, reference: Any, qp_map: Any) -> Any:
+        encoded = self.codec.encode(reference.sample.image, qp_map)
+        return evaluator_module.encode_result(reference, encoded, reference.importance, qp_map)
 
     check_environment()
-    monkeypatch.setattr(task_module.CodingTask, "score", flattered)
+    monkeypatch.setattr(evaluator_module.Evaluator, "score", flattered)
     with pytest.raises(AssertionError):
         check_environment()
 

@@ -28,7 +28,7 @@ _SLOTS = _PEAK + 1
 
 
 @dataclass
-class Outcome:
+class EncodeResult:
     """What came of a campaign against one format.
 
     Attributes:
@@ -65,14 +65,14 @@ def case(target: Target, seed: int, index: int) -> tuple[bytes, bool]:
     return mutate(target.seeds[index % len(target.seeds)], rng, target.words), False
 
 
-def run(name: str, count: int, seed: int, *, memory_mb: int, case_seconds: float) -> Outcome:
+def run(name: str, count: int, seed: int, *, memory_mb: int, case_seconds: float) -> EncodeResult:
     """Run every cut and `count` corruptions of a format, each process until it dies or is done."""
     with TemporaryDirectory() as folder:
         journal = Path(folder) / "journal"
         slots = np.memmap(journal, np.int64, "w+", shape=(_SLOTS,))
         target = FORMATS[name](Path(folder))
-        outcome = Outcome(target.cuts, round(count * target.share))
-        total = outcome.cuts + outcome.corruptions
+        result = EncodeResult(target.cuts, round(count * target.share))
+        total = result.cuts + result.corruptions
         while (first := int(slots[_NEXT])) < total:
             command = [sys.executable, sys.argv[0], "--worker", name, str(first), str(total)]
             command += [str(seed), str(memory_mb), str(journal)]
@@ -81,15 +81,15 @@ def run(name: str, count: int, seed: int, *, memory_mb: int, case_seconds: float
                 hung = _watch(process, slots, total, case_seconds)
             index = int(slots[_NEXT])
             if hung:
-                outcome.hangs.append(index)
+                result.hangs.append(index)
             elif index < total:
                 words = (Path(folder) / "stderr").read_text(errors="replace")
-                outcome.crashes.append(f"case {index}: exit {process.returncode}: {words[-400:]}")
+                result.crashes.append(f"case {index}: exit {process.returncode}: {words[-400:]}")
             slots[_NEXT] = max(index, first) + (index < total)
-        outcome.verdicts = dict(zip(VERDICTS, slots[:_NEXT].tolist(), strict=True))
-        outcome.peak_mb = round(int(slots[_PEAK]) / 1024, 1)
-        _collect(outcome, journal)
-    return outcome
+        result.verdicts = dict(zip(VERDICTS, slots[:_NEXT].tolist(), strict=True))
+        result.peak_mb = round(int(slots[_PEAK]) / 1024, 1)
+        _collect(result, journal)
+    return result
 
 
 def _watch(
@@ -109,14 +109,14 @@ def _watch(
     return False
 
 
-def _collect(outcome: Outcome, journal: Path) -> None:
+def _collect(result: EncodeResult, journal: Path) -> None:
     notes = journal.with_suffix(".notes")
     for line in notes.read_text().splitlines() if notes.exists() else []:
         index, _, words = line.partition(" ")
         if words:
-            outcome.foreign.setdefault(words, int(index))
+            result.foreign.setdefault(words, int(index))
         else:
-            outcome.wrong.append(int(index))
+            result.wrong.append(int(index))
 
 
 def work(name: str, first: int, total: int, seed: int, memory_mb: int, journal: Path) -> None:

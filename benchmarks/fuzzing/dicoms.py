@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydicom.data import get_testdata_file
 
-from dmic_gym.codec import uniform_map
+from dmic_gym.codecs import uniform_map
 from dmic_gym.deploy.dicom import decode_dicom, read_dicom
 from dmic_gym.deploy.dicom_secondary import write_dicom
 from dmic_gym.deploy.pictures import Picture

@@ -12,7 +12,7 @@ from unittest import mock
 
 import numpy as np
 
-from dmic_gym.codec import X265Codec
+from dmic_gym.codecs import X265Codec
 from dmic_gym.deploy.coder import decode_picture
 from dmic_gym.deploy.pictures import write_picture
 from dmic_gym.deploy.streams import encode_grey
@@ -35,8 +35,8 @@ _TOML_WORDS = [
 def _small_network(folder: Path) -> Path:
     import torch
 
-    from dmic_gym.diagnosis.architectures import build
-    from dmic_gym.diagnosis.weights import Card, save_weights
+    from dmic_gym.tasks.segmenters.architectures import build
+    from dmic_gym.tasks.segmenters.weights import Card, save_weights
 
     torch.manual_seed(0)
     arguments = {"channels": [2, 4], "dilations": [1]}
@@ -45,7 +45,7 @@ def _small_network(folder: Path) -> Path:
 
 
 def _segmented(path: Path) -> Result:
-    from dmic_gym.diagnosis.network import load_segmenter
+    from dmic_gym.tasks.segmenters.network import load_segmenter
 
     return load_segmenter(path, "cpu", "float32")(picture(8, (1, 16, 16)).frames)
 

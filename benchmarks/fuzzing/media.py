@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dmic_gym.codec import uniform_map
+from dmic_gym.codecs import uniform_map
 from dmic_gym.deploy.coder import decode_picture
 from dmic_gym.deploy.mp4 import to_mp4
 from dmic_gym.deploy.pictures import Picture, read_picture, write_picture

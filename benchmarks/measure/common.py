@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dmic_gym.data import Phantoms, Sample
-from dmic_gym.diagnosis.architectures import build
-from dmic_gym.diagnosis.network import NetworkSegmenter, load_segmenter
 from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.data import Phantoms, Sample
+from dmic_gym.tasks.segmenters.architectures import build
+from dmic_gym.tasks.segmenters.network import NetworkSegmenter, load_segmenter
 
 Row = dict[str, Any]
 BASE_QP = 32

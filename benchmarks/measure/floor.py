@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dmic_gym.data import Sample
-from dmic_gym.diagnosis.segmenter import Segmenter
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.parallel import default_workers, start_pool
 from dmic_gym.envs.vector_env import CodingVectorEnv
+from dmic_gym.tasks.data import Sample
+from dmic_gym.tasks.segmenters.protocol import Segmenter
 from measure.common import (
     BASE_QP,
     Row,
@@ -76,7 +76,7 @@ def _single_row(
         _episode(env, turn[0], actions[turn[0]])
 
     def floor() -> None:
-        encoded = env.task.codec.encode(data[turn[0]].image, maps[turn[0]])
+        encoded = env.evaluator.codec.encode(data[turn[0]].image, maps[turn[0]])
         segmenter(encoded.reconstruction[np.newaxis])
 
     times: dict[str, list[float]] = {"ours": [], "floor": []}
@@ -114,11 +114,11 @@ def _vector_row(scale: Scale, preset: str) -> Row:
 
     first = seconds(ours)
     ours()
-    maps = [outcome.qp_map for outcome in env.outcomes if outcome is not None]
+    maps = [result.qp_map for result in env.results if result is not None]
     pool = start_pool(default_workers())
 
     def one(image: int) -> None:
-        encoded = env.task.codec.encode(data[image].image, maps[image])
+        encoded = env.evaluator.codec.encode(data[image].image, maps[image])
         segmenter(encoded.reconstruction[np.newaxis])
 
     times = interleave(
@@ -132,7 +132,7 @@ def _vector_row(scale: Scale, preset: str) -> Row:
 def _row(name: str, times: dict[str, list[float]], images: int, first: float) -> Row:
     ours, floor = median(times["ours"]) / images, median(times["floor"]) / images
     return {
-        "form": name,
+        "dtype": name,
         "episode ms": 1e3 * ours,
         "floor ms": 1e3 * floor,
         "over floor ms": 1e3 * (ours - floor),

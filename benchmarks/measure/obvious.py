@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dmic_gym.codec.decoder import decode_picture
-from dmic_gym.codec.ffmpeg import find_ffmpeg
-from dmic_gym.codec.params import regions_of_interest, slice_qp, x265_params
-from dmic_gym.diagnosis.architectures import build
+from dmic_gym.codecs.hevc.decoder import decode_picture
+from dmic_gym.codecs.hevc.ffmpeg import find_ffmpeg
+from dmic_gym.codecs.hevc.params import regions_of_interest, slice_qp, x265_params
 from dmic_gym.envs.parallel import default_workers, start_pool
 from dmic_gym.envs.vector_env import CodingVectorEnv
+from dmic_gym.tasks.segmenters.architectures import build
 from measure.common import (
     BASE_QP,
     Row,
@@ -96,7 +96,7 @@ def against_obvious(scale: Scale) -> list[Row]:
             env.step(chosen)
 
     ours()
-    jobs = [(data[n].image, one.qp_map) for n, one in enumerate(env.outcomes) if one is not None]
+    jobs = [(data[n].image, one.qp_map) for n, one in enumerate(env.results) if one is not None]
     streams = [obvious.encode(*job) for job in jobs]
     workers = default_workers()
     pool = start_pool(workers)
@@ -108,7 +108,7 @@ def against_obvious(scale: Scale) -> list[Row]:
             "ffmpeg encode": lambda: [obvious.encode(*job) for job in jobs],
             "ffmpeg decode": lambda: [obvious.decode(s, data[0].image.shape) for s in streams],
             "float32": alone(lambda: [obvious.segment(image) for image, _ in jobs]),
-            "codec": lambda: [env.task.codec.encode(*job) for job in jobs],
+            "codec": lambda: [env.evaluator.codec.encode(*job) for job in jobs],
             "our network": alone(lambda: [segmenter(image[np.newaxis]) for image, _ in jobs]),
         },
         max(2, scale.rounds // 2),
@@ -127,7 +127,7 @@ def against_obvious(scale: Scale) -> list[Row]:
     }
     return [
         {
-            "form": names[key],
+            "dtype": names[key],
             "ms an image": 1e3 * median(taken) / count,
             "times ours": ratio(taken, times["ours"]),
         }

@@ -6,7 +6,7 @@ from math import log
 
 import numpy as np
 
-from dmic_gym.codec.base import map_shape
+from dmic_gym.codecs.base import map_shape
 from dmic_gym.envs.coding_env import CodingEnv
 from measure.common import BASE_QP, Row, Scale, interleave, median, network, random_actions, samples
 from measure.floor import one_torch_thread
@@ -37,7 +37,7 @@ def _row(scale: Scale, side: int, ctu_size: int) -> Row:
     times = interleave(
         {
             "episode": episode,
-            "codec": lambda: env.task.codec.encode(image, qp_map),
+            "codec": lambda: env.evaluator.codec.encode(image, qp_map),
             "segment": lambda: segmenter(image[np.newaxis]),
         },
         2 if side > 1024 else max(2, scale.rounds // 2),

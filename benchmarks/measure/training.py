@@ -20,12 +20,12 @@ class Stopwatch:
         self.seconds: dict[str, float] = defaultdict(float)
 
     def watch(self, owner: Any, method: str, name: str) -> None:
-        original: Callable[..., Any] = getattr(owner, method)
+        reference: Callable[..., Any] = getattr(owner, method)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
             begin = time.perf_counter()
             try:
-                return original(*args, **kwargs)
+                return reference(*args, **kwargs)
             finally:
                 self.seconds[name] += time.perf_counter() - begin
 
@@ -47,7 +47,7 @@ def training(scale: Scale) -> list[Row]:
     model.learn(2 * 25 * count)
     watch = Stopwatch()
     watch.watch(vec, "step_wait", "environment")
-    watch.watch(vec.env.task, "score_all", "encode, decode, segment")
+    watch.watch(vec.env.evaluator, "score_all", "encode, decode, segment")
     watch.watch(model.policy, "forward", "policy: actions")
     watch.watch(model, "train", "policy: update")
     total = seconds(lambda: model.learn(scale.learn_steps * count, reset_num_timesteps=False))

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from dmic_gym.agents.baselines import Agent
-from dmic_gym.agents.objective import Belief, Objective, Trial
-from dmic_gym.agents.refine import refine
-from dmic_gym.agents.tables import COARSE_TABLE_QPS, TABLE_QPS, allocate, build_tables
-from dmic_gym.diagnosis.metrics import Mask
+from dmic_gym.agents.search.objective import Objective, PosteriorMap, Trial
+from dmic_gym.agents.search.refine import refine
+from dmic_gym.agents.search.tables import COARSE_TABLE_QPS, TABLE_QPS, allocate, build_tables
 from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.envs.evaluator import EncodeResult, Reference
 from dmic_gym.envs.observations import Observation
 from dmic_gym.envs.rewards import bit_price
-from dmic_gym.envs.task import Original, Outcome
 from dmic_gym.errors import CodecError, InvalidInputError
+from dmic_gym.tasks.metrics import Mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,11 +23,11 @@ class Plan:
     """What an agent settled on.
 
     Attributes:
-        outcome: of the map it chose.
+        result: of the map it chose.
         encodes: spent on finding it, its own included.
     """
 
-    outcome: Outcome
+    result: EncodeResult
     encodes: int
 
 
@@ -40,7 +40,7 @@ class Planner(Protocol):
         ...
 
 
-BeliefOf = Callable[[Original], Belief | Mask]
+PosteriorFor = Callable[[Reference], PosteriorMap | Mask]
 """What the encoder believes of an image: float (H, W), the chance of the structure."""
 
 
@@ -48,26 +48,26 @@ class SearchAgent:
     """Encode-time search with the real encoder and segmenter, without the expert mask.
 
     Uniform encodes fill tables, the tables propose a map, and the best of all these is refined.
-    It maximises expected Dice under the belief minus the price of the bits (`Objective`), and
+    It maximises expected Dice under the posterior minus the price of the bits (`Objective`), and
     needs no training.
 
     Args:
         budget: encodes an image and base QP, tables included; at least `MIN_BUDGET`.
-        belief_of: the encoder's belief.
+        posterior_for: the encoder's posterior.
         seed: of the order in which maps are tried.
     """
 
     MIN_BUDGET = len(COARSE_TABLE_QPS) + 1
 
-    def __init__(self, budget: int, belief_of: BeliefOf, seed: int = 0) -> None:
+    def __init__(self, budget: int, posterior_for: PosteriorFor, seed: int = 0) -> None:
         self.budget = check_budget(budget, self.MIN_BUDGET)
-        self._belief_of = belief_of
+        self._posterior_for = posterior_for
         self._seed = seed
 
     def plan(self, env: CodingEnv, observation: Observation) -> Plan:
         """Search a QP map for the episode's image at its base QP."""
-        objective = make_objective(env, self._belief_of)
-        return Plan(self.search(objective).outcome, objective.encodes)
+        objective = make_objective(env, self._posterior_for)
+        return Plan(self.search(objective).result, objective.encodes)
 
     def search(self, objective: Objective) -> Trial:
         """Return the best map found; `objective.trials` holds all that were tried, in order."""
@@ -78,14 +78,14 @@ class SearchAgent:
 class OracleAgent:
     """The allocation of one who knows the expert mask: not usable in practice.
 
-    Tables and Lagrangian of `SearchAgent` with the expert mask as belief, without refinement: a
+    Tables and Lagrangian of `SearchAgent` with the expert mask as posterior, without refinement: a
     measure of what allocation could gain.
     """
 
     def plan(self, env: CodingEnv, observation: Observation) -> Plan:
         """Allocate for the episode's image; raise InvalidInputError if it has no expert mask."""
         objective = make_objective(env, _expert_mask)
-        return Plan(best_of_tables(objective).outcome, objective.encodes)
+        return Plan(best_of_tables(objective).result, objective.encodes)
 
 
 class RefinedAgent:
@@ -94,25 +94,25 @@ class RefinedAgent:
     Args:
         agent: steps or plans.
         budget: encodes to spend on top of the agent's own.
-        belief_of: the encoder's belief.
+        posterior_for: the encoder's posterior.
         seed: of the order in which maps are tried.
     """
 
     def __init__(
-        self, agent: Agent | Planner, budget: int, belief_of: BeliefOf, seed: int = 0
+        self, agent: Agent | Planner, budget: int, posterior_for: PosteriorFor, seed: int = 0
     ) -> None:
         self.agent = agent
         self.budget = check_budget(budget, 1)
-        self._belief_of = belief_of
+        self._posterior_for = posterior_for
         self._seed = seed
 
     def plan(self, env: CodingEnv, observation: Observation) -> Plan:
         """Let the agent choose a map, then refine it."""
         first = plan_of(self.agent, env, observation)
-        objective = make_objective(env, self._belief_of)
-        start = objective.accept(first.outcome)
+        objective = make_objective(env, self._posterior_for)
+        start = objective.accept(first.result)
         found = refine(objective, start, self.budget, self._seed)
-        return Plan(found.outcome, first.encodes + objective.encodes)
+        return Plan(found.result, first.encodes + objective.encodes)
 
 
 def plan_of(agent: Agent | Planner, env: CodingEnv, observation: Observation) -> Plan:
@@ -133,9 +133,9 @@ def plan_of(agent: Agent | Planner, env: CodingEnv, observation: Observation) ->
         action, state = agent.predict(observation, state=state, deterministic=True)
         observation, _, terminated, truncated, info = env.step(action)
         over = terminated or truncated
-    if env.outcome is None:
+    if env.result is None:
         raise CodecError(info.get("error", "the episode ended without an encode"))
-    return Plan(env.outcome, info["encodes"])
+    return Plan(env.result, info["encodes"])
 
 
 def best_of_tables(objective: Objective, qps: Sequence[int] = TABLE_QPS) -> Trial:
@@ -152,15 +152,15 @@ def check_budget(budget: int, least: int) -> int:
     return budget
 
 
-def make_objective(env: CodingEnv, belief_of: BeliefOf) -> Objective:
+def make_objective(env: CodingEnv, posterior_for: PosteriorFor) -> Objective:
     """Return the objective of the episode that `env` has just been reset to."""
-    belief = belief_of(env.original)
-    return Objective(env.task, env.original, belief, bit_price(env.base_qp))
+    posterior = posterior_for(env.reference)
+    return Objective(env.evaluator, env.reference, posterior, bit_price(env.base_qp))
 
 
-def _expert_mask(original: Original) -> Mask:
-    if original.sample.mask is None:
+def _expert_mask(reference: Reference) -> Mask:
+    if reference.sample.mask is None:
         raise InvalidInputError(
-            f"The oracle needs an expert mask, and {original.sample.name!r} has none: use search."
+            f"The oracle needs an expert mask, and {reference.sample.name!r} has none: use search."
         )
-    return original.sample.mask
+    return reference.sample.mask

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dmic_gym.agents.baselines import Agent, FixedOffsetAgent, RandomAgent, ROIAgent
-from dmic_gym.agents.belief import Beliefs
 from dmic_gym.agents.planning import OracleAgent, Planner, RefinedAgent, SearchAgent
+from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.errors import InvalidInputError, unknown_name
-from dmic_gym.loading import load_object
+from dmic_gym.io import load_object
 
 AGENTS: dict[str, Callable[[CodingEnv, int], Agent | Planner]] = {
     "anchor": lambda env, _: FixedOffsetAgent(env.qp_offsets),
@@ -35,7 +35,7 @@ DESCRIPTIONS = {
     "module:object": "anything with Stable-Baselines3's predict",
 }
 
-SHIPPED_POLICIES = Path(__file__).parent / "weights"
+SHIPPED_POLICIES = Path(__file__).parent / "policy" / "weights"
 """Where the weights of policies lie that come with the package."""
 
 _POLICY_FILES = {".safetensors", ".pt", ".pth", ".zip"}
@@ -44,7 +44,7 @@ _REFINED = re.compile(r"(?P<inner>.+)\+refine:(?P<budget>[^:+]*)")
 
 
 def make_agent(
-    spec: str, env: CodingEnv, beliefs: Beliefs | None = None, seed: int = 0
+    spec: str, env: CodingEnv, posteriors: PosteriorCache | None = None, seed: int = 0
 ) -> Agent | Planner:
     """Return the agent named by `spec`.
 
@@ -53,19 +53,19 @@ def make_agent(
             (an object with Stable-Baselines3's ``predict``, or a class or function that returns
             one when called without arguments), and ``+refine:N`` behind any of these.
         env: what the agent will act in; its action table and segmenter are used.
-        beliefs: shared posterior maps; None makes one.
+        posteriors: shared posterior maps; None makes one.
         seed: of agents of ours that draw (random, search, refine).
 
     Raises:
         InvalidInputError: there is no such agent, or the object has no ``predict``.
     """
-    beliefs = beliefs or Beliefs(env.task.segmenter)
+    posteriors = posteriors or PosteriorCache(env.evaluator.segmenter)
     if refined := _REFINED.fullmatch(spec):
-        inner = make_agent(refined["inner"], env, beliefs, seed)
-        return RefinedAgent(inner, _budget(spec, refined["budget"]), beliefs, seed)
+        inner = make_agent(refined["inner"], env, posteriors, seed)
+        return RefinedAgent(inner, _budget(spec, refined["budget"]), posteriors, seed)
     name, colon, argument = spec.partition(":")
     if name == _SEARCH:
-        return SearchAgent(_budget(spec, argument), beliefs, seed)
+        return SearchAgent(_budget(spec, argument), posteriors, seed)
     if colon:
         return _load_agent(spec)
     if spec in policy_names() or Path(spec).suffix in _POLICY_FILES:
@@ -81,7 +81,7 @@ def policy_names() -> list[str]:
 
 
 def _load_policy(spec: str, env: CodingEnv) -> Agent:
-    from dmic_gym.agents.policy_weights import load_policy
+    from dmic_gym.agents.policy.loading import load_policy
 
     return load_policy(spec, env, device="cpu")
 

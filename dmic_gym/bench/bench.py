@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from dmic_gym.agents.belief import Beliefs
 from dmic_gym.agents.registry import make_agent
+from dmic_gym.agents.search.posterior_cache import PosteriorCache
+from dmic_gym.bench.held_out import HeldOutSegmenter
 from dmic_gym.bench.protocol import ANCHOR, STANDARD_QPS, describe, split_by_use
 from dmic_gym.bench.runner import run_agents
-from dmic_gym.bench.second import SecondOpinion
 from dmic_gym.bench.summary import summarize
-from dmic_gym.data.sample import Sample
-from dmic_gym.diagnosis.segmenter import Segmenter
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.settings import check_base_qps
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.segmenters.protocol import Segmenter
 
 
 def bench(
@@ -56,14 +56,14 @@ def bench(
     if not all(sets.values()):
         raise InvalidInputError("Nothing to code: pass at least one base QP, as in 22,27,32,37.")
     check_base_qps(base_qps)
-    beliefs = Beliefs(env.task.segmenter)
-    made = {name: make_agent(name, env, beliefs) for name in dict.fromkeys([ANCHOR, *agents])}
+    posteriors = PosteriorCache(env.evaluator.segmenter)
+    made = {name: make_agent(name, env, posteriors) for name in dict.fromkeys([ANCHOR, *agents])}
     used, left_out = split_by_use(_first(env.dataset, images))
     if not used:
         raise InvalidInputError("Nothing to code: pass at least one image with a non-empty mask.")
     on_start(len(used) * len(base_qps) * len(made))
-    opinion = None if second is None else SecondOpinion(second)
-    run = run_agents(env, made, used, base_qps, opinion, on_cell)
+    held_out = None if second is None else HeldOutSegmenter(second)
+    run = run_agents(env, made, used, base_qps, held_out, on_cell)
     protocol = describe(
         env, data=data, qp_sets=sets, used=used, left_out=left_out, second=second, command=command
     )

@@ -21,7 +21,7 @@ Image = npt.NDArray[np.uint8]
 
 
 class StillCodec(Protocol):
-    """A still-image codec at constant quality; `dmic_gym.codec.stills.STILLS` holds them by name.
+    """A still-image codec at constant quality; `dmic_gym.codecs.stills.STILLS` holds them by name.
 
     It is deterministic: the same image and quality give the same bytes.
     """
@@ -108,7 +108,7 @@ def find_still(name: str) -> StillCodec:
         InvalidInputError: there is none.
         MissingDependencyError: its library is not installed.
     """
-    from dmic_gym.codec.stills import STILLS
+    from dmic_gym.codecs.stills import STILLS
 
     if name not in STILLS:
         raise unknown_name("codec", name, [*HEVC_CODECS, *STILLS])

@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
-from dmic_gym.data.registry import load_dataset
-from dmic_gym.data.sample import Sample
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.data.registry import load_dataset
+from dmic_gym.tasks.data.sample import Sample
 
 
 def load_data(spec: str) -> Sequence[Sample]:

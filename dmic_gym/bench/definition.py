@@ -12,8 +12,8 @@ from typing import Any
 from dmic_gym.agents.registry import SEEDLESS
 from dmic_gym.bench.cells import CONSTANT, HEVC_CODECS, Cell, find_still
 from dmic_gym.bench.protocol import ANCHOR, STANDARD_QPS
-from dmic_gym.codec.base import check_ctu_size
-from dmic_gym.codec.params import check_preset
+from dmic_gym.codecs.base import check_ctu_size
+from dmic_gym.codecs.hevc.params import check_preset
 from dmic_gym.envs.rewards import make_reward
 from dmic_gym.envs.settings import check_base_qps
 from dmic_gym.errors import DataError, DmicError, InvalidInputError, unknown_name

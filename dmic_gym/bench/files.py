@@ -6,11 +6,11 @@ import json
 import tempfile
 from pathlib import Path
 
-from dmic_gym.atomic import write_atomically
 from dmic_gym.bench.pictures import draw_curves, draw_scatter
 from dmic_gym.bench.report import Results
 from dmic_gym.bench.style import png
 from dmic_gym.errors import DataError
+from dmic_gym.io import write_atomically
 
 PICTURES = {"rd-curves.png": draw_curves, "per-image.png": draw_scatter}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from dmic_gym.bench.cells import Cell
 from dmic_gym.bench.store import Record
-from dmic_gym.data.sample import Sample
+from dmic_gym.tasks.data.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -20,16 +20,16 @@ class Job:
     Attributes:
         id: its identity, where it was planned.
         cell: its settings.
-        influences: what the identity was made of.
+        provenance: what the identity was made of.
     """
 
     id: str
     cell: Cell
-    influences: dict[str, Any]
+    provenance: dict[str, Any]
 
     def failed(self, error: str) -> Record:
         """Return the record of a failure."""
-        return Record(self.id, self.cell, self.influences, row=None, error=error)
+        return Record(self.id, self.cell, self.provenance, row=None, error=error)
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,19 @@ def run_job(job: Job, sample: Sample) -> Record:
     Whatever goes wrong becomes the record's error, so that one bad cell ends no sweep. So does an
     installation that is not the one the cell was planned for, as on a stale cluster node.
     """
-    from dmic_gym.bench.identity import identity, influences
+    from dmic_gym.bench.provenance import identity, provenance
     from dmic_gym.bench.workbench import workbench
 
     try:
         bench = workbench(job.cell)
-        here = influences(job.cell, sample, bench)
+        here = provenance(job.cell, sample, bench)
         if identity(here) != job.id:
-            return job.failed(_differences(job.influences, here))
+            return job.failed(_differences(job.provenance, here))
         with single_thread():
             row, reward = bench.code(job.cell, sample)
     except Exception as error:
         return job.failed(f"{type(error).__name__}: {error}")
-    return Record(job.id, job.cell, job.influences, row, reward)
+    return Record(job.id, job.cell, job.provenance, row, reward)
 
 
 def _differences(planned: dict[str, Any], here: dict[str, Any]) -> str:

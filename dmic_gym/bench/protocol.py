@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from dmic_gym.codec.params import x265_params
-from dmic_gym.data.sample import Sample
+from dmic_gym.codecs.hevc.params import x265_params
 from dmic_gym.envs.coding_env import CodingEnv
-from dmic_gym.versions import versions_of
+from dmic_gym.io import versions_of
+from dmic_gym.tasks.data.sample import Sample
 
 PROTOCOL = 1
 """Raised by hand whenever a change makes old and new figures incomparable."""
@@ -49,7 +49,7 @@ def describe(
     command: str,
 ) -> dict[str, Any]:
     """Return the ``protocol`` part of ``results.json``: all it takes to run it again."""
-    codec = env.task.codec
+    codec = env.evaluator.codec
     overrides = getattr(codec, "x265_params", None)
     return {
         "protocol": PROTOCOL,
@@ -63,7 +63,7 @@ def describe(
         "codec": repr(codec),
         "x265_params": x265_params(0, codec.ctu_size, overrides).replace("crf=0", "crf=QP"),
         "qp_offsets": list(env.qp_offsets),
-        "segmenter": _describe_segmenter(env.task.segmenter),
+        "segmenter": _describe_segmenter(env.evaluator.segmenter),
         "second_segmenter": None if second is None else _describe_segmenter(second),
         "quality": "Dice against the expert mask; mean bits against mean Dice over images",
         "bd_rate": "bjontegaard, pchip on log rate, non-dominated points, total bits",

@@ -11,11 +11,11 @@ from typing import Any
 from dmic_gym.bench.cells import Cell
 from dmic_gym.bench.datasets import load_data
 from dmic_gym.bench.groups import single_thread
-from dmic_gym.bench.identity import surroundings
+from dmic_gym.bench.provenance import surroundings
 from dmic_gym.bench.store import Record
 from dmic_gym.bench.workbench import workbench
-from dmic_gym.data.sample import Sample
 from dmic_gym.errors import DataError, DmicError, InvalidInputError
+from dmic_gym.tasks.data.sample import Sample
 
 TOLERANCE = 1e-3
 """Largest difference of a Dice, and of a PSNR in dB, that counts as equal."""
@@ -93,8 +93,8 @@ def _differences(record: Record, sample: Sample) -> Iterator[str]:
         yield f"{name} {_short(getattr(found, name))}, stored {_short(getattr(stored, name))}"
     here = surroundings(cell, sample, bench) if unequal else {}
     for key, value in here.items():
-        if value != record.influences.get(key):
-            yield f"{key} is another now: {value}, stored {record.influences.get(key)}"
+        if value != record.provenance.get(key):
+            yield f"{key} is another now: {value}, stored {record.provenance.get(key)}"
 
 
 def _close(found: float | None, stored: float | None) -> bool:

@@ -10,10 +10,10 @@ from typing import Any
 
 from dmic_gym.agents.baselines import Agent
 from dmic_gym.agents.planning import Planner, plan_of
-from dmic_gym.bench.second import SecondOpinion
-from dmic_gym.data.sample import Sample
+from dmic_gym.bench.held_out import HeldOutSegmenter
 from dmic_gym.envs.coding_env import CodingEnv
-from dmic_gym.envs.task import TOOL_ERRORS, Outcome
+from dmic_gym.envs.evaluator import TOOL_ERRORS, EncodeResult
+from dmic_gym.tasks.data.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Row:
         bits: of the whole stream.
         slice_bits: of its slices.
         dice: against the expert mask, or None without one.
-        consistency_dice: against the segmenter's mask of the original.
+        consistency_dice: against the segmenter's mask of the reference.
         second_dice: `dice` of the second segmenter, which no agent asks; None without one.
         second_consistency_dice: `consistency_dice` of the second segmenter.
         psnr: dB.
@@ -73,7 +73,7 @@ def run_agents(
     agents: Mapping[str, Agent | Planner],
     samples: Sequence[Sample],
     base_qps: Sequence[int],
-    second: SecondOpinion | None = None,
+    second: HeldOutSegmenter | None = None,
     on_cell: Callable[[str], None] = lambda _: None,
 ) -> Run:
     """Code `samples` at `base_qps` with `agents`; `on_cell` is called after each row."""
@@ -95,7 +95,7 @@ def _image_rows(
     agents: Mapping[str, Agent | Planner],
     sample: Sample,
     base_qps: Sequence[int],
-    second: SecondOpinion | None,
+    second: HeldOutSegmenter | None,
 ) -> Iterator[tuple[str, Row]]:
     for base_qp in base_qps:
         for name, agent in agents.items():
@@ -107,7 +107,7 @@ def code_image(
     agent: Agent | Planner,
     sample: Sample,
     base_qp: int,
-    second: SecondOpinion | None = None,
+    second: HeldOutSegmenter | None = None,
 ) -> Row:
     """Play one episode.
 
@@ -116,24 +116,24 @@ def code_image(
         SegmenterError: the segmenter failed.
     """
     observation, _ = env.reset(options={"sample": sample, "base_qp": base_qp})
-    env.task.anchor(env.original, base_qp)  # first-visit cost, kept out of the time below
+    env.evaluator.anchor(env.reference, base_qp)  # first-visit cost, kept out of the time below
     begin = time.perf_counter()
     plan = plan_of(agent, env, observation)
     seconds = time.perf_counter() - begin
-    return make_row(sample, base_qp, plan.outcome, second, encodes=plan.encodes, seconds=seconds)
+    return make_row(sample, base_qp, plan.result, second, encodes=plan.encodes, seconds=seconds)
 
 
 def make_row(
     sample: Sample,
     base_qp: int,
-    outcome: Outcome,
-    second: SecondOpinion | None,
+    result: EncodeResult,
+    second: HeldOutSegmenter | None,
     *,
     encodes: int,
     seconds: float,
 ) -> Row:
     """Return the row of one encode."""
-    dice, consistency = (None, None) if second is None else second.dice(sample, outcome)
+    dice, consistency = (None, None) if second is None else second.dice(sample, result)
     return Row(
         name=sample.name,
         base_qp=base_qp,
@@ -141,7 +141,7 @@ def make_row(
         second_consistency_dice=consistency,
         encodes=encodes,
         seconds=seconds,
-        qp_map=outcome.qp_map.tolist(),
-        sha256=hashlib.sha256(outcome.encoded.bitstream).hexdigest(),
-        **asdict(outcome.figures),
+        qp_map=result.qp_map.tolist(),
+        sha256=hashlib.sha256(result.encoded.bitstream).hexdigest(),
+        **asdict(result.figures),
     )

@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS runs (
     definition TEXT NOT NULL, versions TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS cells (
     id TEXT PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs, finished TEXT NOT NULL,
-    cell TEXT NOT NULL, influences TEXT NOT NULL, row TEXT, reward REAL, error TEXT);
+    cell TEXT NOT NULL, provenance TEXT NOT NULL, row TEXT, reward REAL, error TEXT);
 """
 
 

@@ -30,10 +30,10 @@ class Record:
     """One cell and what came of it.
 
     Attributes:
-        id: hash over `influences`, hexadecimal: the cell's identity.
+        id: hash over `provenance`, hexadecimal: the cell's identity.
         cell: its settings.
-        influences: all that decided the result: hashes of image and weights, encoder, its
-            parameter string, versions; see `dmic_gym.bench.identity.influences`.
+        provenance: all that decided the result: hashes of image and weights, encoder, its
+            parameter string, versions; see `dmic_gym.bench.provenance.provenance`.
         row: figures, QP map (for a still codec ``[[quality]]``) and SHA-256 of the bitstream;
             None where the cell failed.
         reward: sum of the reward's terms; None where it failed and for a still codec.
@@ -44,7 +44,7 @@ class Record:
 
     id: str
     cell: Cell
-    influences: Mapping[str, Any]
+    provenance: Mapping[str, Any]
     row: Row | None
     reward: float | None = None
     error: str | None = None
@@ -146,7 +146,7 @@ class Store:
             record.run,
             record.finished or _now(),
             json.dumps(record.cell.as_dict()),
-            json.dumps(dict(record.influences)),
+            json.dumps(dict(record.provenance)),
             None if record.row is None else json.dumps(record.row.as_dict()),
             record.reward,
             record.error,
@@ -207,12 +207,12 @@ class Store:
 
 
 def _record(found: tuple[Any, ...]) -> Record:
-    id_, run, finished, cell, influences, row, reward, error = found
+    id_, run, finished, cell, provenance, row, reward, error = found
     try:
         return Record(
             id=id_,
             cell=Cell(**json.loads(cell)),
-            influences=json.loads(influences),
+            provenance=json.loads(provenance),
             row=None if row is None else Row(**json.loads(row)),
             reward=reward,
             error=error,

@@ -14,12 +14,12 @@ from dmic_gym.bench.datasets import load_data
 from dmic_gym.bench.definition import Definition
 from dmic_gym.bench.engines import Engine
 from dmic_gym.bench.groups import Group, Job
-from dmic_gym.bench.identity import identity, influences
 from dmic_gym.bench.protocol import split_by_use, versions
+from dmic_gym.bench.provenance import identity, provenance
 from dmic_gym.bench.store import Record, Store
 from dmic_gym.bench.workbench import workbench
-from dmic_gym.data.sample import Sample
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.data.sample import Sample
 
 _HEVC_FIELDS = ("ctu_size", "preset", "agent", "base_qp", "reward", "seed")
 
@@ -161,7 +161,7 @@ def _encoder(cell: Cell) -> tuple[object, ...]:
 
 
 def _job(cell: Cell, sample: Sample) -> Job:
-    what = influences(cell, sample, workbench(cell))
+    what = provenance(cell, sample, workbench(cell))
     return Job(identity(what), cell, what)
 
 

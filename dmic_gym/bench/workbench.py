@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 
 from dmic_gym.agents.baselines import Agent
-from dmic_gym.agents.belief import Beliefs
 from dmic_gym.agents.planning import Planner
 from dmic_gym.agents.registry import make_agent
+from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.bench.cells import Cell, find_still
+from dmic_gym.bench.held_out import HeldOutSegmenter
 from dmic_gym.bench.runner import Row, code_image, make_row
-from dmic_gym.bench.second import SecondOpinion
-from dmic_gym.codec.base import Encoded
-from dmic_gym.data.sample import Sample
-from dmic_gym.diagnosis.segmenter import Segmenter
+from dmic_gym.codecs.base import Encoded
 from dmic_gym.envs.coding_env import CodingEnv
-from dmic_gym.envs.outcome import Figures, Original, Outcome, outcome, sample_key
+from dmic_gym.envs.evaluator import Anchors
+from dmic_gym.envs.results import EncodeResult, Figures, Reference, encode_result, sample_key
 from dmic_gym.envs.rewards import make_reward
 from dmic_gym.envs.settings import named_segmenter
-from dmic_gym.envs.task import Anchors
+from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.segmenters.protocol import Segmenter
 
 _KEPT = 4
 
@@ -36,7 +36,7 @@ class Workbench:
         env: encoder and segmenter.
         segmenter: that judges.
         second: that only scores, or None.
-        agent_influences: what each agent brings into a cell's identity, by spec and seed.
+        agent_provenance: what each agent brings into a cell's identity, by spec and seed.
 
     Args:
         codec: ``"x265"`` or ``"ffmpeg"``.
@@ -48,7 +48,7 @@ class Workbench:
 
     def __init__(self, codec: str, ctu_size: int, preset: str, segmenter: str, second: str) -> None:
         self.segmenter = find_segmenter(segmenter)
-        self.second = SecondOpinion(find_segmenter(second)) if second else None
+        self.second = HeldOutSegmenter(find_segmenter(second)) if second else None
         self.env = CodingEnv(
             segmenter=self.segmenter,
             codec=codec,
@@ -56,8 +56,8 @@ class Workbench:
             preset=preset,
             reward="linear",
         )
-        self._beliefs = Beliefs(self.segmenter)
-        self.agent_influences: dict[tuple[str, int], dict[str, Any]] = {}
+        self._posteriors = PosteriorCache(self.segmenter)
+        self.agent_provenance: dict[tuple[str, int], dict[str, Any]] = {}
         self._agents: dict[tuple[str, int], Agent | Planner] = {}
         self._last: tuple[tuple[Cell, bytes], Row] | None = None
 
@@ -65,7 +65,7 @@ class Workbench:
         """Return the agent of that spec and seed; see `make_agent`."""
         key = (spec, seed)
         if key not in self._agents:
-            self._agents[key] = make_agent(spec, self.env, self._beliefs, seed)
+            self._agents[key] = make_agent(spec, self.env, self._posteriors, seed)
         return self._agents[key]
 
     def code(self, cell: Cell, sample: Sample) -> tuple[Row, float | None]:
@@ -86,12 +86,12 @@ class Workbench:
             CodecError: an encoder or decoder failed.
             SegmenterError: a segmenter failed.
         """
-        original = self.env.task.original(sample)
+        reference = self.env.evaluator.reference(sample)
         begin = time.perf_counter()
         if cell.is_still:
-            found = self._score_still(cell, original, qp_map)
+            found = self._score_still(cell, reference, qp_map)
         else:
-            found = self.env.task.score(original, np.array(qp_map))
+            found = self.env.evaluator.score(reference, np.array(qp_map))
         seconds = time.perf_counter() - begin
         return make_row(sample, cell.base_qp, found, self.second, encodes=1, seconds=seconds)
 
@@ -106,17 +106,21 @@ class Workbench:
         return self._last[1]
 
     def _reward(self, cell: Cell, sample: Sample, row: Row) -> float:
-        task = self.env.task
+        evaluator = self.env.evaluator
         figures = Figures(**{field.name: getattr(row, field.name) for field in fields(Figures)})
-        anchors = Anchors(task, task.original(sample), cell.base_qp)
+        anchors = Anchors(evaluator, evaluator.reference(sample), cell.base_qp)
         return float(sum(make_reward(cell.reward)(figures, anchors).values()))
 
-    def _score_still(self, cell: Cell, original: Original, qp_map: list[list[int]]) -> Outcome:
+    def _score_still(
+        self, cell: Cell, reference: Reference, qp_map: list[list[int]]
+    ) -> EncodeResult:
         still = find_still(cell.codec)
-        data = still.encode(original.sample.image, qp_map[0][0])
+        data = still.encode(reference.sample.image, qp_map[0][0])
         decoded = still.decode(data)
         encoded = Encoded(data, decoded, 8 * len(data), 8 * still.payload_size(data))
-        return outcome(original, encoded, self.env.task.segment([decoded])[0], np.array(qp_map))
+        return encode_result(
+            reference, encoded, self.env.evaluator.segment([decoded])[0], np.array(qp_map)
+        )
 
 
 def workbench(cell: Cell) -> Workbench:
@@ -138,4 +142,4 @@ def find_segmenter(spec: str) -> Segmenter:
     Raises:
         InvalidInputError, WeightsError: as `named_segmenter`.
     """
-    return named_segmenter(spec, form="float32")
+    return named_segmenter(spec, dtype="float32")

@@ -92,7 +92,7 @@ def _serve(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     os.environ["OMP_NUM_THREADS"] = "1"  # for networks that load torch later than we look
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    for module in ("identity", "workbench"):  # heavy imports before "ready"
+    for module in ("provenance", "workbench"):  # heavy imports before "ready"
         importlib.import_module(f"dmic_gym.bench.{module}")
     connection.send(_READY)
     while True:

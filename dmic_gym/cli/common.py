@@ -22,8 +22,8 @@ from rich.progress import (
 from dmic_gym.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from dmic_gym.data import Sample
-    from dmic_gym.diagnosis.segmenter import Segmenter
+    from dmic_gym.tasks.data import Sample
+    from dmic_gym.tasks.segmenters.protocol import Segmenter
 
 app = typer.Typer(
     add_completion=False,
@@ -46,7 +46,7 @@ def segmenter_of(spec: str | None) -> Segmenter | None:
     """Return the segmenter of `module:object`, or None for the shipped one."""
     if spec is None:
         return None
-    from dmic_gym.loading import load_instance
+    from dmic_gym.io import load_instance
 
     segmenter: Segmenter = load_instance(spec)
     return segmenter
@@ -66,7 +66,7 @@ def select(data: str, take: str, **options: Any) -> Sequence[Sample]:
         InvalidInputError: no data set, or no slice.
         DataError: the folder holds no readable images.
     """
-    from dmic_gym.data import load_dataset
+    from dmic_gym.tasks.data import load_dataset
 
     samples = load_dataset(data, **options)
     try:
@@ -101,7 +101,7 @@ def each(option: str, values: Sequence[str], count: int) -> list[str]:
 
 def second_segmenter() -> Segmenter:
     """Return the shipped network that only scores."""
-    from dmic_gym.diagnosis.network import load_segmenter
+    from dmic_gym.tasks.segmenters.network import load_segmenter
 
     return load_segmenter("second")
 

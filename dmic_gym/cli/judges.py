@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dmic_gym.cli.common import portable, trained_segmenter
-from dmic_gym.data import Sample
-from dmic_gym.diagnosis.segmenter import Segmenter
-from dmic_gym.diagnosis.unseen import folds_without, seen_names
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.data import Sample
+from dmic_gym.tasks.leakage import folds_without, seen_names
+from dmic_gym.tasks.segmenters.protocol import Segmenter
 
 
 class Judges:

@@ -27,10 +27,10 @@ _QUICK_IMAGES = 6
 @app.command()
 def info() -> None:
     """Show versions, the encoder's self-test and the GPU."""
-    from dmic_gym.agents.gpu import gpu_name
+    from dmic_gym.agents.training.gpu import gpu_name
     from dmic_gym.bench.protocol import versions
-    from dmic_gym.codec import X265Codec
-    from dmic_gym.codec.selftest import require_working_offsets
+    from dmic_gym.codecs import X265Codec
+    from dmic_gym.codecs.hevc.selftest import require_working_offsets
 
     for package, found in versions().items():
         stdout.print(f"{package:16} {found}", highlight=False)
@@ -98,8 +98,8 @@ def bench(
 def list_names() -> None:
     """Name the agents, the shipped weights and the data sets."""
     from dmic_gym.agents.registry import DESCRIPTIONS, policy_names
-    from dmic_gym.data.registry import DATASETS
-    from dmic_gym.diagnosis.weights import find_weights, read_card, shipped_names
+    from dmic_gym.tasks.data.registry import DATASETS
+    from dmic_gym.tasks.segmenters.weights import find_weights, read_card, shipped_names
 
     stdout.print("[bold]agents[/]")
     for name, meaning in DESCRIPTIONS.items():

@@ -25,9 +25,9 @@ from dmic_gym.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from dmic_gym.agents.episodes import Notice
-    from dmic_gym.agents.training import Training
-    from dmic_gym.data import Sample
+    from dmic_gym.agents.training.progress import ProgressCallback
+    from dmic_gym.agents.training.run import Training
+    from dmic_gym.tasks.data import Sample
 
 MakeTraining = Callable[..., "Training"]
 
@@ -38,8 +38,8 @@ SeedOption = Annotated[
 
 def _options(
     out: Annotated[Path, typer.Option(help="Folder for weights, checkpoints and log.")],
-    steps: Annotated[int, typer.Option(help="A2C steps (CTUs); 0: lessons alone.")],
-    epochs: Annotated[int, typer.Option(help="Passes over the lessons; 0: A2C alone.")],
+    steps: Annotated[int, typer.Option(help="A2C steps (CTUs); 0: value_tables alone.")],
+    epochs: Annotated[int, typer.Option(help="Passes over the value_tables; 0: A2C alone.")],
     name: Annotated[str, typer.Option(help="Name of the weights.")],
     segmenter: Annotated[
         list[str],
@@ -51,7 +51,9 @@ def _options(
     qps: Annotated[str, typer.Option(help="Base QPs to learn at.")] = "22,27,32,37,42,47",
     ctu: Annotated[int, typer.Option(help="CTU size: 64, 32 or 16.")] = 64,
     envs: Annotated[int, typer.Option(help="Episodes at once.")] = 16,
-    study_rate: Annotated[float, typer.Option(help="Learning rate of the lessons.")] = 1e-3,
+    warm_start_rate: Annotated[
+        float, typer.Option(help="Learning rate of the value_tables.")
+    ] = 1e-3,
     rate: Annotated[float, typer.Option(help="Learning rate of A2C.")] = 2e-4,
     seed: SeedOption = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
@@ -60,10 +62,13 @@ def _options(
     """Take the options that both commands have; what is returned takes the images."""
 
     def training(
-        images: Mapping[str, Sequence[Sample]], words: Sequence[str], notice: Notice, strict: bool
+        images: Mapping[str, Sequence[Sample]],
+        words: Sequence[str],
+        on_progress: ProgressCallback,
+        strict: bool,
     ) -> Training:
-        from dmic_gym.agents.course import Course
-        from dmic_gym.agents.training import Record, Training
+        from dmic_gym.agents.training.learn import TrainingConfig
+        from dmic_gym.agents.training.run import Record, Training
         from dmic_gym.cli.judges import Judges
 
         judges = Judges(images, each("--segmenter", segmenter, len(images)), strict)
@@ -72,9 +77,9 @@ def _options(
         return Training(
             name=name,
             out=out,
-            course=Course(
+            config=TrainingConfig(
                 epochs=epochs,
-                study_rate=study_rate,
+                warm_start_rate=warm_start_rate,
                 steps=steps,
                 learning_rate=rate,
                 seed=seed,
@@ -89,7 +94,7 @@ def _options(
             record=Record(
                 [*words, judges.words], command_line(), [portable(note) for note in judges.notes]
             ),
-            notice=notice,
+            on_progress=on_progress,
         )
 
     return training
@@ -109,7 +114,7 @@ def _trains(**defaults: Any) -> Callable[[Callable[..., Path]], Callable[..., No
             make = _options(**{name: given[name] for name in shared})
             try:
                 with progress_bar() as progress:
-                    training = functools.partial(make, notice=stages(progress))
+                    training = functools.partial(make, on_progress=stages(progress))
                     path = command(training, **{name: given[name] for name in own})
             except KeyboardInterrupt:
                 stderr.print("Stopped. The same command with --resume goes on.")
@@ -150,9 +155,9 @@ def pretrain(
     ] = 0,
     seed: SeedOption = 0,
 ) -> Path:
-    """Train a policy on a source domain: by lessons of what QPs are worth, then A2C."""
-    from dmic_gym.agents.pretrain import pretrain as run
-    from dmic_gym.agents.variations import Variations
+    """Train a policy on a source domain: by value_tables of what QPs are worth, then A2C."""
+    from dmic_gym.agents.training.pretrain import pretrain as run
+    from dmic_gym.agents.training.variations import Variations
 
     takes = each("--select", take, len(data))
     images = {
@@ -169,7 +174,7 @@ def pretrain(
 
 
 @app.command()
-@_trains(steps=20_000, epochs=30, name="dmic", study_rate=5e-4)
+@_trains(steps=20_000, epochs=30, name="dmic", warm_start_rate=5e-4)
 def finetune(
     training: Any,
     data: Annotated[str, typer.Option(help="Folder of annotated images.")],
@@ -181,8 +186,8 @@ def finetune(
     seed: SeedOption = 0,
 ) -> Path:
     """Carry a policy over to another kind of image by tuning its head on a few of them."""
-    from dmic_gym.agents.finetune import choose_samples
-    from dmic_gym.agents.finetune import finetune as run
+    from dmic_gym.agents.training.finetune import choose_samples
+    from dmic_gym.agents.training.finetune import finetune as run
     from dmic_gym.envs.settings import find_sample
 
     images = select(data, "::")
@@ -193,8 +198,8 @@ def finetune(
 
 
 def _tell(path: Path) -> None:
-    from dmic_gym.agents.telemetry import Telemetry
-    from dmic_gym.diagnosis.weights import read_card
+    from dmic_gym.agents.training.telemetry import Telemetry
+    from dmic_gym.tasks.segmenters.weights import read_card
 
     metrics = read_card(path).metrics
     stdout.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)

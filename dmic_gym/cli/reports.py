@@ -22,10 +22,10 @@ def report(
 ) -> None:
     """Write a sweep, finished or not, as one HTML page, Markdown, CSV and PNG."""
     from dmic_gym.bench.files import check_folder
+    from dmic_gym.bench.html.document import make_document
+    from dmic_gym.bench.html.files import save
+    from dmic_gym.bench.html.study import read_study
     from dmic_gym.bench.store import Store
-    from dmic_gym.bench.sweep_report.document import make_document
-    from dmic_gym.bench.sweep_report.files import save
-    from dmic_gym.bench.sweep_report.study import read_study
 
     with Store.open(store) as opened:
         folder = out or opened.path.parent / "report"

@@ -34,8 +34,8 @@ def train_segmenter(
     size: Annotated[int | None, typer.Option(help="Height DAVIS frames are scaled to.")] = None,
 ) -> None:
     """Train a segmentation network and write it with a card that says how."""
-    from dmic_gym.diagnosis.fit import Epoch
-    from dmic_gym.diagnosis.train import Network, train
+    from dmic_gym.tasks.segmenters.fit import Epoch
+    from dmic_gym.tasks.segmenters.train import Network, train
 
     samples = [s for spec in data for s in select_training(spec, take, phantoms, size)]
     network = Network(
@@ -72,8 +72,8 @@ def fit_posterior(
     member: Annotated[str, typer.Option(help="The network that the posterior uses.")] = "unet",
 ) -> None:
     """Calibrate a network's probabilities on images that its folds have not seen."""
-    from dmic_gym.data import load_dataset
-    from dmic_gym.diagnosis.fit_posterior import fit_posterior as fit
+    from dmic_gym.tasks.data import load_dataset
+    from dmic_gym.tasks.segmenters.fit_posterior import fit_posterior as fit
 
     checkpoints = sorted(folds.glob(f"{Path(member).stem}-fold*.safetensors"))
     if not checkpoints:

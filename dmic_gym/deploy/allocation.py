@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from dmic_gym.agents.baselines import Agent
-from dmic_gym.agents.belief import Beliefs
-from dmic_gym.agents.objective import Objective
 from dmic_gym.agents.planning import Planner, plan_of
 from dmic_gym.agents.registry import make_agent, policy_names
-from dmic_gym.codec.base import uniform_map
-from dmic_gym.data.sample import Sample
+from dmic_gym.agents.search.objective import Objective
+from dmic_gym.agents.search.posterior_cache import PosteriorCache
+from dmic_gym.codecs.base import uniform_map
 from dmic_gym.deploy.pictures import Picture
-from dmic_gym.diagnosis.metrics import binarize
-from dmic_gym.diagnosis.segmenter import Segmenter
 from dmic_gym.envs.coding_env import CodingEnv
-from dmic_gym.envs.task import CodingTask
+from dmic_gym.envs.evaluator import Evaluator
+from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.metrics import binarize
+from dmic_gym.tasks.segmenters.protocol import Segmenter
 
 QPMap: TypeAlias = npt.NDArray[np.int16]
 AnyAgent: TypeAlias = str | Agent | Planner
@@ -80,9 +80,9 @@ class Allocator:
         return min(self._retained(sample, decoded) for sample, decoded in frames)
 
     @cached_property
-    def task(self) -> CodingTask:
+    def evaluator(self) -> Evaluator:
         """Encoder and segmenter."""
-        return self._env.task
+        return self._env.evaluator
 
     def close(self) -> None:
         """Free the encoders that agents used."""
@@ -101,24 +101,24 @@ class Allocator:
         )
 
     @cached_property
-    def _beliefs(self) -> Beliefs:
-        return Beliefs(self.task.segmenter)
+    def _posteriors(self) -> PosteriorCache:
+        return PosteriorCache(self.evaluator.segmenter)
 
     @cached_property
     def _agent(self) -> Agent | Planner:
         if isinstance(self.agent, str):
-            return make_agent(self.agent, self._env, self._beliefs)
+            return make_agent(self.agent, self._env, self._posteriors)
         return self.agent
 
     def _planned(self, sample: Sample, qp: int) -> QPMap:
         observation, _ = self._env.reset(options={"sample": sample, "base_qp": qp})
-        return plan_of(self._agent, self._env, observation).outcome.qp_map
+        return plan_of(self._agent, self._env, observation).result.qp_map
 
     def _retained(self, sample: Sample, decoded: npt.NDArray[np.uint8]) -> float:
-        original = self.task.original(sample)
-        objective = Objective(self.task, original, self._beliefs(original), price=0.0)
-        kept = objective.expected_dice(binarize(self.task.segment([decoded])[0]))
-        whole = objective.expected_dice(original.mask)
+        reference = self.evaluator.reference(sample)
+        objective = Objective(self.evaluator, reference, self._posteriors(reference), price=0.0)
+        kept = objective.expected_dice(binarize(self.evaluator.segment([decoded])[0]))
+        whole = objective.expected_dice(reference.mask)
         return min(kept / whole, 1.0) if whole else 1.0
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.codec.frames import Samples
+from dmic_gym.codecs.hevc.frames import Samples
 from dmic_gym.deploy.allocation import AnyAgent
 from dmic_gym.deploy.coder import Encoding, Settings, decode_picture, encode_picture
 from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits
 from dmic_gym.deploy.pictures import Picture
-from dmic_gym.diagnosis.segmenter import Segmenter
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.segmenters.protocol import Segmenter
 
 __all__ = ["Encoding", "Settings", "decode", "decode_picture", "encode", "encode_picture"]
 
@@ -33,9 +33,9 @@ def encode(
 ) -> bytes:
     """Code a grey picture, or several of one size, with bits where the diagnosis needs them.
 
-    **Retained Dice.** The encoder knows no expert mask, so it asks its belief b, the calibrated
+    **Retained Dice.** The encoder knows no expert mask, so it asks its posterior b, the calibrated
     posterior of the shipped network (with another segmenter, that segmenter's probability on the
-    original). The expected Dice of a mask m is ``E(m) = 2 sum(b in m) / (|m| + sum(b))``. With m0
+    reference). The expected Dice of a mask m is ``E(m) = 2 sum(b in m) / (|m| + sum(b))``. With m0
     the segmenter's mask on the uncompressed picture and m that on the decoded one, retained Dice
     is ``E(m) / E(m0)``, at most 1, and 1 where m0 has no expected Dice. Of several frames the
     lowest counts.

@@ -8,17 +8,17 @@ from typing import Self
 
 import numpy as np
 
-from dmic_gym.codec.base import check_ctu_size
+from dmic_gym.codecs.base import check_ctu_size
 from dmic_gym.deploy.allocation import ANCHOR, Allocator, AnyAgent, QPMap, default_agent
 from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits
 from dmic_gym.deploy.mp4 import from_mp4, is_mp4, to_mp4
 from dmic_gym.deploy.pictures import Picture
 from dmic_gym.deploy.streams import decode_stream, encode_grey, encode_main
 from dmic_gym.deploy.targets import highest_qp, lowest_qp
-from dmic_gym.diagnosis.segmenter import Segmenter
+from dmic_gym.envs.evaluator import Evaluator
 from dmic_gym.envs.settings import check_base_qps
-from dmic_gym.envs.task import CodingTask
 from dmic_gym.errors import InvalidInputError, unknown_name
+from dmic_gym.tasks.segmenters.protocol import Segmenter
 
 OnFrame = Callable[[int, int], None]
 
@@ -130,9 +130,9 @@ class Coder:
         return coded(settings.qp)
 
     @property
-    def task(self) -> CodingTask:
+    def evaluator(self) -> Evaluator:
         """The segmenter with an encoder of the same CTU size; loaded when asked for."""
-        return self._allocator.task
+        return self._allocator.evaluator
 
     @property
     def ctu_size(self) -> int:

@@ -17,7 +17,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dmic_gym.atomic import write_atomically
 from dmic_gym.deploy.dicom import HEVC_MAIN, HEVC_MAIN_10
 from dmic_gym.deploy.dicom_file import require_pydicom, shielded
 from dmic_gym.deploy.dicom_video import (
@@ -29,6 +28,7 @@ from dmic_gym.deploy.dicom_video import (
 from dmic_gym.deploy.mp4 import to_mp4
 from dmic_gym.deploy.pictures import Picture
 from dmic_gym.errors import DataError
+from dmic_gym.io import write_atomically
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileDataset

@@ -1,4 +1,4 @@
-"""A picture of what coding did: original, QP map, reconstruction, masks and bytes."""
+"""A picture of what coding did: reference, QP map, reconstruction, masks and bytes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.codec.base import Encoded
-from dmic_gym.codec.nal import slice_bits
-from dmic_gym.data.sample import Sample
+from dmic_gym.codecs.base import Encoded
+from dmic_gym.codecs.hevc.nal import slice_bits
 from dmic_gym.deploy.coder import Coder, Encoding
 from dmic_gym.deploy.pictures import Picture
-from dmic_gym.diagnosis.metrics import Mask
-from dmic_gym.envs.outcome import outcome
 from dmic_gym.envs.rendering import draw
+from dmic_gym.envs.results import encode_result
+from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.metrics import Mask
 
 _TITLE = 24
 _WHITE = 255
@@ -26,10 +26,10 @@ def draw_encodings(
 ) -> npt.NDArray[np.uint8]:
     """Draw a row for each encoding of a picture's first frame, under its title.
 
-    A row holds the original, the QP map, the reconstruction with the bytes of the file, and the
+    A row holds the reference, the QP map, the reconstruction with the bytes of the file, and the
     masks: green where the segmenter sees the structure in the reconstruction and it is there, red
     where only the reconstruction has it, blue where it is missed. It is there where the expert
-    mask says so, or, without one, the segmenter's mask on the original.
+    mask says so, or, without one, the segmenter's mask on the reference.
 
     Args:
         coder: its segmenter is asked.
@@ -52,11 +52,13 @@ def draw_encodings(
 
 def _row(coder: Coder, sample: Sample, encoding: Encoding) -> npt.NDArray[np.uint8]:
     decoded, qp_map = encoding.reconstruction.eight_bit[0], encoding.qp_maps[0]
-    original = coder.task.original(sample)
+    reference = coder.evaluator.reference(sample)
     bits = slice_bits(b"".join(encoding.units))
     encoded = Encoded(encoding.data, decoded, 8 * len(encoding.data), bits)
-    probability = coder.task.segment([decoded])[0]
-    return draw(original, qp_map, coder.ctu_size, outcome(original, encoded, probability, qp_map))
+    probability = coder.evaluator.segment([decoded])[0]
+    return draw(
+        reference, qp_map, coder.ctu_size, encode_result(reference, encoded, probability, qp_map)
+    )
 
 
 def _title(text: str, width: int) -> npt.NDArray[np.uint8]:

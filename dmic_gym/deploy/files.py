@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dmic_gym.atomic import write_atomically
 from dmic_gym.deploy.coder import Coder, OnFrame, decode_picture
 from dmic_gym.deploy.dicom_file import is_dicom
 from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits
 from dmic_gym.deploy.pictures import READABLE, WRITABLE, Picture, read_picture, write_picture
 from dmic_gym.errors import DataError, DmicError, InvalidInputError, unknown_name
+from dmic_gym.io import write_atomically
 
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from dmic_gym.codec.base import MAX_SIDE
+from dmic_gym.codecs.base import MAX_SIDE
 from dmic_gym.errors import InvalidInputError
 
 

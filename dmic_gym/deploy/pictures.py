@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.atomic import write_atomically
-from dmic_gym.codec.frames import BIT_DEPTHS, SampleFormat, Samples, check_bit_depth
-from dmic_gym.data.folder import decode_pixels, grey_of
+from dmic_gym.codecs.hevc.frames import BIT_DEPTHS, SampleFormat, Samples, check_bit_depth
 from dmic_gym.deploy.headers import Header, read_header
 from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits
 from dmic_gym.errors import DataError, DmicError, InvalidInputError, unknown_name
+from dmic_gym.io import write_atomically
+from dmic_gym.tasks.data.folder import decode_pixels, grey_of
 
 __all__ = [
     "BIT_DEPTHS",

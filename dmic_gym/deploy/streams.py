@@ -10,9 +10,9 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.codec.frames import BIT_DEPTHS, FrameEncoder, SampleFormat, Samples
-from dmic_gym.codec.nal import nal_units
-from dmic_gym.codec.sps import SPS, SPS_TYPE, parse_sps
+from dmic_gym.codecs.hevc.frames import BIT_DEPTHS, FrameEncoder, SampleFormat, Samples
+from dmic_gym.codecs.hevc.nal import nal_units
+from dmic_gym.codecs.hevc.sps import SPS, SPS_TYPE, parse_sps
 from dmic_gym.deploy.endmark import (
     PARAMETER_SETS,
     Excess,

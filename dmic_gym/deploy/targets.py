@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dmic_gym.codec.base import MAX_QP, MIN_QP
+from dmic_gym.codecs.base import MAX_QP, MIN_QP
 
 
 def highest_qp(meets: Callable[[int], bool]) -> int | None:

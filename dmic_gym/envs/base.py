@@ -1,4 +1,4 @@
-"""What the coding environments share: data, task, action table, reward."""
+"""What the coding environments share: data, evaluator, action table, reward."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.codec.base import MAX_QP, MIN_QP, Codec
-from dmic_gym.data.sample import Sample
-from dmic_gym.diagnosis.segmenter import Segmenter
+from dmic_gym.codecs.base import MAX_QP, MIN_QP, Codec
 from dmic_gym.envs.cache import ByteBoundedCache
+from dmic_gym.envs.dataset_cache import DatasetCache
+from dmic_gym.envs.evaluator import Anchors, EncodeResult, Evaluator, Reference
 from dmic_gym.envs.observations import ImageView
 from dmic_gym.envs.rewards import Reward, make_reward
 from dmic_gym.envs.settings import (
@@ -25,9 +25,9 @@ from dmic_gym.envs.settings import (
     make_dataset,
     make_segmenter,
 )
-from dmic_gym.envs.shelf import SampleShelf
-from dmic_gym.envs.task import Anchors, CodingTask, Original, Outcome
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.segmenters.protocol import Segmenter
 
 QPS = npt.NDArray[np.int16]
 
@@ -50,7 +50,7 @@ class CodingSetup:
 
     Attributes:
         dataset: where images come from.
-        task: encoder and segmenter.
+        evaluator: encoder and segmenter.
         base_qps: the QPs that episodes draw from.
         qp_offsets: the action table.
         reward: judges an encode.
@@ -71,19 +71,21 @@ class CodingSetup:
         self.base_qps = check_base_qps(base_qps)
         self.qp_offsets = check_qp_offsets(qp_offsets)
         self.reward = make_reward(reward)
-        self._shelf = SampleShelf(self.dataset)
+        self._samples = DatasetCache(self.dataset)
         self._views = ByteBoundedCache[ImageView](64 << 20, _view_bytes)
         bases = np.arange(MAX_QP + 1)[:, np.newaxis]
         self._qps = np.clip(bases + np.array(self.qp_offsets), MIN_QP, MAX_QP).astype(np.int16)
-        self.task = self._make_task(make_codec(codec, ctu_size, preset), make_segmenter(segmenter))
+        self.evaluator = self._make_evaluator(
+            make_codec(codec, ctu_size, preset), make_segmenter(segmenter)
+        )
 
-    def _make_task(self, codec: Codec, segmenter: Segmenter) -> CodingTask:
-        return CodingTask(codec, segmenter)
+    def _make_evaluator(self, codec: Codec, segmenter: Segmenter) -> Evaluator:
+        return Evaluator(codec, segmenter)
 
     @property
     def ctu_size(self) -> int:
         """Side of a CTU in luma samples."""
-        return self.task.codec.ctu_size
+        return self.evaluator.codec.ctu_size
 
     def _draw(
         self, rng: np.random.Generator, options: Mapping[str, Any] | None
@@ -96,26 +98,26 @@ class CodingSetup:
             )
         choice, qp = options.get("sample"), options.get("base_qp")
         if choice is None:
-            sample = self._shelf[int(rng.integers(len(self.dataset)))]
+            sample = self._samples[int(rng.integers(len(self.dataset)))]
         else:
-            sample = find_sample(self._shelf, choice)
+            sample = find_sample(self._samples, choice)
         if qp is None:
             return sample, self.base_qps[int(rng.integers(len(self.base_qps)))]
         return sample, check_base_qps([qp])[0]
 
-    def _view(self, original: Original) -> ImageView:
-        return self._views.get(original.key, lambda: ImageView(original, self.ctu_size))
+    def _view(self, reference: Reference) -> ImageView:
+        return self._views.get(reference.key, lambda: ImageView(reference, self.ctu_size))
 
     def _judge(
-        self, original: Original, base_qp: int, outcome: Outcome
+        self, reference: Reference, base_qp: int, result: EncodeResult
     ) -> tuple[float, dict[str, Any]]:
         """Return the reward and the final info."""
-        figures = outcome.figures
-        anchors = Anchors(self.task, original, base_qp)
+        figures = result.figures
+        anchors = Anchors(self.evaluator, reference, base_qp)
         terms = dict(self.reward(figures, anchors))
         base = anchors.base
         info = {
-            "sample": original.sample.name,
+            "sample": reference.sample.name,
             "base_qp": base_qp,
             "bits": figures.bits,
             "slice_bits": figures.slice_bits,
@@ -124,7 +126,7 @@ class CodingSetup:
             "psnr": figures.psnr,
             "anchor_bits": base.bits,
             "anchor_dice": base.dice,
-            "qp_map": outcome.qp_map.copy(),
+            "qp_map": result.qp_map.copy(),
             "encodes": 1,
             "reward_terms": terms,
         }

@@ -10,15 +10,15 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.codec.base import Codec
-from dmic_gym.data.sample import Sample
-from dmic_gym.diagnosis.segmenter import Segmenter
+from dmic_gym.codecs.base import Codec
 from dmic_gym.envs.base import CodingSetup, error_info
+from dmic_gym.envs.evaluator import TOOL_ERRORS, EncodeResult, Reference
 from dmic_gym.envs.observations import Observation, Observer, observation_space
 from dmic_gym.envs.rewards import Reward
 from dmic_gym.envs.settings import DEFAULT_BASE_QPS, DEFAULT_QP_OFFSETS
-from dmic_gym.envs.task import TOOL_ERRORS, Original, Outcome
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.segmenters.protocol import Segmenter
 
 
 class CodingEnv(CodingSetup, gym.Env[Observation, np.int64]):
@@ -50,7 +50,7 @@ class CodingEnv(CodingSetup, gym.Env[Observation, np.int64]):
       CTU, 1 holds 4 * (QP + 1) where CTUs are decided, both 0 elsewhere.
     - `features`: float32 (29,), 0..1, offsets -1..1, listed below.
 
-    The importance is 255 times the segmenter's probability on the original image, which the
+    The importance is 255 times the segmenter's probability on the reference image, which the
     encoder knows. The features are, in order (`dmic_gym.envs.observations.FEATURES`):
 
     - base QP / 51 and the share of CTUs decided;
@@ -62,10 +62,10 @@ class CodingEnv(CodingSetup, gym.Env[Observation, np.int64]):
       (`dmic_gym.envs.complexity`);
     - of the importance p: root of its mean, its maximum, root of the mean in the eight neighbours,
       root of the CTU's share of the picture's importance, twice the root of the picture's mean;
-    - twice the root of the mean doubt 4 p (1 - p), here and in the neighbours; twice the root of
-      the share of pixels with p in 0.05..0.5, here and in the neighbours;
+    - twice the root of the mean uncertainty 4 p (1 - p), here and in the neighbours; twice the
+      root of the share of pixels with p in 0.05..0.5, here and in the neighbours;
     - weighted by p: mean / 255, and 3 times the root of the absolute difference / 255 to the 13x13
-      mean and to the 5x5 mean; weighted by doubt: the same to the 13x13 mean;
+      mean and to the 5x5 mean; weighted by uncertainty: the same to the 13x13 mean;
     - mean offset so far / 51; offset of the CTU to the left / 51 and above / 51.
 
     ## Rewards
@@ -94,7 +94,7 @@ class CodingEnv(CodingSetup, gym.Env[Observation, np.int64]):
     Terminated after rows * cols steps. The last `info` holds `bits`, `slice_bits`, `dice` (None
     without expert mask), `consistency_dice`, `psnr` (dB, at most 100), `anchor_bits`,
     `anchor_dice`, `qp_map` (int16 (rows, cols), absolute QPs), `encodes` (by this episode's
-    allocation) and `reward_terms`. `env.unwrapped.outcome` has bitstream and reconstruction. A
+    allocation) and `reward_terms`. `env.unwrapped.result` has bitstream and reconstruction. A
     failure of encoder, decoder or segmenter truncates the episode with reward 0 and the cause in
     `info["error"]`.
 
@@ -110,7 +110,7 @@ class CodingEnv(CodingSetup, gym.Env[Observation, np.int64]):
     - `reward`: see above.
     - `preset`: x265's; default "medium". "ultrafast" is for training; how well its rewards rank QP
       maps is in `benchmarks/results/preset.md`.
-    - `render_mode`: "rgb_array" draws original, QP map, reconstruction and mask agreement.
+    - `render_mode`: "rgb_array" draws reference, QP map, reconstruction and mask agreement.
 
     ## Speed
 
@@ -150,8 +150,8 @@ class CodingEnv(CodingSetup, gym.Env[Observation, np.int64]):
         self.render_mode = render_mode
         self.observation_space = observation_space()  # type: ignore[assignment]
         self.action_space = gym.spaces.Discrete(len(self.qp_offsets))
-        self.outcome: Outcome | None = None
-        self._original: Original | None = None
+        self.result: EncodeResult | None = None
+        self._reference: Reference | None = None
         self._observer: Observer | None = None
 
     @property
@@ -160,7 +160,7 @@ class CodingEnv(CodingSetup, gym.Env[Observation, np.int64]):
         return self._episode()[1].qp_map.copy()
 
     @property
-    def original(self) -> Original:
+    def reference(self) -> Reference:
         """The image of this episode with its importance map."""
         return self._episode()[0]
 
@@ -179,9 +179,9 @@ class CodingEnv(CodingSetup, gym.Env[Observation, np.int64]):
         """
         gym.Env.reset(self, seed=seed)
         sample, base_qp = self._draw(self.np_random, options)
-        self.outcome = None
-        self._original = self.task.original(sample)
-        self._observer = Observer(self._view(self._original), base_qp)
+        self.result = None
+        self._reference = self.evaluator.reference(sample)
+        self._observer = Observer(self._view(self._reference), base_qp)
         return self._observer.observe(), {"sample": sample.name, "base_qp": base_qp}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -191,32 +191,32 @@ class CodingEnv(CodingSetup, gym.Env[Observation, np.int64]):
             InvalidInputError: the action is not in the action space.
             ResetNeeded: the episode is over, or was never begun.
         """
-        original, observer = self._episode()
+        reference, observer = self._episode()
         if observer.index == observer.view.count:
             raise gym.error.ResetNeeded("The episode is over: call reset() before step().")
         observer.decide(self._qp(action, observer.base_qp))
         if observer.index < observer.view.count:
             return observer.observe(), 0.0, False, False, {}
         try:
-            self.outcome = self.task.score(original, observer.qp_map)
-            reward, info = self._judge(original, observer.base_qp, self.outcome)
+            self.result = self.evaluator.score(reference, observer.qp_map)
+            reward, info = self._judge(reference, observer.base_qp, self.result)
         except TOOL_ERRORS as error:
             return observer.observe(), 0.0, False, True, error_info(error)
         return observer.observe(), reward, True, False, info
 
     def render(self) -> npt.NDArray[np.uint8] | None:
-        """Return uint8 (height, width, 3): original, QP map, reconstruction, mask agreement."""
+        """Return uint8 (height, width, 3): reference, QP map, reconstruction, mask agreement."""
         if self.render_mode is None:
             gym.logger.warn('render() needs gym.make(..., render_mode="rgb_array").')
             return None
         from dmic_gym.envs.rendering import draw
 
-        original, observer = self._episode()
-        return draw(original, observer.qp_map, self.ctu_size, self.outcome)
+        reference, observer = self._episode()
+        return draw(reference, observer.qp_map, self.ctu_size, self.result)
 
     def close(self) -> None:
         """Free the codec's encoders."""
-        self.task.close()
+        self.evaluator.close()
 
     def _qp(self, action: Any, base_qp: int) -> int:
         if not self.action_space.contains(action):
@@ -226,7 +226,7 @@ class CodingEnv(CodingSetup, gym.Env[Observation, np.int64]):
             )
         return int(self._qps[base_qp, action])
 
-    def _episode(self) -> tuple[Original, Observer]:
-        if self._original is None or self._observer is None:
+    def _episode(self) -> tuple[Reference, Observer]:
+        if self._reference is None or self._observer is None:
             raise gym.error.ResetNeeded("No episode yet: call reset() first.")
-        return self._original, self._observer
+        return self._reference, self._observer

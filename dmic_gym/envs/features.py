@@ -28,14 +28,14 @@ FIXED_FEATURES = (
     "importance_around",
     "importance_share",
     "importance_total",
-    "doubt",
-    "doubt_around",
-    "faint",
-    "faint_around",
+    "uncertainty",
+    "uncertainty_around",
+    "low_confidence",
+    "low_confidence_around",
     "important_mean",
     "important_contrast",
     "important_detail",
-    "doubtful_contrast",
+    "uncertain_contrast",
 )
 """Names of the features, in order; see `CodingEnv`."""
 
@@ -43,7 +43,7 @@ RATE_QPS = (22, 32, 42)
 
 _MAX_CTU = 64
 _DETAIL_SIDE, _CONTRAST_SIDE = 5, 13
-_FAINT = (0.05, 0.5)
+_LOW_CONFIDENCE = (0.05, 0.5)
 
 Plane = npt.NDArray[np.float32]
 
@@ -53,7 +53,7 @@ def fixed_features(image: npt.NDArray[np.uint8], importance: Plane, ctu_size: in
 
     Args:
         image: uint8 (H, W).
-        importance: float32 (H, W), the segmenter's probability on the original.
+        importance: float32 (H, W), the segmenter's probability on the reference.
         ctu_size: side of a CTU in luma samples.
     """
     area = ctu_sums(np.ones_like(importance), ctu_size)
@@ -98,10 +98,14 @@ def _of_texture(
 def _of_importance(
     pixels: Plane, detail: Plane, importance: Plane, area: Table, ctu_size: int
 ) -> Mapping[str, Table]:
-    doubt = 4.0 * importance * (1.0 - importance)
-    faint = ((importance > _FAINT[0]) & (importance < _FAINT[1])).astype(np.float32)
+    uncertainty = 4.0 * importance * (1.0 - importance)
+    faint = ((importance > _LOW_CONFIDENCE[0]) & (importance < _LOW_CONFIDENCE[1])).astype(
+        np.float32
+    )
     contrast = _difference(pixels, _CONTRAST_SIDE)
-    mass, doubtful, fainter = (ctu_sums(plane, ctu_size) for plane in (importance, doubt, faint))
+    mass, uncertain, unsure = (
+        ctu_sums(plane, ctu_size) for plane in (importance, uncertainty, faint)
+    )
 
     def where(weight: Plane, plane: Plane) -> Table:
         total = ctu_sums(weight, ctu_size)
@@ -113,14 +117,14 @@ def _of_importance(
         "importance_around": np.sqrt(_around(mass, area)),
         "importance_share": np.sqrt(mass / max(float(mass.sum()), 1e-9)),
         "importance_total": np.full_like(area, 2.0 * np.sqrt(mass.sum() / area.sum())),
-        "doubt": 2.0 * np.sqrt(doubtful / area),
-        "doubt_around": 2.0 * np.sqrt(_around(doubtful, area)),
-        "faint": 2.0 * np.sqrt(fainter / area),
-        "faint_around": 2.0 * np.sqrt(_around(fainter, area)),
+        "uncertainty": 2.0 * np.sqrt(uncertain / area),
+        "uncertainty_around": 2.0 * np.sqrt(_around(uncertain, area)),
+        "low_confidence": 2.0 * np.sqrt(unsure / area),
+        "low_confidence_around": 2.0 * np.sqrt(_around(unsure, area)),
         "important_mean": where(importance, pixels),
         "important_contrast": 3.0 * np.sqrt(where(importance, contrast)),
         "important_detail": 3.0 * np.sqrt(where(importance, detail)),
-        "doubtful_contrast": 3.0 * np.sqrt(where(doubt, contrast)),
+        "uncertain_contrast": 3.0 * np.sqrt(where(uncertainty, contrast)),
     }
 
 

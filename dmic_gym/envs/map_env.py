@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from dmic_gym.codec.base import MAX_QP, Codec
-from dmic_gym.data.sample import Sample
-from dmic_gym.diagnosis.segmenter import Segmenter
+from dmic_gym.codecs.base import MAX_QP, Codec
 from dmic_gym.envs.base import CodingSetup, error_info
+from dmic_gym.envs.evaluator import TOOL_ERRORS, EncodeResult, Reference
 from dmic_gym.envs.features import FIXED_FEATURES
 from dmic_gym.envs.observations import SIDE, Observation
 from dmic_gym.envs.rewards import Reward
 from dmic_gym.envs.settings import DEFAULT_BASE_QPS, DEFAULT_QP_OFFSETS
-from dmic_gym.envs.task import TOOL_ERRORS, Original, Outcome
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.segmenters.protocol import Segmenter
 
 
 class CodingMapEnv(CodingSetup, gym.Env[Observation, npt.NDArray[np.int64]]):
@@ -48,7 +48,7 @@ class CodingMapEnv(CodingSetup, gym.Env[Observation, npt.NDArray[np.int64]]):
 
     - `base_qp`: float32 (1,), base QP / 51.
     - `ctus`: float32 (rows * cols * 24,), 0..1, 24 values for each CTU in raster order
-      (``reshape(-1, 24)``): the features of `CodingEnv` from CTU size to contrast where in doubt.
+      (``reshape(-1, 24)``): the features of `CodingEnv` from CTU size to contrast where uncertain.
     - `frame`: uint8 (2, 64, 64), the whole picture scaled to 64x64; 0 is the image, 1 the
       importance.
 
@@ -107,17 +107,17 @@ class CodingMapEnv(CodingSetup, gym.Env[Observation, npt.NDArray[np.int64]]):
         count = self.map_shape[0] * self.map_shape[1]
         self.observation_space = _observation_space(count)  # type: ignore[assignment]
         self.action_space = spaces.MultiDiscrete([len(self.qp_offsets)] * count)
-        self.outcome: Outcome | None = None
-        self._original: Original | None = None
+        self.result: EncodeResult | None = None
+        self._reference: Reference | None = None
         self._base_qp = 0
         self._over = True
 
     @property
-    def original(self) -> Original:
+    def reference(self) -> Reference:
         """The image of this episode with its importance map."""
-        if self._original is None:
+        if self._reference is None:
             raise gym.error.ResetNeeded("No episode yet: call reset() first.")
-        return self._original
+        return self._reference
 
     @property
     def base_qp(self) -> int:
@@ -136,8 +136,8 @@ class CodingMapEnv(CodingSetup, gym.Env[Observation, npt.NDArray[np.int64]]):
         gym.Env.reset(self, seed=seed)
         sample, base_qp = self._draw(self.np_random, options)
         self._check_shape(sample)
-        self._original, self._base_qp = self.task.original(sample), base_qp
-        self.outcome, self._over = None, False
+        self._reference, self._base_qp = self.evaluator.reference(sample), base_qp
+        self.result, self._over = None, False
         return self._observe(), {"sample": sample.name, "base_qp": base_qp}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -147,35 +147,35 @@ class CodingMapEnv(CodingSetup, gym.Env[Observation, npt.NDArray[np.int64]]):
             InvalidInputError: the action is not in the action space.
             ResetNeeded: the episode is over, or was never begun.
         """
-        original = self.original
+        reference = self.reference
         if self._over:
             raise gym.error.ResetNeeded("The episode is over: call reset() before step().")
         qp_map = self._qps[self._base_qp][self._checked_action(action)]
         self._over = True
         try:
-            self.outcome = self.task.score(original, qp_map)
-            reward, info = self._judge(original, self._base_qp, self.outcome)
+            self.result = self.evaluator.score(reference, qp_map)
+            reward, info = self._judge(reference, self._base_qp, self.result)
         except TOOL_ERRORS as error:
             return self._observe(), 0.0, False, True, error_info(error)
         return self._observe(), reward, True, False, info
 
     def render(self) -> npt.NDArray[np.uint8] | None:
-        """Return uint8 (height, width, 3): original, QP map, reconstruction, mask agreement."""
+        """Return uint8 (height, width, 3): reference, QP map, reconstruction, mask agreement."""
         if self.render_mode is None:
             gym.logger.warn('render() needs gym.make(..., render_mode="rgb_array").')
             return None
         from dmic_gym.envs.rendering import draw
 
         undecided = np.full(self.map_shape, self._base_qp, np.int16)
-        qp_map = undecided if self.outcome is None else self.outcome.qp_map
-        return draw(self.original, qp_map, self.ctu_size, self.outcome)
+        qp_map = undecided if self.result is None else self.result.qp_map
+        return draw(self.reference, qp_map, self.ctu_size, self.result)
 
     def close(self) -> None:
         """Free the codec's encoders."""
-        self.task.close()
+        self.evaluator.close()
 
     def _observe(self) -> Observation:
-        view = self._view(self.original)
+        view = self._view(self.reference)
         return {
             "base_qp": np.array([self._base_qp / MAX_QP], np.float32),
             "ctus": view.fixed.flatten(),
@@ -195,10 +195,10 @@ class CodingMapEnv(CodingSetup, gym.Env[Observation, npt.NDArray[np.int64]]):
         return array.reshape(rows, cols)
 
     def _first_shape(self) -> tuple[int, int]:
-        return self.task.map_shape(self._shelf[0])
+        return self.evaluator.map_shape(self._samples[0])
 
     def _check_shape(self, sample: Sample) -> None:
-        rows, cols = self.task.map_shape(sample)
+        rows, cols = self.evaluator.map_shape(sample)
         if (rows, cols) != self.map_shape:
             wanted = "x".join(map(str, self.map_shape))
             raise InvalidInputError(

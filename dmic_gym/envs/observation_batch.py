@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.codec.base import MAX_QP
+from dmic_gym.codecs.base import MAX_QP
 from dmic_gym.envs.observations import (
     BASE_QP,
     FEATURES,

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from dmic_gym.codec.base import MAX_QP
+from dmic_gym.codecs.base import MAX_QP
 from dmic_gym.envs.features import FIXED_FEATURES, fixed_features
-from dmic_gym.envs.outcome import Original
+from dmic_gym.envs.results import Reference
 
 SIDE = 64
 """Side of every image in an observation, in pixels."""
@@ -64,16 +64,16 @@ class ImageView:
         fixed: float32 (rows * cols, F), `FIXED_FEATURES`.
     """
 
-    def __init__(self, original: Original, ctu_size: int) -> None:
-        image = original.sample.image
-        importance = np.rint(original.importance * 255.0).astype(np.uint8)
+    def __init__(self, reference: Reference, ctu_size: int) -> None:
+        image = reference.sample.image
+        importance = np.rint(reference.importance * 255.0).astype(np.uint8)
         self.ctu_size = ctu_size
         self.rows, self.cols = (-(-side // ctu_size) for side in image.shape)
         self.frame = np.stack([_thumbnail(image), _thumbnail(importance)])
         self._padded = _padded(np.stack([image, importance]), ctu_size)
         self._row_spans = [_span(row, self.rows) for row in range(self.rows)]
         self._col_spans = [_span(col, self.cols) for col in range(self.cols)]
-        self.fixed = fixed_features(image, original.importance, ctu_size)
+        self.fixed = fixed_features(image, reference.importance, ctu_size)
 
     @property
     def count(self) -> int:

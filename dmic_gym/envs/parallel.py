@@ -10,27 +10,27 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from dmic_gym.codec.base import Codec, Encoded
-from dmic_gym.diagnosis.segmenter import Segmenter
-from dmic_gym.envs.task import (
+from dmic_gym.codecs.base import Codec, Encoded
+from dmic_gym.envs.evaluator import (
     TOOL_ERRORS,
-    CodingTask,
+    EncodeResult,
+    Evaluator,
     Image,
     Job,
-    Outcome,
     Probability,
     ToolError,
-    outcome,
+    encode_result,
 )
 from dmic_gym.errors import SegmenterError
+from dmic_gym.tasks.segmenters.protocol import Segmenter
 
 MAX_BATCH = 64
 _WORTH_IT = 0.9
 """A batch of twice the size has to take less than this share of the time an image."""
 
 
-class ParallelTask(CodingTask):
-    """A `CodingTask` that does many jobs at once. To be used by one thread.
+class ParallelEvaluator(Evaluator):
+    """A `Evaluator` that does many jobs at once. To be used by one thread.
 
     Encoder and decoder let other threads run, so encodes go to a pool. Where the segmenter says
     ``in_parallel = True``, as networks on a CPU do, each thread of the pool segments what it has
@@ -55,8 +55,8 @@ class ParallelTask(CodingTask):
         self._in_parallel = bool(getattr(segmenter, "in_parallel", False))
         self._pool = start_pool(workers)
 
-    def score_all(self, jobs: Sequence[Job]) -> list[Outcome | ToolError]:
-        """Do many times what `score` does; see `CodingTask.score_all`."""
+    def score_all(self, jobs: Sequence[Job]) -> list[EncodeResult | ToolError]:
+        """Do many times what `score` does; see `Evaluator.score_all`."""
         if len(jobs) == 1:
             return super().score_all(jobs)
         if self._segments_in_pool(len(jobs)):
@@ -89,9 +89,9 @@ class ParallelTask(CodingTask):
         batches = self._batches(enumerate(images))
         return _in_order(pair for batch in batches for pair in self._segment_batch(batch))
 
-    def _score_in_batches(self, jobs: Sequence[Job]) -> list[Outcome | ToolError]:
+    def _score_in_batches(self, jobs: Sequence[Job]) -> list[EncodeResult | ToolError]:
         encoded: dict[int, Encoded] = {}
-        results: dict[int, Outcome | ToolError] = {}
+        results: dict[int, EncodeResult | ToolError] = {}
 
         def decoded() -> Iterator[tuple[int, Image]]:
             for n, found in enumerate(self._pool.map(self._attempt_encode, jobs)):
@@ -106,8 +106,8 @@ class ParallelTask(CodingTask):
                 if isinstance(seen, TOOL_ERRORS):
                     results[n] = seen
                 else:
-                    original, qp_map = jobs[n]
-                    results[n] = outcome(original, encoded[n], seen, qp_map)
+                    reference, qp_map = jobs[n]
+                    results[n] = encode_result(reference, encoded[n], seen, qp_map)
         return _in_order(results.items())
 
     def _batches(self, images: Iterator[tuple[int, Image]]) -> Iterator[list[tuple[int, Image]]]:
@@ -130,9 +130,9 @@ class ParallelTask(CodingTask):
         return [(n, found) for (n, _), found in zip(batch, probabilities, strict=True)]
 
     def _attempt_encode(self, job: Job) -> Encoded | ToolError:
-        original, qp_map = job
+        reference, qp_map = job
         try:
-            return self.codec.encode(original.sample.image, qp_map)
+            return self.codec.encode(reference.sample.image, qp_map)
         except TOOL_ERRORS as error:
             return error
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.codec.base import MAX_QP
-from dmic_gym.envs.task import Mask, Original, Outcome
+from dmic_gym.codecs.base import MAX_QP
+from dmic_gym.envs.evaluator import EncodeResult, Mask, Reference
 
 Picture = npt.NDArray[np.uint8]
 
@@ -18,22 +18,22 @@ _BOTH, _ONLY_DECODED, _ONLY_TRUTH = (80, 220, 80), (255, 80, 80), (80, 140, 255)
 
 
 def draw(
-    original: Original, qp_map: npt.NDArray[np.int16], ctu_size: int, outcome: Outcome | None
+    reference: Reference, qp_map: npt.NDArray[np.int16], ctu_size: int, result: EncodeResult | None
 ) -> Picture:
-    """Draw original, QP map, reconstruction and mask agreement side by side.
+    """Draw reference, QP map, reconstruction and mask agreement side by side.
 
-    Agreement is against the expert mask, or the original's mask where there is none: green where
+    Agreement is against the expert mask, or the reference's mask where there is none: green where
     both see the structure, red where only the decoded image's mask does, blue where it is missed.
     The last two panels are black before the episode's end.
 
     Returns:
         uint8 (height, width, 3), RGB.
     """
-    image = original.sample.image
+    image = reference.sample.image
     panels = [
-        ("original", _rgb(image)),
+        ("reference", _rgb(image)),
         (f"QP {qp_map.min()}..{qp_map.max()}", qp_overlay(image, qp_map, ctu_size)),
-        *_results(original, outcome),
+        *_results(reference, result),
     ]
     framed = [_captioned(_enlarged(panel), caption) for caption, panel in panels]
     gap = np.full((framed[0].shape[0], _GAP, 3), 255, np.uint8)
@@ -41,15 +41,15 @@ def draw(
     return np.concatenate(strip, axis=1)
 
 
-def _results(original: Original, outcome: Outcome | None) -> list[tuple[str, Picture]]:
-    if outcome is None:
-        black = np.zeros((*original.sample.image.shape, 3), np.uint8)
+def _results(reference: Reference, result: EncodeResult | None) -> list[tuple[str, Picture]]:
+    if result is None:
+        black = np.zeros((*reference.sample.image.shape, 3), np.uint8)
         return [("reconstruction", black), ("masks", black)]
-    figures = outcome.figures
-    truth = original.mask if original.sample.mask is None else original.sample.mask
+    figures = result.figures
+    truth = reference.mask if reference.sample.mask is None else reference.sample.mask
     return [
-        (f"{figures.bits / 8:.0f} bytes", _rgb(outcome.encoded.reconstruction)),
-        (f"Dice {figures.quality:.3f}", agreement(original.sample.image, outcome.mask, truth)),
+        (f"{figures.bits / 8:.0f} bytes", _rgb(result.encoded.reconstruction)),
+        (f"Dice {figures.quality:.3f}", agreement(reference.sample.image, result.mask, truth)),
     ]
 
 

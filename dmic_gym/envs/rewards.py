@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.envs.task import Anchors, Figures
+from dmic_gym.envs.evaluator import Anchors, Figures
 from dmic_gym.errors import InvalidInputError, unknown_name
 
 Terms = Mapping[str, float]
@@ -99,7 +99,7 @@ class PricedReward:
     def __call__(self, figures: Figures, anchors: Anchors) -> Terms:
         """Return the terms ``dice`` and ``rate``; see the class."""
         base = anchors.base
-        worth = bit_price(anchors.base_qp) * base.bits / anchors.original.sample.image.size
+        worth = bit_price(anchors.base_qp) * base.bits / anchors.reference.sample.image.size
         rate = 1.0 - figures.bits / base.bits
         total = min(self.bound, max(-self.bound, (figures.quality - base.quality) / worth + rate))
         return {"dice": total - rate, "rate": rate}

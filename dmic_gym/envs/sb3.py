@@ -16,7 +16,11 @@ from dmic_gym.envs.observations import Observation
 from dmic_gym.envs.vector_env import CodingVectorEnv
 from dmic_gym.errors import InvalidInputError
 
-_PER_EPISODE = {"outcome": "outcomes", "original": "originals", "base_qp": "episode_base_qps"}
+_PER_EPISODE = {
+    "encode_result": "results",
+    "reference": "references",
+    "base_qp": "episode_base_qps",
+}
 
 
 class SB3CodingVecEnv(VecEnv):
@@ -24,7 +28,7 @@ class SB3CodingVecEnv(VecEnv):
 
     ``infos[i]["terminal_observation"]`` is the last observation of an episode that ended, and
     ``infos[i]["TimeLimit.truncated"]`` says that a tool's failure ended it. Attributes of single
-    environments that `get_attr` knows: ``outcome``, ``original``, ``base_qp``; all others are
+    environments that `get_attr` knows: ``result``, ``reference``, ``base_qp``; all others are
     those of the one `CodingVectorEnv`.
 
     Args:
@@ -43,8 +47,10 @@ class SB3CodingVecEnv(VecEnv):
         self._reset_seeds()
         self._reset_options()
         self.reset_infos = [
-            {"sample": original.sample.name, "base_qp": int(base_qp)}
-            for original, base_qp in zip(self.env.originals, self.env.episode_base_qps, strict=True)
+            {"sample": reference.sample.name, "base_qp": int(base_qp)}
+            for reference, base_qp in zip(
+                self.env.references, self.env.episode_base_qps, strict=True
+            )
         ]
         return observations
 

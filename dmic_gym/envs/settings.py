@@ -9,11 +9,11 @@ from functools import cache
 from os import PathLike
 from typing import Any
 
-from dmic_gym.codec.base import MAX_QP, MIN_QP, Codec
-from dmic_gym.data.sample import Sample
-from dmic_gym.diagnosis.segmenter import Segmenter
+from dmic_gym.codecs.base import MAX_QP, MIN_QP, Codec
 from dmic_gym.errors import InvalidInputError, unknown_name
-from dmic_gym.loading import load_instance
+from dmic_gym.io import load_instance
+from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.segmenters.protocol import Segmenter
 
 DEFAULT_BASE_QPS = (22, 27, 32, 37)
 DEFAULT_QP_OFFSETS = (-10, -6, -3, 0, 3, 6, 9, 12, 15, 18, 21, 25, 29)
@@ -21,7 +21,7 @@ DEFAULT_QP_OFFSETS = (-10, -6, -3, 0, 3, 6, 9, 12, 15, 18, 21, 25, 29)
 
 def make_dataset(dataset: Sequence[Sample] | str | PathLike[str]) -> Sequence[Sample]:
     """Return the samples named by `dataset`; raise InvalidInputError if there are none."""
-    from dmic_gym.data.registry import load_dataset
+    from dmic_gym.tasks.data.registry import load_dataset
 
     samples = load_dataset(dataset)
     if len(samples) == 0:
@@ -44,17 +44,17 @@ def make_segmenter(segmenter: Segmenter | None) -> Segmenter:
 @cache
 def _default_segmenter() -> Segmenter:
     """Load the shipped network, once in a process: it is not changed by use."""
-    from dmic_gym.diagnosis.network import load_segmenter
+    from dmic_gym.tasks.segmenters.network import load_segmenter
 
     return load_segmenter()
 
 
-def named_segmenter(spec: str, form: str = "auto") -> Segmenter:
+def named_segmenter(spec: str, dtype: str = "auto") -> Segmenter:
     """Return a segmenter by name or path of weights, or by ``module:object``.
 
     Args:
         spec: which.
-        form: of a network: "float32", "bfloat16" or "auto".
+        dtype: of a network: "float32", "bfloat16" or "auto".
 
     Raises:
         InvalidInputError: there is none of that name.
@@ -63,16 +63,16 @@ def named_segmenter(spec: str, form: str = "auto") -> Segmenter:
     if ":" in spec:
         made: Segmenter = load_instance(spec)
         return made
-    from dmic_gym.diagnosis.network import load_segmenter
+    from dmic_gym.tasks.segmenters.network import load_segmenter
 
-    return load_segmenter(spec, form=form)
+    return load_segmenter(spec, dtype=dtype)
 
 
 def make_codec(codec: Codec | str, ctu_size: int | None, preset: str | None) -> Codec:
     """Return the codec of that name, or `codec` itself if it has the CTU size asked for."""
     if not isinstance(codec, str):
         return _checked_codec(codec, ctu_size, preset)
-    from dmic_gym.codec import FFmpegCodec, X265Codec
+    from dmic_gym.codecs import FFmpegCodec, X265Codec
 
     codecs = {"x265": X265Codec, "ffmpeg": FFmpegCodec}
     if codec not in codecs:

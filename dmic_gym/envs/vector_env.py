@@ -13,15 +13,15 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from dmic_gym.codec.base import Codec
-from dmic_gym.diagnosis.segmenter import Segmenter
+from dmic_gym.codecs.base import Codec
 from dmic_gym.envs.base import CodingArguments, CodingSetup, error_info
+from dmic_gym.envs.evaluator import TOOL_ERRORS, EncodeResult, Evaluator, Reference, ToolError
 from dmic_gym.envs.observation_batch import ObservationBatch
 from dmic_gym.envs.observations import Observation, observation_space
-from dmic_gym.envs.parallel import ParallelTask, default_workers
+from dmic_gym.envs.parallel import ParallelEvaluator, default_workers
 from dmic_gym.envs.settings import check_count
-from dmic_gym.envs.task import TOOL_ERRORS, CodingTask, Original, Outcome, ToolError
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.segmenters.protocol import Segmenter
 
 Info = dict[str, Any]
 Flags = npt.NDArray[np.bool_]
@@ -71,7 +71,7 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
     A failure of codec or segmenter truncates the one episode that it hits.
 
     Attributes:
-        outcomes: of the last episode that ended in each sub-environment, with bitstream and
+        results: of the last episode that ended in each sub-environment, with bitstream and
             reconstruction; None before, and after a failure.
 
     Args:
@@ -116,17 +116,17 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         self.single_action_space = gym.spaces.Discrete(len(self.qp_offsets))
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.outcomes: list[Outcome | None] = [None] * self.num_envs
+        self.results: list[EncodeResult | None] = [None] * self.num_envs
         self._rngs: list[np.random.Generator | None] = [None] * self.num_envs
-        self._originals: list[Original | None] = [None] * self.num_envs
+        self._references: list[Reference | None] = [None] * self.num_envs
         self._batch = ObservationBatch(self.num_envs)
         self._ready = False
 
     @property
-    def originals(self) -> list[Original]:
+    def references(self) -> list[Reference]:
         """The image of each running episode with its importance map."""
         self._check_ready()
-        return [self._original(row) for row in range(self.num_envs)]
+        return [self._reference(row) for row in range(self.num_envs)]
 
     @property
     def episode_base_qps(self) -> npt.NDArray[np.int64]:
@@ -152,11 +152,11 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         for row in rows:
             if seeds[row] is not None:
                 self._rngs[row] = seeding.np_random(seeds[row])[0]
-            self.outcomes[row] = None
+            self.results[row] = None
         infos: Info = {}
         for row, info in zip(rows, self._begin(rows, self._per_row(given)), strict=True):
             infos = self._add_info(infos, info, row)
-        self._ready = self._ready or all(self._originals)
+        self._ready = self._ready or all(self._references)
         return self._observations(), infos
 
     def step(self, actions: Any) -> tuple[Observation, Rewards, Flags, Flags, Info]:
@@ -201,33 +201,33 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         from dmic_gym.envs.rendering import draw
 
         maps = [self._batch.qp_map(row) for row in range(self.num_envs)]
-        drawn = zip(self.originals, maps, strict=True)
-        return tuple(draw(original, qp_map, self.ctu_size, None) for original, qp_map in drawn)
+        drawn = zip(self.references, maps, strict=True)
+        return tuple(draw(reference, qp_map, self.ctu_size, None) for reference, qp_map in drawn)
 
     def close_extras(self, **_: Any) -> None:
         """End the thread pool and free the codec's encoders."""
         self._ready = False
-        self.task.close()
+        self.evaluator.close()
 
-    def _make_task(self, codec: Codec, segmenter: Segmenter) -> CodingTask:
-        return ParallelTask(codec, segmenter, self._workers, self._segment_batch)
+    def _make_evaluator(self, codec: Codec, segmenter: Segmenter) -> Evaluator:
+        return ParallelEvaluator(codec, segmenter, self._workers, self._segment_batch)
 
     def _begin(self, rows: Sequence[int], options: Sequence[Info]) -> list[Info]:
         """Start episodes in `rows`; return their reset infos."""
         drawn = [self._draw(self._rng(row), options[row]) for row in rows]
-        originals = self.task.originals([sample for sample, _ in drawn])
-        for row, original, (_, base_qp) in zip(rows, originals, drawn, strict=True):
-            self._originals[row] = original
-            self._batch.begin(row, self._view(original), base_qp)
+        references = self.evaluator.references([sample for sample, _ in drawn])
+        for row, reference, (_, base_qp) in zip(rows, references, drawn, strict=True):
+            self._references[row] = reference
+            self._batch.begin(row, self._view(reference), base_qp)
         self._batch.observe(rows)
         return [{"sample": sample.name, "base_qp": base_qp} for sample, base_qp in drawn]
 
     def _finish(self, rows: Sequence[int]) -> list[Finished]:
         """Code and judge the episodes of `rows` and start the next ones."""
-        jobs = [(self._original(row), self._batch.qp_map(row)) for row in rows]
+        jobs = [(self._reference(row), self._batch.qp_map(row)) for row in rows]
         judged = [
             self._conclude(row, found)
-            for row, found in zip(rows, self.task.score_all(jobs), strict=True)
+            for row, found in zip(rows, self.evaluator.score_all(jobs), strict=True)
         ]
         last = [self._batch.row(row) for row in rows]
         reset_infos = self._begin(rows, [{}] * self.num_envs)
@@ -236,14 +236,14 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
             for row, verdict, observation, info in zip(rows, judged, last, reset_infos, strict=True)
         ]
 
-    def _conclude(self, row: int, found: Outcome | ToolError) -> tuple[float, bool, Info]:
+    def _conclude(self, row: int, found: EncodeResult | ToolError) -> tuple[float, bool, Info]:
         """Return reward, whether the episode is truncated, and the final info."""
-        self.outcomes[row] = None if isinstance(found, TOOL_ERRORS) else found
+        self.results[row] = None if isinstance(found, TOOL_ERRORS) else found
         try:
             if isinstance(found, TOOL_ERRORS):
                 raise found
             base_qp = int(self._batch.base_qps[row])
-            reward, info = self._judge(self._original(row), base_qp, found)
+            reward, info = self._judge(self._reference(row), base_qp, found)
         except TOOL_ERRORS as error:
             return 0.0, True, error_info(error)
         return reward, False, info
@@ -252,10 +252,10 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         arrays = self._batch.arrays
         return {key: array.copy() if self.copy else array for key, array in arrays.items()}
 
-    def _original(self, row: int) -> Original:
-        original = self._originals[row]
-        assert original is not None
-        return original
+    def _reference(self, row: int) -> Reference:
+        reference = self._references[row]
+        assert reference is not None
+        return reference
 
     def _rng(self, row: int) -> np.random.Generator:
         rng = self._rngs[row]

@@ -8,7 +8,7 @@ import torch
 from stable_baselines3 import A2C
 from torch import Tensor
 
-from dmic_gym.agents.hrlvsc import HRLVSCPolicy
+from dmic_gym.agents.policy.network import HRLVSCPolicy
 from dmic_gym.envs.sb3 import SB3CodingVecEnv, make_sb3_vec
 from tests.support import phantoms, vesselness
 

@@ -79,7 +79,7 @@ def test_roi_keeps_what_the_segmenter_sees(ctu_size: int) -> None:
     env = small_env(ctu_size=ctu_size, reward="linear")
     for sample in range(3):
         actions(env, ROIAgent(env.qp_offsets), sample, 27)
-        seen = env.original.importance >= 0.5
+        seen = env.reference.importance >= 0.5
         qps = env.qp_map
         rows, cols = qps.shape
         for row, col in itertools.product(range(rows), range(cols)):

@@ -4,25 +4,25 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from dmic_gym.agents.belief import Beliefs
-from dmic_gym.agents.objective import Objective
 from dmic_gym.agents.planning import OracleAgent, RefinedAgent, SearchAgent, make_objective
-from dmic_gym.agents.refine import refine
 from dmic_gym.agents.registry import make_agent
-from dmic_gym.agents.tables import allocate, build_tables
-from dmic_gym.codec import X265Codec
-from dmic_gym.data.sample import Sample
-from dmic_gym.diagnosis.network import load_segmenter
+from dmic_gym.agents.search.objective import Objective
+from dmic_gym.agents.search.posterior_cache import PosteriorCache
+from dmic_gym.agents.search.refine import refine
+from dmic_gym.agents.search.tables import allocate, build_tables
+from dmic_gym.codecs import X265Codec
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.complexity import complexity
 from dmic_gym.envs.rewards import bit_price
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.segmenters.network import load_segmenter
 from tests.support import small_env, texture, vesselness
 
 
 def objective_of(env: CodingEnv, base_qp: int = 32) -> Objective:
     env.reset(options={"sample": 0, "base_qp": base_qp})
-    return make_objective(env, Beliefs(env.task.segmenter))
+    return make_objective(env, PosteriorCache(env.evaluator.segmenter))
 
 
 def test_a_refined_map_is_never_worth_less_and_costs_what_it_says(env: CodingEnv) -> None:
@@ -36,8 +36,8 @@ def test_a_refined_map_is_never_worth_less_and_costs_what_it_says(env: CodingEnv
         values.append(found.value)
     assert values == sorted(values)
     assert values[-1] > values[0]
-    again = env.task.score(env.original, found.qp_map)
-    assert again.encoded.bitstream == found.outcome.encoded.bitstream
+    again = env.evaluator.score(env.reference, found.qp_map)
+    assert again.encoded.bitstream == found.result.encoded.bitstream
 
 
 def test_a_single_ctu_ends_before_the_budget() -> None:
@@ -56,14 +56,14 @@ def test_agents_with_the_encoder_in_the_loop(env: CodingEnv, spec: str) -> None:
     for _ in range(2):
         observation, _ = env.reset(options={"sample": 1, "base_qp": 37})
         plans.append(agent.plan(env, observation))
-    assert plans[0].outcome.encoded.bitstream == plans[1].outcome.encoded.bitstream
+    assert plans[0].result.encoded.bitstream == plans[1].result.encoded.bitstream
     most = {"search:12": 12, "roi+refine:5": 6, "oracle": 12, "random+refine:1": 2}[spec]
     assert 1 <= plans[0].encodes <= most
 
 
 def test_search_beats_every_uniform_map_it_tried(env: CodingEnv) -> None:
     objective = objective_of(env)
-    found = SearchAgent(20, Beliefs(vesselness)).search(objective)
+    found = SearchAgent(20, PosteriorCache(vesselness)).search(objective)
     assert len(objective.trials) == objective.encodes == 20
     assert found.value == max(trial.value for trial in objective.trials)
     uniform = [trial for trial in objective.trials if np.ptp(trial.qp_map) == 0]
@@ -75,8 +75,8 @@ def test_a_dearer_bit_buys_fewer_bits(env: CodingEnv) -> None:
     bits = []
     for base_qp in (22, 37, 47):
         objective = objective_of(env, base_qp)
-        found = SearchAgent(25, Beliefs(vesselness)).search(objective)
-        bits.append(found.outcome.figures.bits)
+        found = SearchAgent(25, PosteriorCache(vesselness)).search(objective)
+        bits.append(found.result.figures.bits)
     assert bits == sorted(bits, reverse=True)
     assert bit_price(37) > 3 * bit_price(32)
 
@@ -92,13 +92,13 @@ def test_the_tables_give_bits_to_what_the_belief_wants() -> None:
 
     env = small_env(dataset=[Sample(image, mask, "corner")], segmenter=dark)
     env.reset(options={"sample": 0, "base_qp": 32})
-    objective = Objective(env.task, env.original, mask, bit_price(32))
+    objective = Objective(env.evaluator, env.reference, mask, bit_price(32))
     tables = build_tables(objective)
     np.testing.assert_allclose(
-        tables.bits.sum(axis=(1, 2)), [t.outcome.figures.slice_bits for t in objective.trials]
+        tables.bits.sum(axis=(1, 2)), [t.result.figures.slice_bits for t in objective.trials]
     )
     np.testing.assert_array_equal(
-        tables.area.sum(axis=(1, 2)), [t.outcome.mask.sum() for t in objective.trials]
+        tables.area.sum(axis=(1, 2)), [t.result.mask.sum() for t in objective.trials]
     )
     qp_map = allocate(tables, objective)
     assert qp_map[0, 0] == qp_map.min() < qp_map.max() == qp_map[1, 1]
@@ -145,9 +145,11 @@ def test_specs_that_are_off(env: CodingEnv, spec: str, message: str) -> None:
 def test_the_belief_is_the_posterior_only_for_the_network_it_was_fitted_for() -> None:
     own = small_env()
     own.reset(options={"sample": 0})
-    np.testing.assert_array_equal(Beliefs(vesselness)(own.original), own.original.importance)
+    np.testing.assert_array_equal(
+        PosteriorCache(vesselness)(own.reference), own.reference.importance
+    )
     shipped = small_env(segmenter=load_segmenter())
     shipped.reset(options={"sample": 0})
-    belief = Beliefs(shipped.task.segmenter)(shipped.original)
-    assert belief.shape == shipped.original.importance.shape
-    assert np.abs(belief - shipped.original.importance).max() > 0.1
+    posterior = PosteriorCache(shipped.evaluator.segmenter)(shipped.reference)
+    assert posterior.shape == shipped.reference.importance.shape
+    assert np.abs(posterior - shipped.reference.importance).max() > 0.1

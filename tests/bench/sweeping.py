@@ -48,7 +48,7 @@ def swept(folder: Path, **changes: Any) -> list[Record]:
 def comparable(records: list[Record]) -> dict[str, tuple[Any, ...]]:
     """All of the records but times and runs, by id."""
     return {
-        r.id: (r.cell, r.influences, r.row and replace(r.row, seconds=0.0), r.reward, r.error)
+        r.id: (r.cell, r.provenance, r.row and replace(r.row, seconds=0.0), r.reward, r.error)
         for r in records
     }
 

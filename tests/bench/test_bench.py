@@ -16,11 +16,11 @@ import pytest
 from dmic_gym.bench import bench, files, pictures, report
 from dmic_gym.bench.protocol import split_by_use, versions
 from dmic_gym.bench.runner import code_image
-from dmic_gym.codec import X265Codec, uniform_map
-from dmic_gym.data.sample import Sample
-from dmic_gym.diagnosis.metrics import binarize, dice
+from dmic_gym.codecs import X265Codec, uniform_map
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.errors import DataError, EncodeError, InvalidInputError
+from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.metrics import binarize, dice
 from tests.support import phantoms, small_env, texture, vesselness
 
 # The keys that the issue asks for; more may stand beside them.

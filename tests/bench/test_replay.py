@@ -149,7 +149,7 @@ def test_changed_data_is_named_as_the_cause(folder: Path) -> None:
 def test_a_changed_network_is_named_as_the_cause(tmp_path: Path) -> None:
     (first, *_) = swept(tmp_path, base_qps=[32])
     cell = first.cell.as_dict() | {"segmenter": "tests.bench.test_replay:sees_nothing"}
-    other = type(first)(first.id, type(first.cell)(**cell), first.influences, first.row)
+    other = type(first)(first.id, type(first.cell)(**cell), first.provenance, first.row)
     (verdict,) = replay([other])
     assert not any(line.startswith("bits") for line in verdict.differences)
     assert any(line.startswith("dice") for line in verdict.differences)

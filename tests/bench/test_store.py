@@ -21,7 +21,7 @@ def fill(folder: Path, count: int) -> None:
 
 
 def test_records_come_back_as_they_were_added(tmp_path: Path) -> None:
-    added = record(influences={"image": "ff", "encoder": {"version": "4.2"}}, finished="now", run=1)
+    added = record(provenance={"image": "ff", "encoder": {"version": "4.2"}}, finished="now", run=1)
     with Store.create(tmp_path) as store:
         assert store.begin_run("dmic sweep x", {"data": ["phantoms"]}, {"av": "18"}) == 1
         store.add(added)

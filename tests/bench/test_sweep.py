@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dmic_gym.bench import identity as identity_module
+from dmic_gym.bench import provenance as identity_module
 from dmic_gym.bench.definition import Definition
 from dmic_gym.bench.engines import SerialEngine
 from dmic_gym.bench.store import Store
 from dmic_gym.bench.sweep import run_sweep
-from dmic_gym.codec import X265Codec, uniform_map
+from dmic_gym.codecs import X265Codec, uniform_map
 from dmic_gym.errors import InvalidInputError
 from tests.bench.records import stored
 from tests.bench.sweeping import comparable, small, swept, toml
@@ -37,8 +37,8 @@ def test_every_cell_is_stored_with_what_coding_it_gives(unbroken: Path) -> None:
     for found in records:
         assert found.row is not None
         assert (found.row.name, found.row.base_qp) == (found.cell.image, found.cell.base_qp)
-        assert found.influences["encoder"]["version"].startswith("x265 (build ")
-        assert "psy-rd=0" in found.influences["encoder"]["x265_params"]
+        assert found.provenance["encoder"]["version"].startswith("x265 (build ")
+        assert "psy-rd=0" in found.provenance["encoder"]["x265_params"]
         if found.cell.agent == "anchor":
             image = samples[found.cell.image].image
             coded = codec.encode(image, uniform_map((96, 96), 64, found.cell.base_qp))

@@ -17,7 +17,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from dmic_gym.codec import uniform_map
+from dmic_gym.codecs import uniform_map
 from dmic_gym.deploy.dicom import read_dicom
 from dmic_gym.deploy.dicom_secondary import write_dicom
 from dmic_gym.deploy.pictures import Picture

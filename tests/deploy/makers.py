@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from dmic_gym.codec.base import uniform_map
-from dmic_gym.codec.frames import SampleFormat, Samples
+from dmic_gym.codecs.base import uniform_map
+from dmic_gym.codecs.hevc.frames import SampleFormat, Samples
 from dmic_gym.deploy.pictures import Picture
 from tests.support import texture
 

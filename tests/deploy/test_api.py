@@ -12,15 +12,15 @@ import pytest
 
 import dmic_gym
 from dmic_gym.agents import registry
-from dmic_gym.agents.objective import Objective
 from dmic_gym.agents.planning import Plan
-from dmic_gym.codec.base import uniform_map
-from dmic_gym.codec.sps import read_sps
+from dmic_gym.agents.search.objective import Objective
+from dmic_gym.codecs.base import uniform_map
+from dmic_gym.codecs.hevc.sps import read_sps
 from dmic_gym.deploy import allocation
 from dmic_gym.deploy.coder import Coder, Encoding, Settings, decode_picture
 from dmic_gym.deploy.pictures import Picture
-from dmic_gym.diagnosis.metrics import binarize
 from dmic_gym.errors import DecodeError, InvalidInputError, SegmenterError
+from dmic_gym.tasks.metrics import binarize
 from tests.deploy.makers import picture
 from tests.support import phantoms, vesselness
 
@@ -34,7 +34,7 @@ class Checkerboard:
     def plan(self, env: Any, observation: Any) -> Plan:
         rows, cols = env.qp_map.shape
         qps = np.clip(env.base_qp + 6 * (np.indices((rows, cols)).sum(0) % 2), 0, 51)
-        return Plan(env.task.score(env.original, qps), 1)
+        return Plan(env.evaluator.score(env.reference, qps), 1)
 
 
 @pytest.fixture
@@ -43,31 +43,31 @@ def coder() -> Iterator[Coder]:
         yield made
 
 
-def code(original: Picture, format: str = "hevc", **settings: Any) -> Encoding:
+def code(reference: Picture, format: str = "hevc", **settings: Any) -> Encoding:
     with Coder(Settings(**{"agent": "anchor", **FAST, **settings})) as coder:
-        return coder.encode(original, format)
+        return coder.encode(reference, format)
 
 
-def retained(original: npt.NDArray[np.uint8], decoded: npt.NDArray[np.uint8]) -> float:
+def retained(reference: npt.NDArray[np.uint8], decoded: npt.NDArray[np.uint8]) -> float:
     """Retained Dice as the docstring of `encode` defines it, written out."""
-    belief = vesselness(original[None])[0].astype(np.float64)
+    posterior = vesselness(reference[None])[0].astype(np.float64)
 
     def expected(image: npt.NDArray[np.uint8]) -> float:
         mask = vesselness(image[None])[0] > 0.5
-        return float(2 * belief[mask].sum() / (mask.sum() + belief.sum()))
+        return float(2 * posterior[mask].sum() / (mask.sum() + posterior.sum()))
 
-    return min(expected(decoded) / expected(original), 1.0)
+    return min(expected(decoded) / expected(reference), 1.0)
 
 
 @pytest.mark.parametrize("format", ["hevc", "main", "mp4"])
 @pytest.mark.parametrize("bit_depth", [8, 10])
 @pytest.mark.parametrize("frames", [1, 2])
 def test_decode_returns_what_the_encoder_saw(format: str, bit_depth: int, frames: int) -> None:
-    original = picture((71, 66), bit_depth, frames)
-    made = code(original, format, qp=20)
+    reference = picture((71, 66), bit_depth, frames)
+    made = code(reference, format, qp=20)
     decoded = dmic_gym.decode(made.data)
-    assert decoded.dtype == original.samples.dtype
-    assert decoded.shape == original.samples.shape
+    assert decoded.dtype == reference.samples.dtype
+    assert decoded.shape == reference.samples.shape
     np.testing.assert_array_equal(decoded, made.reconstruction.samples)
     np.testing.assert_array_equal(decode_picture(b"".join(made.units)).samples, decoded)
 
@@ -98,14 +98,14 @@ def test_the_anchor_loads_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("bit_depth", [8, 10, 12])
 def test_an_agents_map_is_applied_to_every_depth(bit_depth: int) -> None:
     """Agents see the upper 8 bits; the map they choose codes the deep picture."""
-    original = picture((100, 130), bit_depth, 2)
-    made = code(original, agent=Checkerboard(), qp=22)
+    reference = picture((100, 130), bit_depth, 2)
+    made = code(reference, agent=Checkerboard(), qp=22)
     expected = 22 + 6 * (np.indices((2, 3)).sum(0) % 2)
     for qp_map in made.qp_maps:
         np.testing.assert_array_equal(qp_map, expected)
-    flat = code(original, qp=22)
-    error = np.abs(made.reconstruction.frames.astype(int) - original.frames).mean(0)
-    flat_error = np.abs(flat.reconstruction.frames.astype(int) - original.frames).mean(0)
+    flat = code(reference, qp=22)
+    error = np.abs(made.reconstruction.frames.astype(int) - reference.frames).mean(0)
+    flat_error = np.abs(flat.reconstruction.frames.astype(int) - reference.frames).mean(0)
     assert error[:64, 64:128].mean() > 1.15 * flat_error[:64, 64:128].mean()
     assert error[:60, :60].mean() < 1.05 * flat_error[:60, :60].mean()
 
@@ -169,32 +169,32 @@ def test_nothing_to_see_is_kept_whole() -> None:
 @pytest.mark.parametrize("format", ["hevc", "mp4"])
 @pytest.mark.parametrize("share", [0.3, 0.8])
 def test_target_bytes(format: str, share: float) -> None:
-    original = Picture(SAMPLE.image)
-    finest, coarsest = (len(code(original, format, qp=qp).data) for qp in (0, 51))
+    reference = Picture(SAMPLE.image)
+    finest, coarsest = (len(code(reference, format, qp=qp).data) for qp in (0, 51))
     target = int(coarsest + share * (finest - coarsest))
-    made = code(original, format, target_bytes=target)
+    made = code(reference, format, target_bytes=target)
     assert len(made.data) <= target
-    assert len(code(original, format, qp=made.qp - 1).data) > target
+    assert len(code(reference, format, qp=made.qp - 1).data) > target
 
 
 def test_generous_targets_give_the_best_and_the_smallest() -> None:
-    original = Picture(SAMPLE.image)
-    assert code(original, target_bytes=10**7).qp == 0
-    assert code(original, target_dice=1e-9).qp == 51
+    reference = Picture(SAMPLE.image)
+    assert code(reference, target_bytes=10**7).qp == 0
+    assert code(reference, target_dice=1e-9).qp == 51
 
 
 def test_unreachable_targets_name_what_can_be_reached() -> None:
-    original = Picture(SAMPLE.image)
-    least = len(code(original, qp=51).data)
+    reference = Picture(SAMPLE.image)
+    least = len(code(reference, qp=51).data)
     with pytest.raises(InvalidInputError, match=rf"target_bytes=9 .* Nearest: {least}\."):
-        code(original, target_bytes=9)
-    assert len(code(original, target_bytes=least).data) == least
+        code(reference, target_bytes=9)
+    assert len(code(reference, target_bytes=least).data) == least
 
     def shaky(images: npt.NDArray[np.uint8], /) -> npt.NDArray[np.float32]:
         return np.asarray(images == SAMPLE.image, np.float32)
 
     with pytest.raises(InvalidInputError, match=r"target_dice=0\.999 .* Nearest: 0\.\d{4}\."):
-        code(original, target_dice=0.999, segmenter=shaky)
+        code(reference, target_dice=0.999, segmenter=shaky)
 
 
 @pytest.mark.parametrize(
@@ -253,9 +253,9 @@ def test_decode_wants_bytes() -> None:
 
 def test_retained_dice_is_that_of_the_objective(coder: Coder) -> None:
     """Our formula and the one that agents are trained on are the same."""
-    original = coder.task.original(SAMPLE)
-    objective = Objective(coder.task, original, original.importance, price=0.0)
+    reference = coder.evaluator.reference(SAMPLE)
+    objective = Objective(coder.evaluator, reference, reference.importance, price=0.0)
     decoded = code(Picture(SAMPLE.image), qp=40).reconstruction.eight_bit[0]
     mask = binarize(vesselness(decoded[None])[0])
-    ratio = objective.expected_dice(mask) / objective.expected_dice(original.mask)
+    ratio = objective.expected_dice(mask) / objective.expected_dice(reference.mask)
     assert retained(SAMPLE.image, decoded) == pytest.approx(min(ratio, 1.0))

@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from dmic_gym.codec import uniform_map
+from dmic_gym.codecs import uniform_map
 from dmic_gym.deploy.dicom import decode_dicom, read_dicom
 from dmic_gym.deploy.dicom_secondary import write_dicom
 from dmic_gym.deploy.pictures import Picture

@@ -14,7 +14,7 @@ from pydicom.encaps import parse_basic_offsets
 from dmic_gym.deploy.dicom import decode_dicom
 from dmic_gym.deploy.dicom_secondary import SECONDARY_CAPTURE
 from dmic_gym.errors import DecodeError
-from tests.codec import libde265
+from tests.codecs import libde265
 from tests.deploy.dicoms import PATIENT, Written, angiogram, frames_of, written
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffprobe") is None, reason="no ffprobe")

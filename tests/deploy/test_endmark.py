@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmic_gym.codec.nal import nal_units
+from dmic_gym.codecs.hevc.nal import nal_units
 from dmic_gym.deploy.endmark import Excess, check_end_mark, end_mark
 from dmic_gym.errors import DecodeError
 

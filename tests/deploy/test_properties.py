@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dmic_gym.codec import X265Codec
+from dmic_gym.codecs import X265Codec
 from dmic_gym.deploy.api import decode, encode
 from dmic_gym.deploy.pictures import Picture
 from dmic_gym.deploy.streams import encode_grey
 from dmic_gym.errors import DmicError, InvalidInputError
-from tests.codec import libde265
+from tests.codecs import libde265
 from tests.support import binary_noise
 
 ANY_DTYPE = hnp.scalar_dtypes() | st.sampled_from([np.dtype("O"), np.dtype("U3")])

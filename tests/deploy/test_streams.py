@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dmic_gym.codec.sps import read_sps
+from dmic_gym.codecs.hevc.sps import read_sps
 from dmic_gym.deploy import streams
 from dmic_gym.deploy.endmark import Excess, end_mark, nal_type
 from dmic_gym.deploy.limits import Limits
 from dmic_gym.deploy.pictures import Picture
 from dmic_gym.deploy.streams import decode_stream, encode_grey, encode_main, join, split
 from dmic_gym.errors import DecodeError, InvalidInputError
-from tests.codec import libde265
+from tests.codecs import libde265
 from tests.deploy.makers import ffmpeg_luma, maps, needs_ffmpeg, picture, probe
 
 Encode = Callable[..., list[bytes]]

@@ -13,12 +13,12 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
-from dmic_gym.codec import Encoded, FFmpegCodec, X265Codec, uniform_map
-from dmic_gym.data.sample import Sample
-from dmic_gym.diagnosis.metrics import binarize, dice
+from dmic_gym.codecs import Encoded, FFmpegCodec, X265Codec, uniform_map
 from dmic_gym.envs import ENV_ID, register
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.errors import DataError, EncodeError, InvalidInputError, SelfTestError
+from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.metrics import binarize, dice
 from tests.support import phantoms, play, small_env, texture, vesselness
 
 END_KEYS = {
@@ -75,7 +75,7 @@ def test_make_passes_every_argument() -> None:
     )
     made = env.unwrapped
     assert isinstance(made, CodingEnv)
-    assert repr(made.task.codec) == "X265Codec(ctu_size=32, preset='superfast')"
+    assert repr(made.evaluator.codec) == "X265Codec(ctu_size=32, preset='superfast')"
     assert (made.ctu_size, made.base_qps, made.qp_offsets) == (32, (30,), (0, 5))
     assert env.action_space == gym.spaces.Discrete(2)
     _, info = play(env, lambda _: 1, seed=0)
@@ -95,8 +95,8 @@ def test_registering_twice_is_silent() -> None:
 
 def test_an_episode_steps_through_the_ctus(env: CodingEnv) -> None:
     observation, info = env.reset(seed=3)
-    assert info == {"sample": env.original.sample.name, "base_qp": env.base_qp}
-    assert env.outcome is None
+    assert info == {"sample": env.reference.sample.name, "base_qp": env.base_qp}
+    assert env.result is None
     for step in range(9):
         assert env.observation_space.contains(observation)
         undecided = env.qp_map.ravel()[step:]
@@ -120,9 +120,9 @@ def test_the_end_tells_the_truth(env: CodingEnv) -> None:
     codec = X265Codec(64, "ultrafast")
     encoded = codec.encode(sample.image, info["qp_map"])
     anchor = codec.encode(sample.image, uniform_map(sample.image.shape, 64, 32))
-    assert env.outcome is not None
-    assert env.outcome.encoded.bitstream == encoded.bitstream
-    np.testing.assert_array_equal(env.outcome.encoded.reconstruction, encoded.reconstruction)
+    assert env.result is not None
+    assert env.result.encoded.bitstream == encoded.bitstream
+    np.testing.assert_array_equal(env.result.encoded.reconstruction, encoded.reconstruction)
     assert sample.mask is not None
     before, after, base = (
         binarize(vesselness(image[None])[0])
@@ -170,7 +170,7 @@ def test_any_integer_is_an_action(env: CodingEnv, action: Any) -> None:
 
 
 def test_no_step_before_reset_or_after_the_end(env: CodingEnv) -> None:
-    for use in (lambda: env.step(3), lambda: env.qp_map, lambda: env.original):
+    for use in (lambda: env.step(3), lambda: env.qp_map, lambda: env.reference):
         with pytest.raises(gym.error.ResetNeeded, match="reset"):
             use()
     play(env, keep, seed=0)
@@ -193,7 +193,7 @@ def test_reset_ends_an_episode_midway(env: CodingEnv) -> None:
 def test_a_sample_by_index_name_or_itself(env: CodingEnv, choice: Any) -> None:
     _, info = env.reset(options={"sample": choice, "base_qp": np.int64(40)})
     assert info == {"sample": "phantom-0-0002", "base_qp": 40}
-    np.testing.assert_array_equal(env.original.sample.image, phantoms(3)[2].image)
+    np.testing.assert_array_equal(env.reference.sample.image, phantoms(3)[2].image)
 
 
 def test_a_sample_of_ones_own_is_coded(env: CodingEnv) -> None:
@@ -263,7 +263,7 @@ def test_arguments_that_are_wrong(
 def test_a_codec_object_keeps_its_own_settings() -> None:
     codec = X265Codec(32, "ultrafast")
     assert small_env(codec=codec).ctu_size == 32
-    assert small_env(codec=codec, ctu_size=32).task.codec is codec
+    assert small_env(codec=codec, ctu_size=32).evaluator.codec is codec
     for kwargs in ({"ctu_size": 64}, {"preset": "medium"}):
         with pytest.raises(InvalidInputError, match=r"its own CTU size \(32\)"):
             small_env(codec=codec, **kwargs)
@@ -345,8 +345,8 @@ def test_odd_and_tiny_images(shape: tuple[int, int], ctu_size: int) -> None:
     reward, info = play(env, lambda _: int(rng.integers(13)), seed=0)
     assert info["qp_map"].shape == (-(-shape[0] // ctu_size), -(-shape[1] // ctu_size))
     assert np.isfinite(reward)
-    assert env.outcome is not None
-    assert env.outcome.encoded.reconstruction.shape == shape
+    assert env.result is not None
+    assert env.result.encoded.reconstruction.shape == shape
 
 
 def test_images_of_many_sizes_in_one_data_set() -> None:
@@ -374,9 +374,9 @@ def test_a_copy_made_midway_goes_on_alone(duplicate: Any, steps: int) -> None:
     ]
     assert rest[0] == rest[1]
     np.testing.assert_array_equal(env.qp_map, twin.qp_map)
-    assert env.outcome is not None
-    assert twin.outcome is not None
-    assert env.outcome.encoded.bitstream == twin.outcome.encoded.bitstream
+    assert env.result is not None
+    assert twin.result is not None
+    assert env.result.encoded.bitstream == twin.result.encoded.bitstream
     assert env.reset()[1] == twin.reset()[1]  # the random state was copied as well
     twin.step(12)
     assert set(env.qp_map.ravel()) == {env.base_qp}
@@ -410,8 +410,8 @@ def test_what_is_shown_cannot_be_used_to_change_an_episode(env: CodingEnv) -> No
         np.testing.assert_array_equal(again[key], value)
     _, info = play(env, keep, seed=0)
     info["qp_map"][...] = 0
-    assert env.outcome is not None
-    assert env.outcome.qp_map.all()
+    assert env.result is not None
+    assert env.result.qp_map.all()
 
 
 def test_render_needs_its_mode(env: CodingEnv) -> None:

@@ -11,7 +11,7 @@ import torch
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.monitor import Monitor
 
-from dmic_gym.data.phantoms import Phantoms
+from dmic_gym.tasks.data.phantoms.dataset import Phantoms
 from tests.support import small_env
 
 SETTINGS: dict[Any, dict[str, Any]] = {

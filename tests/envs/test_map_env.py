@@ -13,12 +13,12 @@ from stable_baselines3 import A2C
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 import dmic_gym  # noqa: F401
-from dmic_gym.codec import X265Codec
-from dmic_gym.codec.base import Encoded, Image, QPMap
-from dmic_gym.data import Phantoms
+from dmic_gym.codecs import X265Codec
+from dmic_gym.codecs.base import Encoded, Image, QPMap
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.map_env import CodingMapEnv
 from dmic_gym.errors import EncodeError, InvalidInputError
+from dmic_gym.tasks.data import Phantoms
 from tests.support import phantoms, play, vesselness
 
 SETTINGS: dict[str, Any] = {"segmenter": vesselness, "preset": "ultrafast"}
@@ -57,9 +57,9 @@ def test_same_as_the_stepwise_environment(env: CodingMapEnv) -> None:
         assert reward == expected
         assert info.pop("qp_map").tolist() == theirs.pop("qp_map").tolist()
         assert info == theirs
-        assert env.outcome is not None
-        assert stepwise.outcome is not None
-        assert env.outcome.encoded.bitstream == stepwise.outcome.encoded.bitstream
+        assert env.result is not None
+        assert stepwise.result is not None
+        assert env.result.encoded.bitstream == stepwise.result.encoded.bitstream
     stepwise.close()
 
 

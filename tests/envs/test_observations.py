@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmic_gym.data.sample import Sample
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.complexity import complexity
 from dmic_gym.envs.observations import FEATURES
+from dmic_gym.tasks.data.sample import Sample
 from tests.support import phantoms, small_env, texture
 
 SHAPES = [(131, 97), (1, 1), (1, 150), (70, 3), (64, 128), (300, 301)]
@@ -76,7 +76,7 @@ def expected_features(
         return min(1.0, float(np.log2(1 + 255 * bits) / 8))
 
     offsets = [qp - base_qp for qp in qps]
-    doubt = 4 * importance * (1 - importance)
+    uncertainty = 4 * importance * (1 - importance)
     faint = (importance > 0.05) & (importance < 0.5)
     detail, contrast = apart(image, 5), apart(image, 13)
     return {
@@ -98,14 +98,14 @@ def expected_features(
         "importance_around": np.sqrt(around(importance)),
         "importance_share": np.sqrt(seen.sum() / float(importance.sum(dtype=np.float64))),
         "importance_total": min(1.0, 2 * np.sqrt(importance.mean(dtype=np.float64))),
-        "doubt": min(1.0, 2 * np.sqrt(block(doubt, row, col).mean())),
-        "doubt_around": min(1.0, 2 * np.sqrt(around(doubt))),
-        "faint": min(1.0, 2 * np.sqrt(block(faint, row, col).mean())),
-        "faint_around": min(1.0, 2 * np.sqrt(around(faint))),
+        "uncertainty": min(1.0, 2 * np.sqrt(block(uncertainty, row, col).mean())),
+        "uncertainty_around": min(1.0, 2 * np.sqrt(around(uncertainty))),
+        "low_confidence": min(1.0, 2 * np.sqrt(block(faint, row, col).mean())),
+        "low_confidence_around": min(1.0, 2 * np.sqrt(around(faint))),
         "important_mean": weighted(importance, image / 255),
         "important_contrast": min(1.0, 3 * np.sqrt(weighted(importance, contrast))),
         "important_detail": min(1.0, 3 * np.sqrt(weighted(importance, detail))),
-        "doubtful_contrast": min(1.0, 3 * np.sqrt(weighted(doubt, contrast))),
+        "uncertain_contrast": min(1.0, 3 * np.sqrt(weighted(uncertainty, contrast))),
         "offset_mean": float(np.mean(offsets)) / 51 if offsets else 0.0,
         "offset_left": offsets[index - 1] / 51 if col else 0.0,
         "offset_above": offsets[index - cols] / 51 if row else 0.0,
@@ -121,7 +121,7 @@ def apart(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.float64]:
 
 def check(env: CodingEnv, observation: dict[str, Any], qps: list[int]) -> None:
     """Compare an observation with what it should be."""
-    image, importance = env.original.sample.image, env.original.importance
+    image, importance = env.reference.sample.image, env.reference.importance
     ctu, (rows, cols) = env.ctu_size, env.qp_map.shape
     row, col = divmod(min(len(qps), rows * cols - 1), cols)
     assert env.observation_space.contains(observation)

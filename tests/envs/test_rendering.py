@@ -4,9 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from dmic_gym.data.sample import Sample
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.rendering import agreement, qp_overlay
+from dmic_gym.tasks.data.sample import Sample
 from tests.support import phantoms, play, small_env, texture
 
 Picture = npt.NDArray[np.uint8]
@@ -37,16 +37,16 @@ def test_four_panels_that_follow_the_episode() -> None:
         env.step(3)
     end = panels(rendered(env))
     image = phantoms(1)[0].image.repeat(2, 0).repeat(2, 1)
-    for original in (begin[0], midway[0], end[0]):
-        np.testing.assert_array_equal(original, np.stack([image] * 3, axis=-1))
+    for reference in (begin[0], midway[0], end[0]):
+        np.testing.assert_array_equal(reference, np.stack([image] * 3, axis=-1))
     changed = (begin[1] != midway[1]).any(axis=-1)
     assert changed[:128, :128].mean() > 0.9
     assert not changed[128:].any()
     assert not changed[:, 128:].any()
     for black in (*begin[2:], *midway[2:]):
         assert not black.any()
-    assert env.outcome is not None
-    reconstruction = env.outcome.encoded.reconstruction.repeat(2, 0).repeat(2, 1)
+    assert env.result is not None
+    reconstruction = env.result.encoded.reconstruction.repeat(2, 0).repeat(2, 1)
     np.testing.assert_array_equal(end[2], np.stack([reconstruction] * 3, axis=-1))
     assert end[3].any()
     env.reset(seed=1)

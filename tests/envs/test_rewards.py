@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmic_gym.codec import X265Codec, uniform_map
-from dmic_gym.data.sample import Sample
+from dmic_gym.codecs import X265Codec, uniform_map
+from dmic_gym.envs.evaluator import CURVE_QPS, Anchors, Figures
 from dmic_gym.envs.rewards import (
     REWARDS,
     AnchorCurve,
@@ -22,8 +22,8 @@ from dmic_gym.envs.rewards import (
     bit_price,
     make_reward,
 )
-from dmic_gym.envs.task import CURVE_QPS, Anchors, Figures
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.data.sample import Sample
 from tests.support import phantoms, play, small_env
 
 
@@ -53,7 +53,7 @@ class KnownPrice:
     base_qp: int
 
     @property
-    def original(self) -> KnownOriginal:
+    def reference(self) -> KnownOriginal:
         return KnownOriginal(self.image)
 
 
@@ -143,9 +143,9 @@ def test_the_environments_reward_is_that_of_real_encodes(masked: bool) -> None:
     sample = sample if masked else Sample(sample.image, None, "unmasked")
     env = small_env(dataset=[sample])
     codec = X265Codec(64, "ultrafast")
-    original = env.task.original(sample)
+    reference = env.evaluator.reference(sample)
     made = [
-        env.task.score(original, uniform_map(sample.image.shape, 64, qp)).figures
+        env.evaluator.score(reference, uniform_map(sample.image.shape, 64, qp)).figures
         for qp in CURVE_QPS
     ]
     for qp, anchor in zip(CURVE_QPS, made, strict=True):
@@ -175,8 +175,8 @@ def test_null_agents_are_the_anchor() -> None:
                 anchor = codec.encode(
                     sample.image, uniform_map(sample.image.shape, 64, 27 + offset)
                 )
-                assert env.outcome is not None
-                assert env.outcome.encoded.bitstream == anchor.bitstream
+                assert env.result is not None
+                assert env.result.encoded.bitstream == anchor.bitstream
                 if offset == 0:
                     assert info["bits"] == info["anchor_bits"]
                     assert info["dice"] == info["anchor_dice"]
@@ -189,13 +189,13 @@ def test_null_agents_are_the_anchor() -> None:
 def test_anchors_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     env = small_env()
     asked: list[int] = []
-    encode = env.task.codec.encode
+    encode = env.evaluator.codec.encode
 
     def counted(image: Any, qps: Any) -> Any:
         asked.append(int(qps.flat[0]))
         return encode(image, qps)
 
-    monkeypatch.setattr(env.task.codec, "encode", counted)
+    monkeypatch.setattr(env.evaluator.codec, "encode", counted)
     options = {"sample": 0, "base_qp": 22}
     play(env, lambda _: 3, options=options)
     assert len(asked) == 1 + len({22, *CURVE_QPS})

@@ -9,13 +9,13 @@ from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
 import dmic_gym
-from dmic_gym.codec import X265Codec
-from dmic_gym.codec.base import Encoded, Image, QPMap
-from dmic_gym.data.sample import Sample
+from dmic_gym.codecs import X265Codec
+from dmic_gym.codecs.base import Encoded, Image, QPMap
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.observations import PROGRESS
 from dmic_gym.envs.sb3 import SB3CodingVecEnv
 from dmic_gym.errors import EncodeError, InvalidInputError
+from dmic_gym.tasks.data.sample import Sample
 from tests.support import phantoms, texture, vesselness
 
 SETTINGS: dict[str, Any] = {
@@ -139,11 +139,11 @@ def test_a_failure_is_a_truncation() -> None:
 def test_attributes(vec: SB3CodingVecEnv) -> None:
     vec.reset()
     assert vec.get_attr("qp_offsets") == [vec.env.qp_offsets] * 3
-    assert [one.sample for one in vec.get_attr("original", [0, 2])] == [
-        vec.env.originals[0].sample,
-        vec.env.originals[2].sample,
+    assert [one.sample for one in vec.get_attr("reference", [0, 2])] == [
+        vec.env.references[0].sample,
+        vec.env.references[2].sample,
     ]
-    assert vec.get_attr("outcome") == [None] * 3
+    assert vec.get_attr("encode_result") == [None] * 3
     assert not vec.has_attr("colour")
     vec.set_attr("base_qps", (51,))
     vec.reset()

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import dmic_gym  # noqa: F401
-from dmic_gym.codec.base import map_shape
-from dmic_gym.data import Phantoms
+from dmic_gym.codecs.base import map_shape
 from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.tasks.data import Phantoms
 from tests.support import play, vesselness
 
 SIZES = ((64, 64), (512, 700), (33, 47), (16, 130), (301, 299))
@@ -38,10 +38,10 @@ def test_mixed_folder_end_to_end(folder: Path, ctu_size: int, preset: str) -> No
         assert np.isfinite(reward)
         assert info["qp_map"].shape == map_shape(size, ctu_size)
         assert len(np.unique(info["qp_map"])) > 1 or info["qp_map"].size == 1
-        assert inner.outcome is not None
-        decoded = inner.task.codec.decode(inner.outcome.encoded.bitstream)
+        assert inner.result is not None
+        decoded = inner.evaluator.codec.decode(inner.result.encoded.bitstream)
         assert decoded.shape == size
-        assert np.array_equal(decoded, inner.outcome.encoded.reconstruction)
+        assert np.array_equal(decoded, inner.result.encoded.reconstruction)
         assert info["psnr"] > 15
     env.close()
 

@@ -13,8 +13,8 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
-from dmic_gym.data.phantoms import Phantoms
 from dmic_gym.envs.observations import PROGRESS
+from dmic_gym.tasks.data.phantoms.dataset import Phantoms
 from tests.support import python, small_env, trajectory, vesselness
 
 KWARGS: dict[str, Any] = {

@@ -14,16 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dmic_gym  # noqa: F401
-from dmic_gym.codec import X265Codec
-from dmic_gym.codec.base import Encoded, Image, QPMap
-from dmic_gym.data.sample import Sample
-from dmic_gym.diagnosis.architectures import build
-from dmic_gym.diagnosis.network import NetworkSegmenter
+from dmic_gym.codecs import X265Codec
+from dmic_gym.codecs.base import Encoded, Image, QPMap
 from dmic_gym.envs.coding_env import CodingEnv
-from dmic_gym.envs.parallel import ParallelTask, measure_best_batch
-from dmic_gym.envs.task import CodingTask, Outcome
+from dmic_gym.envs.evaluator import EncodeResult, Evaluator
+from dmic_gym.envs.parallel import ParallelEvaluator, measure_best_batch
 from dmic_gym.envs.vector_env import CodingVectorEnv
 from dmic_gym.errors import EncodeError, InvalidInputError, SegmenterError
+from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.segmenters.architectures import build
+from dmic_gym.tasks.segmenters.network import NetworkSegmenter
 from tests.support import phantoms, texture, vesselness
 
 MIXED = [*phantoms(2, 130), *phantoms(2, (90, 200), seed=1)]
@@ -100,7 +100,7 @@ def test_same_as_single_environments(ctu_size: int, steps: int) -> None:
                 assert_same(infos["final_obs"][row], expected[row])
                 assert infos["final_info"]["bits"][row] == info["bits"]
                 assert_same(infos["final_info"]["qp_map"][row], info["qp_map"])
-                ours, theirs = vector.outcomes[row], one.outcome
+                ours, theirs = vector.results[row], one.result
                 assert ours is not None
                 assert theirs is not None
                 assert ours.encoded.bitstream == theirs.encoded.bitstream
@@ -151,15 +151,15 @@ def test_any_sizes_side_by_side(sizes: list[tuple[int, int]], seed: int) -> None
     vector.reset(seed=seed)
     ended = []
     for _, chosen in zip(range(10), actions(vector), strict=False):
-        running = vector.originals
+        running = vector.references
         _, _, terminated, _, infos = vector.step(chosen)
         for row in np.flatnonzero(terminated):
             ended.append(row)
-            outcome = vector.outcomes[row]
-            assert outcome is not None
-            assert outcome.encoded.reconstruction.shape == running[row].sample.image.shape
+            result = vector.results[row]
+            assert result is not None
+            assert result.encoded.reconstruction.shape == running[row].sample.image.shape
             assert infos["final_info"]["sample"][row] == running[row].sample.name
-            assert infos["final_info"]["qp_map"][row].shape == outcome.qp_map.shape
+            assert infos["final_info"]["qp_map"][row].shape == result.qp_map.shape
     assert set(ended) == {0, 1}
     vector.close()
 
@@ -224,14 +224,14 @@ def test_a_codec_failure_truncates_one() -> None:
     assert infos["final_info"]["error"].tolist() == [None, "EncodeError: no luck", None]
     assert infos["final_info"]["_bits"].tolist() == [True, False, True]
     assert rewards[1] == 0
-    assert env.outcomes[1] is None
-    assert env.outcomes[0] is not None
+    assert env.results[1] is None
+    assert env.results[0] is not None
     env.step([0, 0, 0])
     env.close()
 
 
 class Picky:
-    """Fails on what was coded (the originals are known); counts threads and batches."""
+    """Fails on what was coded (the references are known); counts threads and batches."""
 
     def __init__(self, bad: Sequence[Sample], known: Sequence[Sample]) -> None:
         self.bad = [sample.image for sample in bad]
@@ -347,7 +347,7 @@ def test_options_for_all_and_for_each(env: CodingVectorEnv) -> None:
     assert infos["sample"].tolist() == [MIXED[1].name] * 4
     assert infos["base_qp"].tolist() == [22, 27, 32, 37]
     assert env.episode_base_qps.tolist() == [22, 27, 32, 37]
-    assert all(original.sample is MIXED[1] for original in env.originals)
+    assert all(reference.sample is MIXED[1] for reference in env.references)
 
 
 def test_close_ends_the_threads() -> None:
@@ -368,8 +368,8 @@ def test_torch_threads_stay_as_they_are() -> None:
     before = torch.get_num_threads()
     env = make(2, segmenter=NetworkSegmenter(build("unet", {"channels": (4, 4)}), device="cpu"))
     assert torch.get_num_threads() == before
-    assert isinstance(env.task, ParallelTask)
-    pool = env.task._pool
+    assert isinstance(env.evaluator, ParallelEvaluator)
+    pool = env.evaluator._pool
     assert {pool.submit(torch.get_num_threads).result() for _ in range(8)} == {1}
     env.close()
 
@@ -386,13 +386,13 @@ def test_render() -> None:
 
 def test_parallel_task_scores_as_the_serial_one() -> None:
     codec = X265Codec(64, "ultrafast")
-    serial, parallel = CodingTask(codec, vesselness), ParallelTask(codec, vesselness, 2, 2)
-    originals = parallel.originals(MIXED)
+    serial, parallel = Evaluator(codec, vesselness), ParallelEvaluator(codec, vesselness, 2, 2)
+    references = parallel.references(MIXED)
     rng = np.random.default_rng(0)
-    jobs = [(one, rng.integers(20, 45, serial.map_shape(one.sample))) for one in originals * 2]
+    jobs = [(one, rng.integers(20, 45, serial.map_shape(one.sample))) for one in references * 2]
     for one, other in zip(serial.score_all(jobs), parallel.score_all(jobs), strict=True):
-        assert isinstance(one, Outcome)
-        assert isinstance(other, Outcome)
+        assert isinstance(one, EncodeResult)
+        assert isinstance(other, EncodeResult)
         assert one.figures == other.figures
         assert one.encoded.bitstream == other.encoded.bitstream
         assert np.array_equal(one.mask, other.mask)

@@ -1,0 +1,1 @@
+"""The DMIC policy: network, weights, cards, partial freeze."""

@@ -1,0 +1,231 @@
+"""Training a part of a policy while the rest stays as it is, to the last bit.
+
+``requires_grad=False`` alone does not freeze: BatchNorm's statistics and dropout follow the mode
+that the algorithm's ``train()`` sets. And an optimizer made for the trained part alone makes a
+saved model that cannot be loaded, so Stable-Baselines3's own stays: it skips parameters without
+gradient.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from torch import Tensor, nn
+
+from dmic_gym.agents.policy.network import HEAD
+from dmic_gym.errors import FreezeError, InvalidInputError, unknown_name
+
+
+def trainable_share(policy: nn.Module, prefixes: Sequence[str] = HEAD) -> float:
+    """Return the share of the policy's parameters that lies under the prefixes, 0..1.
+
+    Parameters count once, however many names they have.
+
+    Raises:
+        InvalidInputError: a prefix names no part of the policy.
+    """
+    parts = PolicyParts(policy, prefixes)
+    trained = sum(parameter.numel() for parameter in parts.trained)
+    return trained / sum(parameter.numel() for parameter in policy.parameters())
+
+
+def keep_in_eval(module: nn.Module, _: Any) -> None:
+    """Put a module in eval mode before each forward pass; at module level, so that it pickles."""
+    if module.training:
+        module.eval()
+
+
+class PolicyParts:
+    """The trained and the frozen part of a policy.
+
+    Args:
+        policy: any torch module.
+        prefixes: names of modules or parameters, as in ``named_modules()``, that are trained with
+            all that is below them.
+
+    Attributes:
+        trained: the parameters to train.
+        frozen: all other parameters and buffers, by name.
+        frozen_modules: the topmost modules of which nothing is trained.
+
+    Raises:
+        InvalidInputError: a prefix names no part of the policy, or nothing would be trained.
+    """
+
+    def __init__(self, policy: nn.Module, prefixes: Sequence[str] = HEAD) -> None:
+        prefixes = (prefixes,) if isinstance(prefixes, str) else tuple(prefixes)
+        _check_prefixes(policy, prefixes)
+
+        def chosen(named: Iterable[tuple[str, object]]) -> set[int]:
+            starts = tuple(f"{prefix}." for prefix in prefixes)
+            return {id(part) for name, part in named if f"{name}.".startswith(starts)}
+
+        tensors = chosen(_tensors(policy))
+        self.trained = [p for p in policy.parameters() if id(p) in tensors]
+        if not self.trained:
+            raise InvalidInputError(
+                f"Nothing would be trained: {prefixes!r} hold no parameters. The head is {HEAD!r}."
+            )
+        own: Iterator[tuple[str, Tensor]] = chain(policy.named_parameters(), policy.named_buffers())
+        self.frozen = {name: tensor for name, tensor in own if id(tensor) not in tensors}
+        live = chosen(policy.named_modules(remove_duplicate=False)) | set(map(id, self.trained))
+        self.frozen_modules = list(_topmost_without(policy, live))
+
+
+class Freeze:
+    """Hold all but some parts of a policy still; `release` lets go, `verify` proves it held.
+
+    Args:
+        policy: any torch module.
+        parts: module prefixes that stay trainable.
+
+    Raises:
+        InvalidInputError: a prefix names no part of the policy.
+    """
+
+    def __init__(self, policy: nn.Module, parts: Sequence[str] = HEAD) -> None:
+        found = PolicyParts(policy, parts)
+        self._policy, self._parts = policy, parts
+        self._before = _digests(found.frozen)
+        self._required = [(p, p.requires_grad) for p in policy.parameters()]
+        policy.requires_grad_(False)
+        policy.zero_grad(set_to_none=True)
+        for parameter in found.trained:
+            parameter.requires_grad_(True)
+        self._hooks = [m.register_forward_pre_hook(keep_in_eval) for m in found.frozen_modules]
+
+    def release(self) -> None:
+        """Let every parameter require a gradient as before."""
+        for parameter, required in self._required:
+            parameter.requires_grad_(required)
+        for hook in self._hooks:
+            hook.remove()
+
+    def verify(self) -> None:
+        """Raise FreezeError if a frozen parameter or buffer is not what it was, to the bit."""
+        after = _digests(PolicyParts(self._policy, self._parts).frozen)
+        changed = [name for name, digest in self._before.items() if after.get(name) != digest]
+        if changed:
+            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            raise FreezeError(
+                f"Frozen tensors changed in training: {', '.join(changed[:3])}{more}. Something "
+                "else than the optimizer wrote to them, such as another callback; reload the "
+                "weights, or name these parts in PartialFreezeCallback(parts=...)."
+            )
+
+
+@contextmanager
+def frozen_but(policy: nn.Module, parts: Sequence[str] | None) -> Iterator[None]:
+    """Freeze all but `parts` within a ``with`` block; None freezes nothing.
+
+    Raises:
+        FreezeError: at the end: a frozen parameter or buffer has changed.
+    """
+    if parts is None:
+        yield
+        return
+    freeze = Freeze(policy, parts)
+    try:
+        yield
+    finally:
+        freeze.release()
+    freeze.verify()
+
+
+class PartialFreezeCallback(BaseCallback):
+    """Train parts of a policy and keep the rest bit-identical: DMIC's transfer by the head alone.
+
+    The freeze lasts as long as the ``learn()`` that gets the callback: afterwards every parameter
+    requires a gradient again as before, so that the next ``learn()`` trains everything unless it
+    gets the callback too. One that raises or is interrupted leaves the policy frozen; `release`
+    ends that. Works with A2C, PPO and the other on-policy algorithms; a saved model loads and
+    learns on as always, its optimizer being the usual one.
+
+    The share of trained parameters is logged as ``train/trainable_share``.
+
+    Args:
+        parts: module prefixes to train, as in ``model.policy.named_modules()``; default: the head.
+        verbose: 1 prints what is trained.
+
+    Attributes:
+        share: trained share of the parameters, 0..1; 0 before the first ``learn()``.
+
+    Raises:
+        InvalidInputError: at the start of ``learn()``: a prefix names no part of the policy.
+        FreezeError: at the end of ``learn()``: a frozen parameter or buffer has changed.
+    """
+
+    def __init__(self, parts: Sequence[str] = HEAD, verbose: int = 0) -> None:
+        super().__init__(verbose)
+        self.parts = parts
+        self.share = 0.0
+        self._freeze: Freeze | None = None
+
+    def release(self) -> None:
+        """Undo the freeze without looking at what changed; harmless if there is none."""
+        if self._freeze is not None:
+            self._freeze.release()
+        self._freeze = None
+
+    def _on_training_start(self) -> None:
+        self.release()
+        self.share = trainable_share(self.model.policy, self.parts)
+        self._freeze = Freeze(self.model.policy, self.parts)
+        if self.verbose:
+            print(f"Training {self.share:.2%} of the parameters: {', '.join(self.parts)}.")
+
+    def _on_rollout_start(self) -> None:
+        self.logger.record("train/trainable_share", self.share)
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_end(self) -> None:
+        freeze = self._freeze
+        self.release()
+        if freeze is not None:
+            freeze.verify()
+
+
+def _digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the SHA-256 of dtype, shape and bits of each tensor."""
+    return {name: _digest(tensor) for name, tensor in tensors.items()}
+
+
+def _digest(tensor: Tensor) -> str:
+    bits = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    head = f"{tensor.dtype} {tuple(tensor.shape)} ".encode()
+    return hashlib.sha256(head + bits.numpy().tobytes()).hexdigest()
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield parameters and buffers under each of their names."""
+    yield from module.named_parameters(remove_duplicate=False)
+    yield from module.named_buffers(remove_duplicate=False)
+
+
+def _topmost_without(module: nn.Module, live: set[int]) -> Iterator[nn.Module]:
+    """Yield the topmost modules, each once, that are not and do not hold what is live."""
+    if id(module) in live:
+        return
+    parts: Iterator[object] = chain(module.modules(), module.parameters())
+    if any(id(part) in live for part in parts):
+        for child in module.children():
+            yield from _topmost_without(child, live)
+    else:
+        yield module
+
+
+def _check_prefixes(policy: nn.Module, prefixes: Sequence[str]) -> None:
+    names = {name for name, _ in policy.named_modules(remove_duplicate=False) if name}
+    names |= {name for name, _ in _tensors(policy)}
+    for prefix in prefixes:
+        if prefix not in names:
+            depth = prefix.count(".")
+            raise unknown_name("part", prefix, (n for n in names if n.count(".") <= depth))

@@ -1,0 +1,1 @@
+"""Choosing QP maps by trial encodes."""

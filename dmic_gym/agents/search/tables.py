@@ -1,0 +1,69 @@
+"""A first allocation from a handful of uniform encodes: per-CTU tables and a Lagrangian."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dmic_gym.agents.search.objective import Objective, QPMap, Trial
+from dmic_gym.envs.complexity import Table, ctu_sums
+
+TABLE_QPS = (18, 22, 26, 30, 34, 37, 40, 43, 46, 49, 51)
+"""QPs of the uniform encodes that fill the oracle's tables."""
+
+COARSE_TABLE_QPS = TABLE_QPS[1::2]
+"""The same where encodes are better spent on refinement."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """What each CTU would contribute at each QP, were the whole picture coded at it.
+
+    Attributes:
+        qps: int (Q,), ascending.
+        gain: float (Q, rows, cols), posterior inside the decoded image's mask.
+        area: float (Q, rows, cols), pixels of that mask.
+        bits: float (Q, rows, cols), the slice bits shared out by `complexity`.
+    """
+
+    qps: npt.NDArray[np.int16]
+    gain: Table
+    area: Table
+    bits: Table
+
+
+def build_tables(objective: Objective, qps: Sequence[int] = TABLE_QPS) -> Tables:
+    """Fill the tables by one uniform encode a QP."""
+    ctu = objective.evaluator.codec.ctu_size
+    trials = [objective.try_uniform(qp) for qp in qps]
+    return Tables(
+        qps=np.array(qps, dtype=np.int16),
+        gain=np.stack([ctu_sums(objective.posterior * t.result.mask, ctu) for t in trials]),
+        area=np.stack([ctu_sums(t.result.mask, ctu) for t in trials]),
+        bits=np.stack([_shared_bits(objective, t, qp) for t, qp in zip(trials, qps, strict=True)]),
+    )
+
+
+def allocate(tables: Tables, objective: Objective, rounds: int = 8) -> QPMap:
+    """Return the map that maximises Dice minus the price of bits according to the tables.
+
+    Dice is a ratio, so it is linearised at the present allocation (Dinkelbach 1967) and every CTU
+    takes its best QP, a few times over.
+    """
+    choice = np.full(tables.gain.shape[1:], len(tables.qps) // 2)
+    for _ in range(rounds):
+        gain = np.take_along_axis(tables.gain, choice[None], 0).sum()
+        total = np.take_along_axis(tables.area, choice[None], 0).sum() + objective.mass
+        dice = 2 * gain / total if total else 1.0
+        value = (2 * tables.gain - dice * tables.area) / max(total, 1.0)
+        choice = np.argmax(value - objective.price * tables.bits, axis=0)
+    return np.asarray(tables.qps[choice], dtype=np.int16)
+
+
+def _shared_bits(objective: Objective, trial: Trial, qp: int) -> Table:
+    """Share out a stream's slice bits among the CTUs; x265 does not say how many each took."""
+    weights = objective.complexity(qp)
+    return np.asarray(weights * (trial.result.figures.slice_bits / weights.sum()))

@@ -1,0 +1,1 @@
+"""Training a policy: supervised warm start, reinforcement learning, fine-tuning."""

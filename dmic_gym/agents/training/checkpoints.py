@@ -1,0 +1,93 @@
+"""A training run on disk, so that one that was killed goes on."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.save_util import load_from_zip_file
+
+from dmic_gym.errors import WeightsError
+from dmic_gym.io import write_atomically
+
+WARM_STARTED = "studied.zip"
+"""The policy after its value_tables, before A2C."""
+
+KEPT = 2
+_STEPS = re.compile(r"a2c_(\d+)_steps\.zip")
+
+
+def save_checkpoint(model: OnPolicyAlgorithm, path: Path) -> None:
+    """Write what ``model.save()`` writes, under a name that never stands for half a file.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    data = io.BytesIO()
+    model.save(data)
+    write_atomically(path, data.getvalue())
+
+
+def restore(model: OnPolicyAlgorithm, out: Path) -> int | None:
+    """Load the newest checkpoint of `out`; return its A2C steps, or None where there is none.
+
+    Raises:
+        WeightsError: it is damaged, or of another network.
+    """
+    steps = _checkpoints(out)
+    done = max(steps, default=0)
+    path = steps.get(done, out / WARM_STARTED)
+    if not path.exists():
+        return None
+    try:
+        _, tensors, _ = load_from_zip_file(path, device=model.device, load_data=False)
+        model.set_parameters(tensors, device=model.device)
+    except Exception as error:  # zipfile, torch and Stable-Baselines3 raise all kinds
+        raise WeightsError(
+            f"{path} cannot be resumed ({error}). Delete it to go on from the one before."
+        ) from error
+    return done
+
+
+class Checkpoints(BaseCallback):
+    """Save the model every so many steps and at the end of ``learn()``; keep the last two.
+
+    Args:
+        out: the folder.
+        every: steps between checkpoints; one is written after the rollout that is over it.
+    """
+
+    def __init__(self, out: Path, every: int) -> None:
+        super().__init__()
+        self._out = out
+        self._every = every
+        self._last = 0
+
+    def _on_training_start(self) -> None:
+        self._last = self.model.num_timesteps
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:  # the rollout before has been learned from
+        if self.model.num_timesteps >= self._last + self._every:
+            self._save()
+
+    def _on_training_end(self) -> None:
+        self._save()
+
+    def _save(self) -> None:
+        self._last = self.model.num_timesteps
+        assert isinstance(self.model, OnPolicyAlgorithm)
+        save_checkpoint(self.model, self._out / f"a2c_{self._last}_steps.zip")
+        steps = _checkpoints(self._out)
+        for done in sorted(steps)[:-KEPT]:
+            steps[done].unlink(missing_ok=True)
+
+
+def _checkpoints(out: Path) -> dict[int, Path]:
+    found = ((_STEPS.fullmatch(path.name), path) for path in out.glob("a2c_*_steps.zip"))
+    return {int(match[1]): path for match, path in found if match}

@@ -1,0 +1,193 @@
+"""What each QP is worth in each CTU of an image, for a policy to study before it acts.
+
+A handful of uniform encodes say what a CTU would contribute to the Dice at each QP, and what it
+would cost, were the whole picture coded at that QP: one set of tables for all actions at all base
+QPs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dmic_gym.agents.search.objective import Objective, Trial
+from dmic_gym.agents.search.posterior_cache import PosteriorCache
+from dmic_gym.agents.search.tables import Tables, build_tables
+from dmic_gym.codecs.base import MAX_QP, MIN_QP
+from dmic_gym.envs.evaluator import Evaluator
+from dmic_gym.envs.parallel import default_workers, start_pool
+from dmic_gym.envs.rewards import bit_price
+from dmic_gym.errors import DataError, InvalidInputError
+from dmic_gym.tasks.data.sample import Sample
+
+VALUE_TABLE_QPS = tuple(range(17, 52, 2))
+"""QPs of the uniform encodes that fill a value_table's tables."""
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class QPValueTable:
+    """The tables of one image.
+
+    Attributes:
+        name: of the image.
+        ctu_size: side of a CTU in luma samples.
+        pixels: of the image.
+        mass: pixels of the structure, or the sum of the posterior where no expert has drawn it.
+        tables: see `Tables`.
+    """
+
+    name: str
+    ctu_size: int
+    pixels: int
+    mass: float
+    tables: Tables
+
+    def values(self, base_qp: int, qp_offsets: Sequence[int]) -> Values:
+        """Return what each offset is worth in each CTU, float (CTUs, offsets).
+
+        The change of Dice, linearised at the anchor, paid in bits at `bit_price`, less the bits:
+        in units of what the anchor spends on an average CTU. Offset 0 is worth 0.
+        """
+        gain, area, bits = (
+            _interpolated(table, self.tables.qps, base_qp, [0, *qp_offsets])
+            for table in (self.tables.gain, self.tables.area, self.tables.bits)
+        )
+        total = max(float(area[:, 0].sum()) + self.mass, 1.0)
+        dice = 2 * float(gain[:, 0].sum()) / total
+        spent = float(bits[:, 0].sum())
+        price = bit_price(base_qp) / self.pixels
+        worth = (2 * gain - dice * area) / (total * price * spent) - bits / spent
+        return np.asarray(len(worth) * (worth[:, 1:] - worth[:, :1]))
+
+
+def collect_value_tables(
+    evaluator: Evaluator,
+    samples: Sequence[Sample],
+    path: Path,
+    *,
+    workers: int | None = None,
+    on_table: Callable[[int, int], None] = lambda done, total: None,
+) -> list[QPValueTable]:
+    """Fill the tables of each sample by uniform encodes at `VALUE_TABLE_QPS`.
+
+    Each table is appended to `path` as it is found, so that a run that was stopped goes on
+    where it was. A sample without expert mask is judged by the calibrated posterior.
+
+    Args:
+        evaluator: encoder and segmenter.
+        samples: images; names must be distinct.
+        path: JSON lines, read if it exists.
+        workers: threads; default one a processor.
+        on_table: called with the numbers of value_tables done and in all.
+
+    Raises:
+        InvalidInputError: two images have one name.
+        DataError: the file holds something else.
+        CodecError: the codec failed.
+    """
+    _check_names(samples)
+    posteriors = PosteriorCache(evaluator.segmenter)
+    size = evaluator.codec.ctu_size
+    known = {
+        value_table.name: value_table
+        for value_table in _resumed(path)
+        if value_table.ctu_size == size
+    }
+    missing = [sample for sample in samples if sample.name not in known]
+    stop = threading.Event()
+
+    def learn(sample: Sample) -> QPValueTable:
+        reference = evaluator.reference(sample)
+        posterior = posteriors(reference) if sample.mask is None else sample.mask
+        objective = _Stoppable(stop, evaluator, reference, posterior, 0.0)
+        tables = build_tables(objective, VALUE_TABLE_QPS)
+        return QPValueTable(sample.name, size, sample.image.size, objective.mass, tables)
+
+    with start_pool(workers or default_workers()) as pool:
+        pending = [pool.submit(learn, sample) for sample in missing]
+        try:
+            for done, future in enumerate(as_completed(pending), len(samples) - len(missing) + 1):
+                value_table = future.result()
+                known[value_table.name] = value_table
+                _append(path, value_table)
+                on_table(done, len(samples))
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+    return [known[sample.name] for sample in samples]
+
+
+def read_value_tables(path: Path) -> list[QPValueTable]:
+    """Read a file of value_tables; a last line that was cut off is left out.
+
+    Raises:
+        DataError: it cannot be read or holds something else.
+    """
+    try:
+        lines = path.read_text().splitlines(keepends=True)
+        return [_parsed(line) for line in lines if line.endswith("\n")]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a file of value_tables ({error!r}).") from error
+
+
+class _Stoppable(Objective):
+    """An objective whose next encode does not happen once `stop` is set: Ctrl-C waits for one."""
+
+    def __init__(self, stop: threading.Event, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._stop = stop
+
+    def try_map(self, qp_map: npt.NDArray[np.integer[Any]]) -> Trial:
+        if self._stop.is_set():
+            raise CancelledError
+        return super().try_map(qp_map)
+
+
+def _interpolated(
+    table: Values, qps: npt.NDArray[np.int16], base_qp: int, qp_offsets: Sequence[int]
+) -> Values:
+    """Return a table at some offsets, float (CTUs, offsets), held at its first and last QP."""
+    wanted = np.clip(base_qp + np.asarray(qp_offsets), MIN_QP, MAX_QP)
+    rows = table.reshape(len(qps), -1)
+    return np.stack([np.interp(wanted, qps, column) for column in rows.T])
+
+
+def _check_names(samples: Sequence[Sample]) -> None:
+    name, times = Counter(sample.name for sample in samples).most_common(1)[0]
+    if times > 1:
+        raise InvalidInputError(f"{times} images are named {name!r}: give each its own name.")
+
+
+def _resumed(path: Path) -> list[QPValueTable]:
+    """Read what a run before has found, and cut off a last line that it did not finish."""
+    if not path.exists():
+        return []
+    value_tables = read_value_tables(path)
+    os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+    return value_tables
+
+
+def _parsed(line: str) -> QPValueTable:
+    content = json.loads(line)
+    arrays = {key: np.array(content.pop(key), np.float64) for key in ("gain", "area", "bits")}
+    return QPValueTable(tables=Tables(np.array(content.pop("qps"), np.int16), **arrays), **content)
+
+
+def _append(path: Path, value_table: QPValueTable) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {key: value for key, value in vars(value_table).items() if key != "tables"}
+    arrays = {key: table.round(3).tolist() for key, table in vars(value_table.tables).items()}
+    with path.open("a") as file:
+        file.write(json.dumps({**content, **arrays}) + "\n")

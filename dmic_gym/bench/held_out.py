@@ -1,0 +1,42 @@
+"""A second segmenter that judges every row and takes part in no decision."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from dmic_gym.envs.evaluator import EncodeResult, sample_key
+from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.metrics import Mask, binarize, dice
+from dmic_gym.tasks.segmenters.protocol import Segmenter, check_probabilities
+
+
+class HeldOutSegmenter:
+    """Scores decoded images with a network that the agents never see.
+
+    A gain that one network sees and another does not is luck with that network, not information
+    kept in the image.
+
+    Args:
+        segmenter: the second network.
+    """
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self.segmenter = segmenter
+        self._last: tuple[bytes, Mask] | None = None
+
+    def dice(self, sample: Sample, result: EncodeResult) -> tuple[float | None, float]:
+        """Return Dice against the expert mask (None without one) and consistency Dice."""
+        mask = self._mask(result.encoded.reconstruction)
+        expert = None if sample.mask is None else dice(mask, sample.mask)
+        return expert, dice(mask, self._reference_mask(sample))
+
+    def _reference_mask(self, sample: Sample) -> Mask:
+        key = sample_key(sample)
+        if self._last is None or self._last[0] != key:
+            self._last = key, self._mask(sample.image)
+        return self._last[1]
+
+    def _mask(self, image: npt.NDArray[np.uint8]) -> Mask:
+        batch = image[None]
+        return binarize(check_probabilities(self.segmenter(batch), batch)[0])

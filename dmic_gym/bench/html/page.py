@@ -1,0 +1,82 @@
+"""A document as HTML and as Markdown."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.resources import files
+
+import cv2
+import numpy as np
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
+
+from dmic_gym.bench.html.document import Document
+from dmic_gym.bench.html.inline_svg import inline_svg
+from dmic_gym.bench.html.tables import Cell, Table
+
+_TEMPLATES = files("dmic_gym.bench.html") / "templates"
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|])")
+_COLOUR_STOPS = 12
+
+
+def html(document: Document) -> str:
+    """Return one self-contained page: pictures, styles and figures stand in it.
+
+    All names are escaped, and its content security policy forbids every request.
+    """
+    drawn = {
+        (section.key, chart.name): Markup(
+            inline_svg(chart.svg, f"{chart.name}-{section.key}", chart.heading)
+        )
+        for section in document.sections
+        for chart in section.charts
+    }
+    css = Markup((_TEMPLATES / "report.css").read_text())
+    return (
+        _environment(autoescape=True)
+        .get_template("report.html.j2")
+        .render(document=document, drawn=drawn, css=css, qp_colours=_qp_colours())
+    )
+
+
+def markdown(document: Document) -> str:
+    """Return the same in Markdown, with links to the figures' files."""
+    text = _environment(autoescape=False).get_template("report.md.j2").render(document=document)
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+@cache
+def _environment(*, autoescape: bool) -> Environment:
+    names = ("report.html.j2", "report.md.j2")
+    loader = DictLoader({name: (_TEMPLATES / name).read_text() for name in names})
+    environment = Environment(
+        loader=loader, autoescape=autoescape, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    environment.filters["md"] = _escaped
+    environment.globals["markdown_table"] = _markdown_table
+    return environment
+
+
+def _escaped(text: str) -> str:
+    """Escape what Markdown would take for markup, and what would break a table's row."""
+    return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def _markdown_table(table: Table) -> str:
+    rule = ["---", *["---:"] * (len(table.columns) - 1)]
+    rows = [[_markdown_cell(cell) for cell in row] for row in table.rows]
+    lines = [[_escaped(column) for column in table.columns], rule, *rows]
+    drawn = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"**{_escaped(table.heading)}**\n\n{_escaped(table.note)}\n\n{drawn}\n"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    return _escaped(f"{cell.text} ({cell.detail})" if cell.detail else cell.text)
+
+
+def _qp_colours() -> list[str]:
+    """Return the colour scale of QP maps, as in `qp_overlay`."""
+    ramp = np.linspace(0, 255, _COLOUR_STOPS).astype(np.uint8)
+    bgr = cv2.applyColorMap(ramp, cv2.COLORMAP_TURBO).reshape(-1, 3)
+    return [f"rgb({red},{green},{blue})" for blue, green, red in bgr.tolist()]

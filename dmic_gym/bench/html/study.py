@@ -1,0 +1,193 @@
+"""What a report tells of a store: results, what is missing, where it all came from."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from dmic_gym.bench.cells import Cell
+from dmic_gym.bench.datasets import load_data
+from dmic_gym.bench.definition import Definition
+from dmic_gym.bench.protocol import split_by_use
+from dmic_gym.bench.store import Record, Store, SweepRun
+from dmic_gym.bench.sweep_results import label, results_of
+from dmic_gym.envs.results import sample_key
+from dmic_gym.errors import DmicError, InvalidInputError
+from dmic_gym.tasks.data.sample import Sample
+
+_SHARED = ("package", "protocol", "segmenter", "second")
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a line's cells is done.
+
+    Attributes:
+        encoder: codec, CTU size and preset; the codec alone for stills.
+        line: name of the agent or still codec.
+        done: cells with a result.
+        failed: cells whose last attempt failed.
+        planned: cells of the sweep's definition.
+    """
+
+    encoder: str
+    line: str
+    done: int
+    failed: int
+    planned: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """A store, read.
+
+    Attributes:
+        results: as `results_of` makes them, one for each data set and HEVC encoder.
+        records: of the finished cells.
+        failures: of the cells that failed.
+        runs: the starts of the sweep, oldest first.
+        definition: of the last run.
+        coverage: by line.
+        samples: images by (data set, name), as far as they are at hand and unchanged.
+        warnings: what a reader has to know before trusting a figure.
+    """
+
+    results: Sequence[Mapping[str, Any]]
+    records: Sequence[Record]
+    failures: Sequence[Record]
+    runs: Sequence[SweepRun]
+    definition: Definition
+    coverage: Sequence[Coverage]
+    samples: Mapping[tuple[str, str], Sample]
+    warnings: Sequence[str]
+
+    @property
+    def done(self) -> int:
+        """Planned cells with a result."""
+        return sum(line.done for line in self.coverage)
+
+    @property
+    def planned(self) -> int:
+        """Cells of the definition."""
+        return sum(line.planned for line in self.coverage)
+
+    @property
+    def incomplete(self) -> list[Coverage]:
+        """The lines with missing cells."""
+        return [line for line in self.coverage if line.done < line.planned]
+
+
+def read_study(store: Store) -> Study:
+    """Read a store, finished or not.
+
+    Raises:
+        DataError: it is damaged.
+        InvalidInputError: nothing is in it yet, or this version does not know its definition.
+    """
+    runs, records, failures = store.runs(), store.records(), store.failures()
+    if not runs or not records:
+        raise InvalidInputError(
+            f"{store.path} has no finished cell to report; {len(failures)} failed."
+        )
+    definition = _definition(runs[-1])
+    images, left_out, warnings = _images(definition, records)
+    kept, changed = _unchanged(images, records)
+    return Study(
+        results=results_of(records, definition, left_out),
+        records=records,
+        failures=failures,
+        runs=runs,
+        definition=definition,
+        coverage=_coverage(_planned(definition, images, records), records, failures),
+        samples=kept,
+        warnings=[*warnings, *changed, *_mixed(records)],
+    )
+
+
+def _definition(run: SweepRun) -> Definition:
+    given = {key: value for key, value in run.definition.items() if value not in (None, {})}
+    return Definition.of(given)
+
+
+Images = Mapping[str, Mapping[str, Sample]]
+"""Samples by data set and name; a data set that cannot be loaded is not in it."""
+
+
+def _images(
+    definition: Definition, records: Sequence[Record]
+) -> tuple[Images, list[str], list[str]]:
+    """Return the images to code, the names of those left out, and what could not be loaded."""
+    images: dict[str, dict[str, Sample]] = {}
+    left_out: list[str] = []
+    warnings: list[str] = []
+    for data in dict.fromkeys([*definition.data, *(record.cell.data for record in records)]):
+        try:
+            used, empty = split_by_use(list(islice(load_data(data), definition.images)))
+        except DmicError as error:
+            warnings.append(f"No pictures and no vessel areas of {data}: {error}")
+            continue
+        images[data] = {sample.name: sample for sample in used}
+        left_out += empty
+    return images, left_out, warnings
+
+
+def _unchanged(
+    images: Images, records: Sequence[Record]
+) -> tuple[dict[tuple[str, str], Sample], list[str]]:
+    """Return the samples that are what was coded, and a warning for those that are not."""
+    coded = {
+        (record.cell.data, record.cell.image): record.provenance["image"] for record in records
+    }
+    found = {key: images[key[0]][key[1]] for key in coded if key[1] in images.get(key[0], {})}
+    kept = {key: sample for key, sample in found.items() if sample_key(sample).hex() == coded[key]}
+    names = [name for key, name in found if (key, name) not in kept]
+    if not names:
+        return kept, []
+    return kept, [f"Changed since they were coded, so not shown: {', '.join(names)}."]
+
+
+def _planned(definition: Definition, images: Images, records: Sequence[Record]) -> Iterator[Cell]:
+    for data in definition.data:
+        known = {record.cell.image for record in records if record.cell.data == data}
+        for image in images.get(data, known):
+            yield from definition.cells(data, image)
+
+
+def _coverage(
+    planned: Iterable[Cell], records: Sequence[Record], failures: Sequence[Record]
+) -> list[Coverage]:
+    cells = list(planned)
+    done, failed = ({record.cell for record in part} for part in (records, failures))
+    lines = Counter(_line(cell) for cell in cells)
+    counts = [Counter(_line(cell) for cell in cells if cell in part) for part in (done, failed)]
+    return [
+        Coverage(*line, counts[0][line], counts[1][line], total) for line, total in lines.items()
+    ]
+
+
+def _line(cell: Cell) -> tuple[str, str]:
+    return encoder_name(cell.codec, cell.ctu_size, cell.preset), label(cell)
+
+
+def encoder_name(codec: str, ctu_size: int, preset: str) -> str:
+    """Return an HEVC encoder's name for headings, or a still codec's."""
+    return f"{codec} {preset}, CTU {ctu_size}" if ctu_size else codec
+
+
+def _mixed(records: Sequence[Record]) -> Iterator[str]:
+    """Warn of cells made with different installations."""
+    values: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        for key in _SHARED:
+            values[key].add(str(record.provenance.get(key)))
+        encoder = record.provenance["encoder"]["version"]
+        values[f"{record.cell.codec} encoder"].add(str(encoder))
+    for what, found in values.items():
+        if len(found) > 1:
+            yield (
+                f"Cells of {len(found)} different installations are mixed ({what}): run dmic "
+                "sweep --resume to code the older ones again."
+            )

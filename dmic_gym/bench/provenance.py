@@ -1,0 +1,157 @@
+"""What a cell's result depends on, and the hash over it that is the cell's identity."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dmic_gym import __version__
+from dmic_gym.agents.baselines import Agent
+from dmic_gym.agents.planning import Planner, RefinedAgent, SearchAgent
+from dmic_gym.bench.cells import Cell, find_still
+from dmic_gym.bench.protocol import PROTOCOL
+from dmic_gym.bench.workbench import Workbench
+from dmic_gym.codecs.hevc.ffmpeg import FFmpegCodec
+from dmic_gym.codecs.hevc.params import x265_params
+from dmic_gym.codecs.hevc.x265 import X265Codec
+from dmic_gym.envs.results import sample_key
+from dmic_gym.errors import EncodeError
+from dmic_gym.tasks.data.sample import Sample
+
+_INFO = re.compile(rb"x265 \(build \d+\) - [^:\x00]*")
+
+
+def identity(provenance: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all that decides a result, hexadecimal."""
+    text = json.dumps(provenance, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def provenance(cell: Cell, sample: Sample, bench: Workbench) -> dict[str, Any]:
+    """Return all that decides what a cell comes to, JSON types.
+
+    Names and settings, digests of image and expert mask, of the weights of every network in use
+    (of the source file where an object of the user's has no weights), the encoder with its
+    version and parameters, the package's version, and `PROTOCOL`.
+
+    Args:
+        cell: the settings.
+        sample: the image that the cell names.
+        bench: where the cell would be coded.
+    """
+    return {**surroundings(cell, sample, bench), **_of_agent(cell, bench)}
+
+
+def surroundings(cell: Cell, sample: Sample, bench: Workbench) -> dict[str, Any]:
+    """Return the provenance that are left when a stored QP map takes the agent's place."""
+    return {
+        "cell": cell.as_dict(),
+        "image": sample_key(sample).hex(),
+        "package": __version__,
+        "protocol": PROTOCOL,
+        "encoder": _encoder(cell, bench),
+        "segmenter": _network(bench.segmenter),
+        "second": _network(bench.second.segmenter) if bench.second else None,
+    }
+
+
+def _of_agent(cell: Cell, bench: Workbench) -> dict[str, Any]:
+    """Return what the agent brings in, looked up once: weights take a while to hash."""
+    if cell.is_still:
+        return {"posterior": None, "agent": None}
+    key = (cell.agent, cell.seed)
+    if key not in bench.agent_provenance:
+        agent = bench.agent(*key)
+        bench.agent_provenance[key] = {
+            "posterior": _posterior(agent, bench),
+            "agent": _agent(agent),
+        }
+    return bench.agent_provenance[key]
+
+
+def _encoder(cell: Cell, bench: Workbench) -> dict[str, Any]:
+    if cell.is_still:
+        return {"version": find_still(cell.codec).version}
+    params = x265_params(0, cell.ctu_size).replace("crf=0", "crf=QP")
+    return {
+        "version": hevc_version(cell.codec),
+        "x265_params": params,
+        "preset": cell.preset,
+        "qp_offsets": list(bench.env.qp_offsets),
+    }
+
+
+@cache
+def hevc_version(codec: str) -> str:
+    """Return what x265 says of itself in a stream that it is asked to sign.
+
+    Args:
+        codec: ``"x265"`` or ``"ffmpeg"``.
+    """
+    make = {"x265": X265Codec, "ffmpeg": FFmpegCodec}[codec]
+    picture, qps = np.zeros((64, 64), np.uint8), np.full((1, 1), 30)
+    stream = make(64, "ultrafast", {"info": 1}).encode_bitstream(picture, qps)
+    found = _INFO.search(stream)
+    if found is None:
+        raise EncodeError(f"The codec {codec!r} does not say which x265 it is.")
+    return found.group().decode(errors="replace").strip()
+
+
+def _network(segmenter: Any) -> dict[str, Any]:
+    card = getattr(segmenter, "card", None)
+    if card is None:
+        return {"name": _name(segmenter), "sha256": source_sha256(segmenter)}
+    return {"name": card.name, "sha256": card.sha256, "dtype": segmenter.dtype_name}
+
+
+def _posterior(agent: Agent | Planner, bench: Workbench) -> str | None:
+    """Return the posterior's hash where the agent asks it; it names its networks by hash."""
+    if not isinstance(agent, SearchAgent | RefinedAgent) or not hasattr(bench.segmenter, "card"):
+        return None
+    from dmic_gym.tasks.segmenters.weights import SHIPPED  # torch comes with it
+
+    path = SHIPPED / "posterior.json"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def _agent(agent: Any) -> dict[str, Any] | None:
+    """Return the weights or the source of an agent; ours without weights are in the version."""
+    inner = getattr(agent, "agent", agent)
+    card = getattr(inner, "card", None)
+    if card is not None:
+        return {"name": card.name, "sha256": card.sha256}
+    policy = getattr(inner, "policy", inner)
+    if hasattr(policy, "state_dict"):
+        return {"name": _name(inner), "sha256": _state_sha256(policy.state_dict())}
+    if type(inner).__module__.startswith("dmic_gym."):
+        return None
+    return {"name": _name(inner), "sha256": source_sha256(inner)}
+
+
+def _state_sha256(tensors: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def source_sha256(thing: Any) -> str:
+    """Return the SHA-256 of the source file that defines an object or its class."""
+    defined = thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing)
+    try:
+        return hashlib.sha256(Path(inspect.getfile(defined)).read_bytes()).hexdigest()
+    except (TypeError, OSError):  # built in, or typed at a prompt
+        return "unknown"
+
+
+def _name(thing: Any) -> str:
+    named = thing if hasattr(thing, "__qualname__") else type(thing)
+    return f"{named.__module__}:{named.__qualname__}"

@@ -1,0 +1,25 @@
+"""Codec control: image + QP map -> bitstream -> image. Knows nothing of diagnosis or RL."""
+
+from dmic_gym.codecs.base import (
+    CTU_SIZES,
+    MAX_QP,
+    MIN_QP,
+    Codec,
+    Encoded,
+    map_shape,
+    uniform_map,
+)
+from dmic_gym.codecs.hevc.ffmpeg import FFmpegCodec
+from dmic_gym.codecs.hevc.x265 import X265Codec
+
+__all__ = [
+    "CTU_SIZES",
+    "MAX_QP",
+    "MIN_QP",
+    "Codec",
+    "Encoded",
+    "FFmpegCodec",
+    "X265Codec",
+    "map_shape",
+    "uniform_map",
+]

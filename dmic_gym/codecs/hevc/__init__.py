@@ -1,0 +1,1 @@
+"""The x265 path: an exact QP for every CTU."""

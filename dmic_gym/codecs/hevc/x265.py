@@ -1,0 +1,49 @@
+"""The default codec: libx265 inside the process, through PyAV."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import av
+
+from dmic_gym.codecs.hevc.encoder_pool import EncoderKey, process_pool
+from dmic_gym.codecs.hevc.intra import IntraCodec, Job
+from dmic_gym.errors import EncodeError
+
+
+class X265Codec(IntraCodec):
+    """HEVC intra coding by libx265 with an exact QP per CTU.
+
+    Args:
+        ctu_size: 64, 32 or 16.
+        preset: x265's speed preset; "medium" is the benchmark's, "ultrafast" trains fastest.
+        x265_params: x265 settings that replace or extend ours, such as ``{"hash": 1}``. The
+            self-test runs with them, so a setting that makes x265 drop QP offsets is refused.
+
+    A uniform QP map gives byte for byte the anchor: x265 at that constant QP. Coding units
+    without residual carry no QP of their own (Rec. ITU-T H.265, 8.6.1), every other one has
+    exactly the QP of its CTU. Encoders stay open between images, in one bounded pool for the
+    whole process.
+
+    Raises:
+        InvalidInputError: an argument is none of the valid ones.
+    """
+
+    def close(self) -> None:
+        """Free the kept encoders of this preset; encoding afterwards raises EncodeError."""
+        super().close()
+        process_pool().discard(self.preset)
+
+    def _run(self, job: Job) -> bytes:
+        key = EncoderKey(job.picture.shape, self.preset, job.params)
+        try:
+            with process_pool().borrow(key) as encoder:
+                return encoder.encode(job.picture, job.regions, job.crop)
+        except av.FFmpegError as error:
+            raise EncodeError(
+                f"x265 refused a {job.picture.shape} image at preset {self.preset!r} "
+                f"with {job.params}: {error}"
+            ) from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._ctu_size, self.preset, self.x265_params)

@@ -1,0 +1,130 @@
+"""What an image is before coding, and what one encode of it came to."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from dmic_gym.codecs.base import Encoded
+from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.metrics import binarize, dice
+
+PSNR_CAP = 100.0
+"""PSNR given to identical pictures, in dB."""
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The numbers of one encode.
+
+    Attributes:
+        bits: length of the stream, parameter sets included.
+        slice_bits: bits of the coded slices alone.
+        dice: Dice of the decoded image's mask against the expert mask; None without one.
+        consistency_dice: the same against the segmenter's mask of the reference.
+        psnr: of the decoded image, dB, at most `PSNR_CAP`.
+    """
+
+    bits: int
+    slice_bits: int
+    dice: float | None
+    consistency_dice: float
+    psnr: float
+
+    @property
+    def quality(self) -> float:
+        """Dice where there is an expert mask, else consistency Dice."""
+        return self.consistency_dice if self.dice is None else self.dice
+
+
+@dataclass(frozen=True, eq=False)
+class EncodeResult:
+    """One encode: its numbers and what they came from.
+
+    Attributes:
+        figures: the numbers.
+        encoded: bitstream and reconstruction.
+        mask: bool (H, W), the segmenter's on the reconstruction.
+        qp_map: int16 (rows, cols), absolute QPs.
+    """
+
+    figures: Figures
+    encoded: Encoded
+    mask: Mask
+    qp_map: npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What the encoder knows of an image before coding it.
+
+    Attributes:
+        sample: the image.
+        key: digest of image and expert mask.
+        importance: float32 (H, W), the segmenter's probability on the reference.
+    """
+
+    sample: Sample
+    key: bytes
+    importance: npt.NDArray[np.float32]
+
+    @cached_property
+    def mask(self) -> Mask:
+        """The segmenter's mask on the reference, bool (H, W)."""
+        return binarize(self.importance)
+
+
+_keys: WeakKeyDictionary[Sample, bytes] = WeakKeyDictionary()
+
+
+def sample_key(sample: Sample) -> bytes:
+    """Return a digest of a sample's shape, image and mask.
+
+    Computed once per `Sample` object, which is immutable: a changed image is a new `Sample`.
+    """
+    key = _keys.get(sample)
+    if key is None:
+        key = _keys[sample] = _digest(sample)
+    return key
+
+
+def _digest(sample: Sample) -> bytes:
+    digest = hashlib.blake2b(repr(sample.image.shape).encode(), digest_size=16)
+    digest.update(sample.image.tobytes())
+    if sample.mask is not None:
+        digest.update(np.packbits(sample.mask).tobytes() + b"mask")
+    return digest.digest()
+
+
+def psnr(image: npt.NDArray[np.uint8], reconstruction: npt.NDArray[np.uint8]) -> float:
+    """Return the peak signal-to-noise ratio of 8-bit images in dB, at most `PSNR_CAP`."""
+    error = cv2.norm(image, reconstruction, cv2.NORM_L2SQR) / image.size
+    return PSNR_CAP if error == 0 else min(PSNR_CAP, 10 * float(np.log10(255**2 / error)))
+
+
+def encode_result(
+    reference: Reference,
+    encoded: Encoded,
+    probability: npt.NDArray[np.float32],
+    qp_map: npt.NDArray[np.integer[Any]],
+) -> EncodeResult:
+    """Compare what the segmenter sees in the reconstruction with the masks of the reference."""
+    mask = binarize(probability)
+    sample = reference.sample
+    figures = Figures(
+        bits=encoded.bits,
+        slice_bits=encoded.slice_bits,
+        dice=None if sample.mask is None else dice(mask, sample.mask),
+        consistency_dice=dice(mask, reference.mask),
+        psnr=psnr(sample.image, encoded.reconstruction),
+    )
+    return EncodeResult(figures, encoded, mask, np.array(qp_map, dtype=np.int16))

@@ -1,0 +1,1 @@
+"""What has to survive the coding: data, segmenters, metrics. Knows no codec and no agent."""

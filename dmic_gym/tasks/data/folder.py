@@ -1,0 +1,218 @@
+"""Folders of images with expert masks beside them."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from dmic_gym.errors import DataError
+from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.data.sequence import LazySamples
+
+SUFFIXES = (".png", ".pgm", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+MASK_ENDINGS = ("_gt", "_mask")
+_LAYOUTS = (
+    "NAME.(png|pgm|tif|tiff|jpg|jpeg|bmp) with an optional NAME_gt.* beside it, "
+    "or images/NAME.* with masks/NAME.*"
+)
+
+
+class ImageFolder(LazySamples):
+    """A lazy sequence of the images in a folder, sorted by name, with their masks if any.
+
+    Two layouts are known: `NAME.(png|pgm|tif|tiff|jpg|jpeg|bmp)` with `NAME_gt.*` (or
+    `NAME_mask.*`) beside it, and `images/NAME.*` with `masks/NAME.*` (or `NAME_gt.*`,
+    `NAME_mask.*` there). A mask is optional, image by image; a mask without an image is not
+    read and is listed in `orphan_masks`. Files are opened when an item is asked for and nothing
+    is cached.
+
+    Colour files become grey by ITU-R BT.601 luma, 0.299 R + 0.587 G + 0.114 B; an alpha channel
+    and an EXIF orientation are ignored. A mask holds 0 and 255 (True above 127, so that lossy
+    noise does not show) or, in a lossless file, 0 and 1.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        DataError: the folder is missing or has no images; two files have the same stem; or, on
+            access, a file is unreadable, truncated or not 8 bits deep, or a mask's size differs
+            from its image's, or its values are neither. The message names the file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        check_folder(self.path)
+        nested = (self.path / "images").is_dir()
+        images = _by_stem(self.path / "images" if nested else self.path)
+        masks: dict[str, Path] = {}
+        if not nested:
+            masks = {stem: images.pop(stem) for stem in list(images) if _is_mask(stem)}
+        elif (self.path / "masks").is_dir():
+            masks = _by_stem(self.path / "masks")
+        if not images:
+            only = f" (only {len(masks)} masks)" if masks else ""
+            raise DataError(f"No images in {str(self.path)!r}{only}. Looked for {_LAYOUTS}.")
+        self._images = [images[stem] for stem in sorted(images)]
+        self._masks = [_mask_of(stem, masks, nested) for stem in sorted(images)]
+        used = {mask for mask in self._masks if mask is not None}
+        self.orphan_masks: tuple[Path, ...] = tuple(sorted(set(masks.values()) - used))
+
+    def __repr__(self) -> str:
+        return f"ImageFolder({str(self.path)!r})"
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def _content(self) -> str:
+        return f"images in {self.path}"
+
+    def _read(self, index: int) -> Sample:
+        return read_sample(self._images[index], self._masks[index], self._images[index].stem)
+
+
+def read_sample(image_path: Path, mask_path: Path | None, name: str) -> Sample:
+    """Read an image file and, where there is one, its mask of 0 and 255 or 0 and 1.
+
+    Raises:
+        DataError: a file is unreadable, the mask holds other values, or the sizes differ.
+    """
+    image = read_grey(image_path)
+    mask = None if mask_path is None else _binary(mask_path)
+    if mask is not None and mask_path is not None:
+        check_same_size(image_path, image.shape, mask_path, mask.shape)
+    return Sample(image, mask, name)
+
+
+def check_same_size(
+    image_path: Path, image: tuple[int, ...], mask_path: Path, mask: tuple[int, ...]
+) -> None:
+    """Raise DataError, naming both files, where a mask is not of its image's (height, width)."""
+    if mask != image:
+        raise DataError(
+            f"Mask {str(mask_path)!r} is {mask[0]} x {mask[1]} (height x width), "
+            f"but its image {str(image_path)!r} is {image[0]} x {image[1]}."
+        )
+
+
+def read_grey(path: Path) -> npt.NDArray[np.uint8]:
+    """Read an 8-bit image file as grey, uint8 (H, W); colour by ITU-R BT.601 luma.
+
+    Raises:
+        DataError: the file is unreadable, truncated, of an unknown format or not 8 bits deep.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise DataError(f"Cannot read {str(path)!r}: {error.strerror or error}.") from error
+    pages = decode_pixels(data)
+    if not pages:
+        raise DataError(
+            f"Cannot decode {str(path)!r} ({data.size} bytes): it is empty, truncated or not an "
+            f"image. Replace it or remove it from the folder."
+        )
+    pixels = pages[0]
+    if pixels.dtype != np.uint8:
+        raise DataError(
+            f"{str(path)!r} holds {pixels.dtype} pixels; only 8-bit images are read. Convert it "
+            f"to 8 bits first, with a grey-level window of your choice."
+        )
+    return np.asarray(grey_of(pixels), np.uint8)
+
+
+def grey_of(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return decoded pixels as grey (H, W) of their dtype; colour by ITU-R BT.601 luma."""
+    if pixels.ndim == 2:
+        return pixels
+    code = cv2.COLOR_BGRA2GRAY if pixels.shape[2] == 4 else cv2.COLOR_BGR2GRAY
+    return np.asarray(cv2.cvtColor(pixels, code))
+
+
+def decode_pixels(data: npt.NDArray[np.uint8], most: int = 1) -> list[npt.NDArray[Any]]:
+    """Decode up to `most` pages of an image file, without OpenCV's own messages.
+
+    Returns:
+        One array a page; none where there is no complete image.
+    """
+    if not _complete(data.tobytes()):
+        return []
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        _, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(0, most))
+    except cv2.error:
+        return []
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    return list(pages)
+
+
+def _complete(data: bytes) -> bool:
+    """Whether a PNG or JPEG has its end marker; some OpenCV versions decode half a file."""
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" in data
+    if data.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" in data
+    return len(data) > 0
+
+
+def _binary(path: Path) -> npt.NDArray[np.bool_]:
+    grey = read_grey(path)
+    top = int(grey.max())
+    lossy = path.suffix.lower() in (".jpg", ".jpeg")
+    if top > 127 or top == 0:
+        return np.asarray(grey > 127, np.bool_)
+    if top == 1 and not lossy:
+        return np.asarray(grey == 1, np.bool_)
+    raise DataError(
+        f"Mask {str(path)!r} has grey values up to {top}; a mask holds 0 and 255"
+        + (", and a JPEG cannot hold 0 and 1: save it as PNG." if lossy else ", or 0 and 1.")
+    )
+
+
+def check_folder(path: Path) -> None:
+    """Raise DataError, with the nearest folder, unless `path` is a folder."""
+    if path.is_dir():
+        return
+    if path.exists():
+        raise DataError(f"{str(path)!r} is a file, not a folder; pass {str(path.parent)!r}.")
+    parent = path.parent
+    siblings = {p.name: p for p in parent.iterdir() if p.is_dir()} if parent.is_dir() else {}
+    near = difflib.get_close_matches(path.name, siblings, n=1, cutoff=0.4)
+    if near:
+        raise DataError(f"No folder {str(path)!r}. Did you mean {str(siblings[near[0]])!r}?")
+    there = next((p for p in path.parents if p.is_dir()), Path())
+    raise DataError(f"No folder {str(path)!r}; the nearest folder that exists is {str(there)!r}.")
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """The image files of a folder by stem; two files of one stem are an error."""
+    found: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() not in SUFFIXES or file.name.startswith(".") or file.is_dir():
+            continue
+        if file.stem in found:
+            raise DataError(
+                f"{str(found[file.stem])!r} and {file.name!r} have the same stem; keep one."
+            )
+        found[file.stem] = file
+    return found
+
+
+def _is_mask(stem: str) -> bool:
+    return stem.lower().endswith(MASK_ENDINGS)
+
+
+def _mask_of(stem: str, masks: dict[str, Path], nested: bool) -> Path | None:
+    """The one mask of an image; two candidates are an error."""
+    names: Iterable[str] = [stem + ending for ending in MASK_ENDINGS] + [stem] * nested
+    found = [masks[name] for name in names if name in masks]
+    if len(found) > 1:
+        raise DataError(f"Two masks for {stem!r}: {str(found[0])!r}, {str(found[1])!r}; keep one.")
+    return found[0] if found else None

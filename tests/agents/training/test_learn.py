@@ -1,0 +1,191 @@
+"""Pretraining and fine-tuning, on small phantoms with a segmenter that needs no weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dmic_gym.agents.policy.network import HEAD
+from dmic_gym.agents.registry import make_agent
+from dmic_gym.agents.training.finetune import choose_samples, finetune
+from dmic_gym.agents.training.learn import VALUE_TABLES, TrainingConfig, follow, new_model
+from dmic_gym.agents.training.pretrain import pretrain
+from dmic_gym.agents.training.run import Training
+from dmic_gym.agents.training.value_tables import VALUE_TABLE_QPS, read_value_tables
+from dmic_gym.agents.training.variations import Variations
+from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.envs.sb3 import SB3CodingVecEnv, make_sb3_vec
+from dmic_gym.errors import DataError, InvalidInputError
+from dmic_gym.tasks.data.phantoms.dataset import Phantoms
+from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.segmenters.weights import load_weights
+from tests.support import vesselness
+
+COURSE = TrainingConfig(epochs=2, steps=64, checkpoint_every=32)
+QPS = (27, 37)
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[Sample]:
+    return Phantoms(3, size=96, seed=5)[:]
+
+
+@pytest.fixture(scope="module")
+def pretrained(samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("pretrained")
+    return pretrain(samples, small_training(out))
+
+
+def small_training(out: Path, **arguments: Any) -> Training:
+    settings: dict[str, Any] = {
+        "name": "hrlvsc",
+        "config": COURSE,
+        "segmenter": vesselness,
+        "base_qps": QPS,
+        "envs": 2,
+        "device": "cpu",
+    }
+    return Training(out=out, **(settings | arguments))
+
+
+def small_vec(samples: list[Sample]) -> SB3CodingVecEnv:
+    return make_sb3_vec(2, seed=0, dataset=samples, segmenter=vesselness, base_qps=QPS)
+
+
+def test_pretraining_leaves_weights_a_card_lessons_checkpoints_and_a_log(pretrained: Path) -> None:
+    out = pretrained.parent
+    card = json.loads(pretrained.with_suffix(".json").read_text())
+    assert card["metrics"]["config"]["epochs"] == 2
+    assert card["metrics"]["gpu"]["gpu"]
+    assert len(read_value_tables(out / VALUE_TABLES)) == 3
+    assert list(out.glob("a2c_*_steps.zip"))
+    assert list((out / "log").glob("events*"))
+
+
+def test_a_trained_policy_is_an_agent_by_its_path(pretrained: Path, samples: list[Sample]) -> None:
+    env = CodingEnv(dataset=samples, segmenter=vesselness)
+    agent = make_agent(str(pretrained), env)
+    observation, _ = env.reset(options={"sample": 0, "base_qp": 32})
+    action, _ = agent.predict(observation, deterministic=True)  # type: ignore[union-attr]
+    assert env.action_space.contains(action)
+    env.close()
+
+
+def test_finetuning_the_head_leaves_the_trunk_bit_identical(
+    pretrained: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    how = small_training(tmp_path, name="dmic")
+    path = finetune(samples[:1], how, weights=pretrained, variations=2)
+    before, after = load_weights(pretrained)[0], load_weights(path)[0]
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith(HEAD) for name in changed)
+    metrics = load_weights(path)[1].metrics
+    assert metrics["trainable_share"] == pytest.approx(0.027, abs=0.001)
+    assert metrics["names"] == [samples[0].name]
+
+
+def test_a_run_that_was_killed_goes_on_where_it_was(samples: list[Sample], tmp_path: Path) -> None:
+    env = small_vec(samples)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(stage: str, done: int, total: int, word: str) -> None:
+        if stage == "A2C" and done >= 50:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        follow(new_model(env, COURSE, "cpu"), env, COURSE, tmp_path, on_progress=kill)
+    with pytest.raises(InvalidInputError, match="--resume"):
+        follow(new_model(env, COURSE, "cpu"), env, COURSE, tmp_path)
+    stages: list[tuple[str, int]] = []
+    model = new_model(env, replace(COURSE, seed=9), "cpu")
+    follow(
+        model,
+        env,
+        COURSE,
+        tmp_path,
+        resume=True,
+        on_progress=lambda stage, done, total, word: stages.append((stage, done)),
+    )
+    assert {stage for stage, _ in stages} == {"A2C"}
+    assert model.num_timesteps >= COURSE.steps
+    env.close()
+
+
+def test_lessons_survive_a_line_that_was_cut_off(pretrained: Path, tmp_path: Path) -> None:
+    text = (pretrained.parent / VALUE_TABLES).read_text()
+    cut = tmp_path / VALUE_TABLES
+    cut.write_text(text[:-20])
+    assert len(read_value_tables(cut)) == 2
+    cut.write_text('{"name": 1}\n')
+    with pytest.raises(DataError, match="value_tables"):
+        read_value_tables(cut)
+
+
+def test_lessons_raise_the_expected_value_of_the_actions(
+    samples: list[Sample], tmp_path: Path
+) -> None:
+    losses: list[float] = []
+
+    def note(stage: str, done: int, total: int, word: str) -> None:
+        if stage == "study":
+            losses.append(float(word.removeprefix("loss ")))
+
+    env = small_vec(samples)
+    config = replace(COURSE, epochs=30, steps=0)
+    follow(new_model(env, config, "cpu"), env, config, tmp_path, on_progress=note)
+    assert np.mean(losses[-5:]) < losses[0] - 0.1
+    env.close()
+
+
+def test_variations_are_seeded_and_begin_with_the_samples(samples: list[Sample]) -> None:
+    varied = Variations(samples[:2], 5, seed=3)
+    assert [sample.name for sample in varied] == [
+        *(sample.name for sample in samples[:2]),
+        f"{samples[0].name}~1",
+        f"{samples[1].name}~1",
+        f"{samples[0].name}~2",
+    ]
+    assert np.array_equal(varied[4].image, varied[4].image)
+    assert not np.array_equal(varied[4].image, varied[2].image)
+    with pytest.raises(InvalidInputError, match="count"):
+        Variations(samples, 2)
+
+
+def test_choosing_more_samples_than_there_are_is_refused(samples: list[Sample]) -> None:
+    assert choose_samples(samples, 2, 1) == choose_samples(samples, 2, 1)
+    with pytest.raises(InvalidInputError, match="Nearest: 3"):
+        choose_samples(samples, 4, 0)
+
+
+def test_images_of_several_folds_are_judged_each_by_its_own(
+    samples: list[Sample], tmp_path: Path
+) -> None:
+    judged: dict[str, int] = {}
+
+    class Judge:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __call__(self, images: Any) -> Any:
+            judged[self.name] = judged.get(self.name, 0) + len(images)
+            return vesselness(images)
+
+    judges = [Judge("even"), Judge("odd")]
+
+    def judge_of(sample: Sample) -> Judge:
+        return judges[[s.name for s in samples].index(sample.name) % 2]
+
+    config = TrainingConfig(epochs=1, steps=0)
+    pretrain(samples, small_training(tmp_path, config=config, judge_of=judge_of))
+    encodes = len(VALUE_TABLE_QPS) + 1  # and the reference
+    assert judged == {"even": 2 * encodes, "odd": encodes}
+    with pytest.raises(InvalidInputError, match="--steps 0"):
+        small_training(tmp_path / "more", judge_of=judge_of)

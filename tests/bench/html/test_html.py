@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dmic_gym.bench.html.document import Document, make_document
+from dmic_gym.bench.html.files import save
+from dmic_gym.bench.html.page import html, markdown
+from dmic_gym.bench.html.study import Study
+from dmic_gym.bench.html.tables import bd_cell
+from tests.bench.html.browser import CHROMIUM, measure, screenshot
+from tests.bench.html.pages import NASTY, Reader
+
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium (Debian: chromium)")
+
+
+@pytest.fixture(scope="module")
+def page(document: Document) -> str:
+    return html(document)
+
+
+def test_the_page_needs_nothing_from_outside(page: str) -> None:
+    found = Reader(page)
+    assert "default-src 'none'" in page
+    assert not {"script", "iframe", "object", "embed", "video", "form"} & set(found.tags)
+    assert found.links
+    assert all(link.startswith("data:") for link in found.links)
+    assert "@import" not in page
+    assert not re.search(r"url\((?!#)", page)
+    assert found.tags.count("img") == 3 * 5
+    assert found.tags.count("svg") == 6
+
+
+def test_ids_are_unique_and_references_lead_somewhere(page: str) -> None:
+    found = Reader(page)
+    assert len(found.ids) == len(set(found.ids)) > 10
+    assert found.references
+    assert set(found.references) <= set(found.ids)
+
+
+def test_the_page_tells_the_results(page: str, study: Study) -> None:
+    text = Reader(page).text
+    (results,) = study.results
+    for name, part in (results["agents"] | results["stills"]).items():
+        assert name in text
+        for compared in (part, part["consistency"], part.get("low_rate", part)):
+            if name != "anchor":
+                assert bd_cell(compared).text in text
+                assert bd_cell(compared).detail in text
+    for words in ("knows the expert mask", "phantoms?count=4&size=96", "QP 32, 37, 42"):
+        assert words in text
+    for version in study.runs[0].versions.values():
+        assert version in text
+    assert study.records[0].provenance["segmenter"]["sha256"] in text
+    assert "qcomp=1:" in text.replace("\u200b", "")
+    assert "84 of 84 cells" in text
+    assert "not complete" not in text
+
+
+def test_names_are_escaped(study: Study) -> None:
+    results = copy.deepcopy(dict(study.results[0]))
+    results["protocol"]["data"] = NASTY
+    results["agents"][NASTY] = results["agents"].pop("roi")
+    results["failed"] = {NASTY: NASTY}
+    runs = [replace(study.runs[0], command=NASTY)]
+    nasty = replace(study, results=[results], warnings=[NASTY], runs=runs)
+    made = make_document(nasty, pictures=False)
+    found = Reader(html(made))
+    assert "img" not in found.tags
+    assert found.text.count(NASTY) >= 5
+    rows = [line for line in markdown(made).splitlines() if line.startswith(r"| \<img")]
+    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 6
+    assert "<img" not in re.sub(r"`[^`]*`|\\<", "", markdown(made))
+
+
+def test_without_pictures_no_pixel_is_shown(study: Study) -> None:
+    made = make_document(study, pictures=False)
+    assert "data:image" not in html(made)
+    assert not any(section.strips for section in made.sections)
+
+
+def test_without_expert_masks_consistency_is_shown(study: Study) -> None:
+    results = copy.deepcopy(dict(study.results[0]))
+    for part in (results["agents"] | results["stills"]).values():
+        for row in (*part["points"], *part["images"]):
+            row["dice"] = row["second_dice"] = None
+        for compared in (part, part.get("low_rate", {}), part["slices"], part["second"]):
+            compared |= {"bd_rate_percent": None, "ci95": None, "bd_rate_note": "undefined"}
+    made = make_document(replace(study, results=[results]))
+    (section,) = made.sections
+    names = [chart.name for chart in section.charts]
+    assert names == ["rd-consistency-dice", "rd-codecs", "bd-rate"]
+    assert section.headline is None
+    assert section.strips == []
+    assert "undefined" in Reader(html(made)).text
+
+
+def test_the_same_store_gives_the_same_bytes(study: Study, page: str) -> None:
+    assert html(make_document(study)) == page
+
+
+@pytest.mark.slow
+@needs_browser
+@pytest.mark.parametrize("width", [1280, 420])
+def test_in_a_browser(document: Document, tmp_path: Path, width: int) -> None:
+    save(document, tmp_path)
+    page = tmp_path / "report.html"
+    found = measure(page, tmp_path, width)
+    assert [name for name in found["asked"] if not name.startswith("data:")] == []
+    assert found["wide"] == found["scroll"] == width
+    assert found["outside"] == []
+    assert found["overlaps"] == []
+    assert found["texts"] > 200
+    assert found["smallest"] > 7
+    assert (found["images"], found["broken"]) == (15, 0)
+    assert len(found["charts"]) == 6
+    assert min(found["charts"]) > 0.8 * min(width, 500)
+    picture = cv2.imread(str(screenshot(page, tmp_path, width, 3000)))
+    assert picture is not None
+    assert picture.shape[1] == width
+    accent = np.array([0x75, 0x7A, 0x0B])  # BGR of --accent
+    assert (np.abs(picture.astype(int) - accent).max(axis=2) < 8).sum() > 300
+
+
+@pytest.mark.slow
+@needs_browser
+def test_at_night_it_is_dark(document: Document, tmp_path: Path) -> None:
+    save(document, tmp_path)
+    page = tmp_path / "report.html"
+    day = measure(page, tmp_path, 1280)
+    night = measure(page, tmp_path, 1280, "--blink-settings=preferredColorScheme=0")
+    brightness = [
+        sum(int(part) for part in re.findall(r"\d+", found["paper"])) for found in (day, night)
+    ]
+    assert brightness[0] > 700 > 100 > brightness[1]
+    assert night["overlaps"] == []
+
+
+@pytest.mark.slow
+@needs_browser
+def test_the_browser_test_sees_what_is_wrong(tmp_path: Path) -> None:
+    page = tmp_path / "bad.html"
+    page.write_text(
+        '<!doctype html><body><main><img src="http://example.invalid/x.png">'
+        '<p style="position:absolute;top:0">one</p><p style="position:absolute;top:0">two</p>'
+        '<div style="width:3000px">wide</div></main></body>'
+    )
+    found = measure(page, tmp_path, 420)
+    assert found["asked"] == ["http://example.invalid/x.png"]
+    assert found["broken"] == 1
+    assert "one / two" in found["overlaps"]
+    assert any("wide" in element for element in found["outside"])
+    assert found["scroll"] > 420

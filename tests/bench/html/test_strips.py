@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+
+from dmic_gym.bench import per_image
+from dmic_gym.bench.html.document import Document
+from dmic_gym.bench.html.strips import make_strips
+from dmic_gym.bench.html.study import Study
+
+
+def test_strips_show_best_median_and_worst(document: Document, study: Study) -> None:
+    (section,) = document.sections
+    (results,) = study.results
+    assert [strip.place for strip in section.strips] == ["best", "median", "worst"]
+    rates = [strip.saving for strip in section.strips]
+    assert rates == sorted(rates)
+    name = per_image.featured(results)
+    assert name == "roi"
+    defined = [rate for rate in per_image.savings(results, name).values() if rate is not None]
+    assert (rates[0], rates[-1]) == (min(defined), max(defined))
+    best = section.strips[0]
+    panels = {panel.title: panel for panel in best.panels}
+    sample = study.samples["phantoms?count=4&size=96", best.image]
+    np.testing.assert_array_equal(panels["Reference"].picture, sample.image)
+    assert not np.array_equal(panels["Reconstruction"].picture, sample.image)
+    rows = {(row["name"], row["base_qp"]): row for row in results["agents"][name]["images"]}
+    row = rows[best.image, 32]
+    assert panels["Reconstruction"].note.startswith(f"{row['bits'] // 8:,} bytes")
+    assert panels["Mask agreement"].note == f"Dice {row['dice']:.3f}"
+
+
+def test_a_sweep_of_stills_alone_shows_the_best_still(study: Study) -> None:
+    results = copy.deepcopy(dict(study.results[0]))
+    results["agents"] = {"anchor": results["agents"]["anchor"]}
+    strips, missing = make_strips(results, study.records, study.samples)
+    assert missing == []
+    assert strips
+    assert "quality" in strips[0].point
+    assert "QP map" not in [panel.title for panel in strips[0].panels]
+
+
+def test_a_stream_that_is_another_now_is_not_shown(study: Study) -> None:
+    changed = [replace(r, row=r.row and replace(r.row, sha256="00")) for r in study.records]
+    strips, missing = make_strips(study.results[0], changed, study.samples)
+    assert strips == []
+    assert len(missing) == 3
+    assert all("another bitstream" in note for note in missing)
+
+
+def test_a_mask_that_is_another_now_is_not_shown(study: Study) -> None:
+    changed = [replace(r, row=r.row and replace(r.row, dice=0.01)) for r in study.records]
+    strips, missing = make_strips(study.results[0], changed, study.samples)
+    assert strips == []
+    assert all("segmented otherwise" in note for note in missing)

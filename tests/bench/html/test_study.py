@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dmic_gym.bench.html.document import make_document
+from dmic_gym.bench.html.page import html
+from dmic_gym.bench.html.study import Study, read_study
+from dmic_gym.bench.store import Record, Store
+from dmic_gym.errors import InvalidInputError
+from tests.bench.html.pages import NASTY, Reader
+from tests.bench.records import record
+
+
+def copied(source: Path, folder: Path, change: Callable[[Record], Record | None]) -> Path:
+    """A store with another's cells, changed, or left out where `change` returns None."""
+    with Store.open(source) as opened:
+        run, records = opened.runs()[0], opened.records()
+    with Store.create(folder) as made:
+        made.begin_run(run.command, run.definition, run.versions)
+        for found in map(change, records):
+            if found is not None:
+                made.add(replace(found, run=1))
+    return folder
+
+
+def read(folder: Path) -> Study:
+    with Store.open(folder) as opened:
+        return read_study(opened)
+
+
+def page_text(study: Study) -> str:
+    return Reader(html(make_document(study))).text
+
+
+def test_images_that_changed_or_are_gone_are_not_shown(store: Path, tmp_path: Path) -> None:
+    def other_image(found: Record) -> Record:
+        return replace(found, provenance={**found.provenance, "image": "00"})
+
+    found = read(copied(store, tmp_path, other_image))
+    assert found.samples == {}
+    assert any("Changed since" in warning for warning in found.warnings)
+    (section,) = make_document(found).sections
+    assert section.strips == []
+    assert "saving-area" not in [chart.name for chart in section.charts]
+    assert any("not at hand" in note for note in section.notes)
+
+
+def test_data_that_cannot_be_loaded_leaves_the_figures(store: Path, tmp_path: Path) -> None:
+    def elsewhere(found: Record) -> Record:
+        return replace(found, cell=replace(found.cell, data="$NO_SUCH_VARIABLE/images"))
+
+    found = read(copied(store, tmp_path, elsewhere))
+    assert any("NO_SUCH_VARIABLE is not set" in warning for warning in found.warnings)
+    (results,) = found.results
+    assert results["protocol"]["images"] == 4
+    assert "NO_SUCH_VARIABLE" in page_text(found)
+
+
+def test_a_sweep_under_way_says_what_is_missing(store: Path, tmp_path: Path) -> None:
+    def early(found: Record) -> Record | None:
+        late = found.cell.image.endswith("3") and found.cell.base_qp > 27
+        return None if late or found.cell.agent == "oracle" else found
+
+    folder = copied(store, tmp_path, early)
+    with Store.create(folder) as opened:
+        opened.add(record("phantom-0-0003", 32, provenance={}, row=None, error=NASTY))
+    found = read(folder)
+    lines = {line.line: line for line in found.incomplete}
+    assert set(lines) == {"anchor", "roi", "oracle", "jpeg"}
+    assert (lines["oracle"].done, lines["oracle"].planned) == (0, 20)
+    assert lines["roi"].planned - lines["roi"].done == 3
+    text = page_text(found)
+    assert "This sweep is not complete" in text
+    assert f"{found.planned - found.done} of {found.planned} cells have no result" in text
+    assert NASTY in text
+    assert "3 images, x265 ultrafast" in text
+
+
+def test_without_a_complete_anchor_there_is_a_page_all_the_same(
+    store: Path, tmp_path: Path
+) -> None:
+    folder = copied(store, tmp_path, lambda found: found if found.cell.agent == "roi" else None)
+    found = read(folder)
+    assert found.results == []
+    assert "nothing to compare" in page_text(found)
+
+
+def test_an_empty_store_is_an_error(tmp_path: Path) -> None:
+    with Store.create(tmp_path) as made, pytest.raises(InvalidInputError, match="no finished cell"):
+        read_study(made)
+
+
+def test_mixed_installations_are_told(store: Path, tmp_path: Path) -> None:
+    folder = copied(store, tmp_path, lambda found: found)
+    with Store.create(folder) as opened:
+        found = opened.records()[0]
+        opened.add(replace(found, id="x", provenance={**found.provenance, "package": "0.0.1"}))
+    assert any("installations are mixed (package)" in warning for warning in read(folder).warnings)

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dmic_gym.bench import provenance as identity_module
+from dmic_gym.bench.provenance import identity, provenance
+from dmic_gym.bench.sweep import make_plan
+from dmic_gym.bench.workbench import workbench
+from dmic_gym.tasks.data.sample import Sample
+from tests.bench.sweeping import small
+from tests.support import phantoms
+
+
+@pytest.fixture(scope="module")
+def planned() -> dict[str, Any]:
+    """The provenance of one cell."""
+    return make_plan(small(images=1)).jobs[0].provenance
+
+
+def leaves(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The paths of all values in nested dictionaries and lists."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    for key, value in items:
+        if isinstance(value, dict | list) and value:
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+@given(data=st.data())
+def test_whatever_influence_changes_the_identity_changes(
+    planned: dict[str, Any], data: st.DataObject
+) -> None:
+    before = planned
+    path = data.draw(st.sampled_from(list(leaves(before))))
+    changed = json.loads(json.dumps(before))
+    place = changed
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = data.draw(
+        (st.integers(-99, 99) | st.text(max_size=9)).filter(lambda value: value != place[path[-1]])
+    )
+    assert identity(changed) != identity(before)
+    assert identity(json.loads(json.dumps(before))) == identity(before)
+
+
+@given(y=st.integers(0, 95), x=st.integers(0, 95), step=st.integers(1, 255), of_mask=st.booleans())
+def test_one_pixel_of_image_or_mask_changes_the_identity(
+    y: int, x: int, step: int, of_mask: bool
+) -> None:
+    (sample,) = phantoms(1, 96)
+    assert sample.mask is not None
+    image, mask = sample.image.copy(), sample.mask.copy()
+    if of_mask:
+        mask[y, x] ^= True
+    else:
+        image[y, x] = (int(image[y, x]) + step) % 256
+    (cell, *_) = small().cells("phantoms", sample.name)
+    bench = workbench(cell)
+    before, after = (
+        identity(provenance(cell, each, bench)) for each in (sample, Sample(image, mask))
+    )
+    assert before != after
+
+
+SETTINGS: dict[str, Any] = {
+    "agent": "roi",
+    "base_qp": 33,
+    "ctu_size": 32,
+    "preset": "superfast",
+    "codec": "ffmpeg",
+    "reward": "rate_saving",
+    "seed": 1,
+    "segmenter": "tests.bench.test_provenance:another_segmenter",
+    "second": "tests.support:vesselness",
+    "data": "dca1",
+    "image": "b",
+}
+
+
+@pytest.mark.parametrize("field", SETTINGS)
+def test_every_setting_changes_the_identity(field: str) -> None:
+    (sample,) = phantoms(1, 96)
+    (cell, *_) = small().cells("phantoms", sample.name)
+    other = replace(cell, **{field: SETTINGS[field]})
+    found = {identity(provenance(each, sample, workbench(each))) for each in (cell, other)}
+    assert len(found) == 2
+
+
+def another_segmenter(images: Any, /) -> Any:
+    """Sees nothing."""
+    return np.zeros(images.shape, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PROTOCOL", 99), ("__version__", "9.9"), ("hevc_version", lambda _: "x")]
+)
+def test_versions_and_protocol_change_the_identity(
+    planned: dict[str, Any], monkeypatch: pytest.MonkeyPatch, name: str, value: Any
+) -> None:
+    monkeypatch.setattr(identity_module, name, value)
+    assert make_plan(small(images=1)).jobs[0].id != identity(planned)
+
+
+def test_weights_of_every_network_are_in_the_identity() -> None:
+    definition = small(segmenter="unet", second="second", agents=["anchor", "search:20"], images=1)
+    jobs = {job.cell.agent: job.provenance for job in make_plan(definition).jobs}
+    for network in ("segmenter", "second"):
+        assert len(jobs["anchor"][network]["sha256"]) == 64
+        assert jobs["anchor"][network]["dtype"] == "float32"
+    assert jobs["anchor"]["segmenter"]["sha256"] != jobs["anchor"]["second"]["sha256"]
+    assert jobs["anchor"]["posterior"] is None
+    assert len(jobs["search:20"]["posterior"]) == 64
+
+
+def test_an_agents_own_source_or_weights_are_in_the_identity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = (
+        "class Agent:\n    def predict(self, seen, state=None, **_):\n        return 4, state\n"
+    )
+    found = set()
+    for name, text in (("mine_a", source), ("mine_b", source), ("mine_c", source + "# other\n")):
+        (tmp_path / f"{name}.py").write_text(text)
+        job = make_plan(small(agents=[f"{name}:Agent"], images=1)).jobs[1]
+        assert job.cell.agent == f"{name}:Agent"
+        found.add(job.provenance["agent"]["sha256"])
+    assert len(found) == 2
+
+
+class Policy:
+    """As a model of Stable-Baselines3 has one."""
+
+    def __init__(self, weight: float) -> None:
+        import torch
+
+        self.policy = torch.nn.Linear(1, 1)
+        torch.nn.init.constant_(self.policy.weight, weight)
+        torch.nn.init.zeros_(self.policy.bias)
+
+    def predict(self, seen: Any, state: Any = None, **_: Any) -> tuple[int, Any]:
+        return 4, state
+
+
+one, also_one, two = Policy(1), Policy(1), Policy(2)
+
+
+def test_the_weights_of_a_policy_are_in_the_identity() -> None:
+    names = [f"{__name__}:{name}" for name in ("one", "also_one", "two")]
+    jobs = {job.cell.agent: job for job in make_plan(small(agents=names, images=1)).jobs}
+    first, same, other = (jobs[name].provenance["agent"] for name in names)
+    assert first == same
+    assert first["sha256"] != other["sha256"]

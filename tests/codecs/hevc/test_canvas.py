@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from dmic_gym.codecs.hevc import canvas
+from dmic_gym.codecs.hevc.canvas import REGION, Canvas, CanvasPool, with_regions
+from dmic_gym.codecs.hevc.params import RegionOfInterest, regions_of_interest, slice_qp
+from dmic_gym.errors import EncodeError
+from tests.support import random_map, texture
+
+
+def regions(shape: tuple[int, int], ctu_size: int, seed: int) -> list[RegionOfInterest]:
+    qps = random_map(shape, ctu_size, seed).astype(np.int16)
+    return list(regions_of_interest(qps, slice_qp(qps), shape, ctu_size))
+
+
+def seen(frame: av.VideoFrame) -> npt.NDArray[np.void]:
+    data: Any = frame.side_data
+    return np.frombuffer(bytes(next(iter(data))), REGION)
+
+
+def test_drawing_equals_building() -> None:
+    """A canvas used again shows FFmpeg what a graph built for the picture would."""
+    shape = (200, 310)
+    drawn = Canvas(shape, 128)
+    for seed, ctu_size in enumerate((64, 32, 64)):
+        image, wanted = texture(shape, seed), regions(shape, ctu_size, seed)
+        frame = drawn.draw(image, wanted, seed)
+        built = with_regions(av.VideoFrame.from_ndarray(image, format="gray"), wanted)
+        assert np.array_equal(frame.to_ndarray(), built.to_ndarray())
+        found = seen(frame)
+        assert np.array_equal(found[: len(wanted)], seen(built))
+        assert (found[len(wanted) :] == found[len(wanted) - 1]).all()
+        assert frame.pts == seed
+
+
+def test_another_layout_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("size", "left", "right", "top", "bottom", "n", "d")
+    monkeypatch.setattr(canvas, "REGION", np.dtype([(name, np.int32) for name in names]))
+    wrong = canvas._entry
+    monkeypatch.setattr(canvas, "_entry", lambda region: wrong(region)[::-1])
+    with pytest.raises(EncodeError, match="layout"):
+        Canvas((64, 128), 32)
+
+
+def test_the_pool_lends_what_fits() -> None:
+    pool = CanvasPool(max_idle=2)
+    with pool.borrow((64, 64), 3) as first:
+        assert first.room == 32
+        with pool.borrow((64, 64), 3) as second:
+            assert second is not first
+    with pool.borrow((64, 64), 33) as large:
+        assert large.room == 64
+    with pool.borrow((64, 64), 40) as again:
+        assert again is large
+    with pool.borrow((64, 128), 1) as wide:
+        assert wide.shape == (64, 128)
+    with pool.borrow((64, 64), 64) as kept:
+        assert kept is large
+    with pool.borrow((64, 64), 1) as any_fits:
+        assert any_fits is large  # the small ones were dropped
+
+
+def test_a_failed_canvas_is_not_lent_again() -> None:
+    pool = CanvasPool()
+    with pytest.raises(ZeroDivisionError), pool.borrow((64, 64), 1) as failed:
+        raise ZeroDivisionError
+    with pool.borrow((64, 64), 1) as fresh:
+        assert fresh is not failed
+
+
+def test_threads_do_not_share_a_canvas() -> None:
+    pool = CanvasPool()
+    wanted = [regions((64, 192), 64, seed) for seed in range(8)]
+
+    def use(seed: int) -> bool:
+        image = texture((64, 192), seed)
+        with pool.borrow((64, 192), len(wanted[seed])) as drawn:
+            for _ in range(20):
+                frame = drawn.draw(image, wanted[seed], 0)
+                if not np.array_equal(frame.to_ndarray(), image):
+                    return False
+        return True
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(use, range(8)))

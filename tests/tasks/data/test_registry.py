@@ -1,0 +1,72 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dmic_gym.errors import DataError, InvalidInputError
+from dmic_gym.tasks.data import ImageFolder, Phantoms, Sample, load_dataset
+
+
+def test_name_gives_phantoms_with_options() -> None:
+    phantoms = load_dataset("phantoms", count=3, size=(40, 50), seed=9)
+    assert isinstance(phantoms, Phantoms)
+    assert len(phantoms) == 3
+    assert np.array_equal(phantoms[1].image, Phantoms(3, (40, 50), 9)[1].image)
+
+
+def test_path_gives_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "phantoms"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), np.full((8, 8), 7, np.uint8))
+    for spec in (folder, str(folder)):
+        dataset = load_dataset(spec)
+        assert isinstance(dataset, ImageFolder)
+        assert dataset[0].name == "a"
+
+
+def test_sequence_is_returned_as_it_is() -> None:
+    samples = [Sample(np.zeros((4, 4), np.uint8))]
+    assert load_dataset(samples) is samples
+    phantoms = Phantoms(2, 16)
+    assert load_dataset(phantoms) is phantoms
+
+
+def test_misspelt_name_and_option_are_corrected() -> None:
+    for spelling in ("phantom", "Phantoms"):
+        with pytest.raises(InvalidInputError, match="Did you mean 'phantoms'"):
+            load_dataset(spelling)
+    with pytest.raises(InvalidInputError, match="Did you mean 'count'"):
+        load_dataset("phantoms", counts=3)
+
+
+def test_missing_folder_is_a_data_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere"):
+        load_dataset(tmp_path / "nowhere")
+    with pytest.raises(InvalidInputError, match="takes no options"):
+        load_dataset(tmp_path, count=3)
+
+
+@pytest.mark.parametrize("spec", [None, 3, b"phantoms", ""])
+def test_anything_else_is_refused(spec: object) -> None:
+    with pytest.raises(InvalidInputError, match="phantoms"):
+        load_dataset(spec)  # type: ignore[arg-type]
+
+
+def test_items_that_are_no_samples_are_named() -> None:
+    sample = Sample(np.zeros((4, 4), np.uint8))
+    with pytest.raises(InvalidInputError, match=r"Item 1 .* int"):
+        load_dataset([sample, 3])  # type: ignore[list-item]
+    with pytest.raises(InvalidInputError, match=r"\[sample\]"):
+        load_dataset(sample)  # type: ignore[arg-type]
+
+
+def test_importing_the_package_does_not_import_cv2() -> None:
+    code = (
+        "import sys, dmic_gym.tasks.data; from dmic_gym.tasks.data.sample import Sample;"
+        "assert 'cv2' not in sys.modules; from dmic_gym.tasks.data import Phantoms;"
+        "assert 'cv2' in sys.modules; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
