@@ -16,7 +16,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import typer
 
-from dmic_gym.agents.planning import plan_of
 from dmic_gym.agents.registry import make_agent
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.complexity import Table, ctu_sums
@@ -41,15 +40,14 @@ def main(
         layout="constrained",
     )
     for row, place in zip(axes, places, strict=True):
-        options = {"sample": place, "base_qp": base_qp}
-        env.reset(options=options)
+        env.reset(options={"sample": place, "base_qp": base_qp})
         sample = env.reference.sample
         assert sample.mask is not None
         _panel(row[0], 100 * _share(sample.mask, ctu), f"{sample.name}: % vessel", "Greys", (0, 25))
         anchor = env.evaluator.anchor(env.reference, base_qp)
         for axis, name in zip(row[1:], names, strict=True):
-            observation, _ = env.reset(options=options)
-            result = plan_of(make_agent(name, env), env, observation).result
+            planner = make_agent(name, env.evaluator)
+            result = planner.plan(env.evaluator, env.reference, base_qp).result
             told = f"{name}\n{_against(result, anchor.bits, anchor.dice)}"
             _panel(axis, result.qp_map, told, "YlGnBu_r", (base_qp - 10, 51))
     figure.suptitle(f"QP of each CTU at base QP {base_qp}, CTU {ctu}")

@@ -21,11 +21,12 @@ import torch
 from matplotlib.figure import Figure
 
 from dmic_gym.agents.planning import SearchAgent, make_objective
+from dmic_gym.agents.search.objective import Objective
 from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.bench.bdrate import RDCurve, bd_rate, bootstrap_bd_rate
 from dmic_gym.bench.protocol import versions
 from dmic_gym.envs.coding_env import CodingEnv
-from dmic_gym.envs.evaluator import Figures
+from dmic_gym.envs.evaluator import Reference
 
 QPS = (22, 27, 32, 37)
 BUDGETS = (10, 25, 50, 100, 200)
@@ -41,10 +42,18 @@ def search_image(data: str, ctu: int, index: int) -> list[Cell]:
     posteriors = PosteriorCache(env.evaluator.segmenter)
     cells = []
     for qp in QPS:
-        env.reset(options={"sample": index, "base_qp": qp})
-        anchor = env.evaluator.anchor(env.reference, qp)
-        results = [_after(env, posteriors, budget) for budget in BUDGETS if budget < 25]
-        objective = make_objective(env, posteriors)
+        reference = env.evaluator.reference(env.dataset[index])
+        anchor = env.evaluator.anchor(reference, qp)
+
+        def objective_of(reference: Reference = reference, qp: int = qp) -> Objective:
+            return make_objective(env.evaluator, reference, qp, posteriors)
+
+        results = [
+            SearchAgent(budget, posteriors).search(objective_of()).result.figures
+            for budget in BUDGETS
+            if budget < 25
+        ]
+        objective = objective_of()
         SearchAgent(max(BUDGETS), posteriors).search(objective)
         for budget in BUDGETS:
             if budget >= 25:
@@ -52,10 +61,6 @@ def search_image(data: str, ctu: int, index: int) -> list[Cell]:
                 results.append(best.result.figures)
         cells.append([(anchor.bits, anchor.quality), *((f.bits, f.quality) for f in results)])
     return cells
-
-
-def _after(env: CodingEnv, posteriors: PosteriorCache, budget: int) -> Figures:
-    return SearchAgent(budget, posteriors).search(make_objective(env, posteriors)).result.figures
 
 
 def main() -> None:

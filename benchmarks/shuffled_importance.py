@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from dmic_gym.agents.planning import Planner
+from dmic_gym.agents.planning import Plan, Planner, SteppingPlanner
 from dmic_gym.agents.registry import make_agent
 from dmic_gym.bench.protocol import ANCHOR, describe, split_by_use
 from dmic_gym.bench.runner import Run, run_agents
@@ -35,8 +35,7 @@ from dmic_gym.cli.common import (
     trained_segmenter,
 )
 from dmic_gym.envs.coding_env import CodingEnv
-from dmic_gym.envs.evaluator import Reference
-from dmic_gym.envs.observations import ImageView
+from dmic_gym.envs.evaluator import Evaluator, Reference
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.io import write_atomically
 from dmic_gym.tasks.data.sample import Sample
@@ -44,16 +43,18 @@ from dmic_gym.tasks.data.sample import Sample
 OWN, SHUFFLED = "own importance", "shuffled importance"
 
 
-class ShuffledEnv(CodingEnv):
-    """A `CodingEnv` in which each image is observed with another image's importance map."""
+class ShuffledPlanner:
+    """A planner that sees each image with another image's importance map."""
 
-    def __init__(self, partners: dict[bytes, Sample], **arguments: Any) -> None:
-        super().__init__(**arguments)
+    def __init__(self, planner: Planner, partners: dict[bytes, Sample]) -> None:
+        self._planner = planner
         self._partners = partners
 
-    def _view(self, reference: Reference) -> ImageView:
-        other = self.evaluator.reference(self._partners[reference.key])
-        return super()._view(replace(reference, importance=other.importance))
+    def plan(self, evaluator: Evaluator, reference: Reference, base_qp: int) -> Plan:
+        other = evaluator.reference(self._partners[reference.key])
+        seen = replace(reference, importance=other.importance)
+        qp_map = self._planner.plan(evaluator, seen, base_qp).result.qp_map
+        return Plan(evaluator.score(reference, qp_map), 1)
 
 
 def partners(references: Sequence[Reference], seed: int) -> dict[bytes, Sample]:
@@ -74,23 +75,19 @@ def partners(references: Sequence[Reference], seed: int) -> dict[bytes, Sample]:
     }
 
 
-def code(
-    env: CodingEnv, spec: str, base_qps: Sequence[int], *, seed: int = 0, **settings: Any
-) -> Run:
-    """Return the rows of the anchor, of OWN and of SHUFFLED; `settings` are those of `env`."""
-    agent = make_agent(spec, env)
-    if isinstance(agent, Planner):
+def code(env: CodingEnv, spec: str, base_qps: Sequence[int], *, seed: int = 0) -> Run:
+    """Return the rows of the anchor, of OWN and of SHUFFLED."""
+    evaluator = env.evaluator
+    planner = make_agent(spec, evaluator, qp_offsets=env.qp_offsets)
+    if not isinstance(planner, SteppingPlanner):
         raise InvalidInputError(f"{spec} plans without observations: pass a policy, such as roi.")
     used, _ = split_by_use(list(env.dataset))
-    own = run_agents(env, {ANCHOR: make_agent(ANCHOR, env), OWN: agent}, used, base_qps)
-    used = [sample for sample in used if sample.name not in own.failed]
-    found = partners(env.evaluator.references(used), seed)
-    other_env = ShuffledEnv(found, dataset=used, segmenter=env.evaluator.segmenter, **settings)
-    shuffled = run_agents(other_env, {SHUFFLED: agent}, used, base_qps)
-    other_env.close()
-    failed = {**own.failed, **shuffled.failed}
-    rows = {**own.rows, **shuffled.rows}
-    return Run({name: [r for r in rows[name] if r.name not in failed] for name in rows}, failed)
+    planners = {
+        ANCHOR: make_agent(ANCHOR, evaluator),
+        OWN: planner,
+        SHUFFLED: ShuffledPlanner(planner, partners(evaluator.references(used), seed)),
+    }
+    return run_agents(evaluator, planners, used, base_qps)
 
 
 def table(results: dict[str, Any]) -> str:
@@ -124,7 +121,7 @@ def main() -> None:
     judge = trained_segmenter(options.segmenter)
     env = CodingEnv(dataset=images, segmenter=judge, **settings)
     base_qps = sorted(integers_of("--qps", options.qps))
-    run = code(env, options.agent, base_qps, seed=options.seed, **settings)
+    run = code(env, options.agent, base_qps, seed=options.seed)
     used, left_out = split_by_use(list(images))
     protocol = describe(
         env,

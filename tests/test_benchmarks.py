@@ -54,7 +54,7 @@ def test_shuffled_importance_moves_only_agents_that_look(program: Any) -> None:
     shuffled = program("shuffled_importance")
     env = CodingEnv(dataset=phantoms(3, 96), segmenter=vesselness, **SETTINGS)
     for agent, looks in (("WhereImportant", True), ("Pattern", False)):
-        rows = shuffled.code(env, f"tests.test_benchmarks:{agent}", QPS, **SETTINGS).rows
+        rows = shuffled.code(env, f"tests.test_benchmarks:{agent}", QPS).rows
         own, other = rows[shuffled.OWN], rows[shuffled.SHUFFLED]
         assert len(own) == len(other) == 3 * len(QPS)
         assert ([row.qp_map for row in own] != [row.qp_map for row in other]) == looks
@@ -105,9 +105,9 @@ def test_the_ppo_baseline_can_be_benched(program: Any, tmp_path: Path) -> None:
     assert card["metrics"]["steps"] == 2048
     assert card["notes"][0].startswith("A baseline: ")
     env = CodingEnv(dataset=phantoms(1, 96), segmenter=vesselness)
-    agent: Any = make_agent(str(tmp_path / "ppo" / "ppo.safetensors"), env)
-    observation, _ = env.reset(seed=0)
-    assert env.action_space.contains(agent.predict(observation, deterministic=True)[0])
+    planner = make_agent(str(tmp_path / "ppo" / "ppo.safetensors"), env.evaluator)
+    plan = planner.plan(env.evaluator, env.evaluator.reference(env.dataset[0]), 32)
+    assert plan.result.qp_map.shape == (2, 2)
     env.close()
 
 

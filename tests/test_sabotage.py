@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from dmic_gym.agents.baselines import FixedOffsetAgent
+from dmic_gym.agents.registry import make_agent
 from dmic_gym.bench.runner import code_image
 from dmic_gym.codecs import X265Codec, uniform_map
 from dmic_gym.codecs.hevc import intra
@@ -78,7 +78,7 @@ def check_coded_map() -> None:
 def check_anchor() -> None:
     """The anchor's row in a table is plain x265 at constant QP."""
     env = small_env(dataset=SAMPLES, reward="linear")
-    row = code_image(env, FixedOffsetAgent(env.qp_offsets), SAMPLES[0], 30)
+    row = code_image(env.evaluator, make_agent("anchor", env.evaluator), SAMPLES[0], 30)
     plain = plain_x265(SAMPLES[0].image, 30, 64, "ultrafast")
     assert row.sha256 == hashlib.sha256(plain).hexdigest()
 

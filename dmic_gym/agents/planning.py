@@ -1,26 +1,29 @@
-"""Agents that plan a whole QP map with the encoder in the loop: oracle, search, refinement."""
+"""Planners: whoever chooses the QP map of an image, CTU by CTU or with the encoder in the loop."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from dmic_gym.agents.baselines import Agent
 from dmic_gym.agents.search.objective import Objective, PosteriorMap, Trial
 from dmic_gym.agents.search.refine import refine
 from dmic_gym.agents.search.tables import COARSE_TABLE_QPS, TABLE_QPS, allocate, build_tables
-from dmic_gym.envs.coding_env import CodingEnv
-from dmic_gym.envs.evaluator import EncodeResult, Reference
-from dmic_gym.envs.observations import Observation
+from dmic_gym.codecs.base import MAX_QP, MIN_QP
+from dmic_gym.envs.evaluator import EncodeResult, Evaluator, Reference
+from dmic_gym.envs.observations import Observer, view_of
 from dmic_gym.envs.rewards import bit_price
-from dmic_gym.errors import CodecError, InvalidInputError
+from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.metrics import Mask
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What an agent settled on.
+    """What a planner settled on.
 
     Attributes:
         result: of the map it chose.
@@ -33,15 +36,62 @@ class Plan:
 
 @runtime_checkable
 class Planner(Protocol):
-    """An agent that codes a whole image at once instead of stepping through its CTUs."""
+    """Whoever chooses the QP map of an image."""
 
-    def plan(self, env: CodingEnv, observation: Observation) -> Plan:
-        """Choose a QP map for the episode that `env` has just been reset to."""
+    def plan(self, evaluator: Evaluator, reference: Reference, base_qp: int) -> Plan:
+        """Choose a QP map and code the image with it.
+
+        Args:
+            evaluator: encoder and segmenter.
+            reference: the image, from ``evaluator.reference(sample)``.
+            base_qp: the anchor's QP.
+
+        Raises:
+            CodecError: the encoder or decoder failed.
+            SegmenterError: the segmenter failed.
+        """
         ...
 
 
 PosteriorFor = Callable[[Reference], PosteriorMap | Mask]
 """What the encoder believes of an image: float (H, W), the chance of the structure."""
+
+
+class SteppingPlanner:
+    """An agent that sees `CodingEnv`'s observations, one CTU after the other.
+
+    Args:
+        agent: chooses an index into `qp_offsets` for each CTU, in raster order.
+        qp_offsets: the action table.
+    """
+
+    def __init__(self, agent: Agent, qp_offsets: Sequence[int]) -> None:
+        self.agent = agent
+        self.qp_offsets = tuple(qp_offsets)
+
+    def plan(self, evaluator: Evaluator, reference: Reference, base_qp: int) -> Plan:
+        """Let the agent decide every CTU, then encode once.
+
+        Raises:
+            InvalidInputError: an action is no index into the action table.
+        """
+        observer = Observer(view_of(reference, evaluator.codec.ctu_size), base_qp)
+        state = None
+        while observer.index < observer.view.count:
+            seen = observer.observe()
+            action, state = self.agent.predict(seen, state=state, deterministic=True)
+            observer.decide(self._qp(base_qp, action))
+        return Plan(evaluator.score(reference, observer.qp_map), 1)
+
+    def _qp(self, base_qp: int, action: Any) -> int:
+        try:
+            offset = dict(enumerate(self.qp_offsets))[operator.index(np.asarray(action).item())]
+        except (TypeError, ValueError, KeyError) as error:
+            raise InvalidInputError(
+                f"{type(self.agent).__name__}.predict returned the action {action!r}: return an "
+                f"integer index into qp_offsets, 0..{len(self.qp_offsets) - 1}."
+            ) from error
+        return min(max(base_qp + offset, MIN_QP), MAX_QP)
 
 
 class SearchAgent:
@@ -64,9 +114,9 @@ class SearchAgent:
         self._posterior_for = posterior_for
         self._seed = seed
 
-    def plan(self, env: CodingEnv, observation: Observation) -> Plan:
-        """Search a QP map for the episode's image at its base QP."""
-        objective = make_objective(env, self._posterior_for)
+    def plan(self, evaluator: Evaluator, reference: Reference, base_qp: int) -> Plan:
+        """Search a QP map."""
+        objective = make_objective(evaluator, reference, base_qp, self._posterior_for)
         return Plan(self.search(objective).result, objective.encodes)
 
     def search(self, objective: Objective) -> Trial:
@@ -82,60 +132,37 @@ class OracleAgent:
     measure of what allocation could gain.
     """
 
-    def plan(self, env: CodingEnv, observation: Observation) -> Plan:
-        """Allocate for the episode's image; raise InvalidInputError if it has no expert mask."""
-        objective = make_objective(env, _expert_mask)
+    def plan(self, evaluator: Evaluator, reference: Reference, base_qp: int) -> Plan:
+        """Allocate by the expert mask; raise InvalidInputError if there is none."""
+        objective = make_objective(evaluator, reference, base_qp, _expert_mask)
         return Plan(best_of_tables(objective).result, objective.encodes)
 
 
 class RefinedAgent:
-    """Any agent's map, improved by `budget` more encodes.
+    """Any planner's map, improved by `budget` more encodes.
 
     Args:
-        agent: steps or plans.
+        planner: chooses the first map.
         budget: encodes to spend on top of the agent's own.
         posterior_for: the encoder's posterior.
         seed: of the order in which maps are tried.
     """
 
     def __init__(
-        self, agent: Agent | Planner, budget: int, posterior_for: PosteriorFor, seed: int = 0
+        self, planner: Planner, budget: int, posterior_for: PosteriorFor, seed: int = 0
     ) -> None:
-        self.agent = agent
+        self.planner = planner
         self.budget = check_budget(budget, 1)
         self._posterior_for = posterior_for
         self._seed = seed
 
-    def plan(self, env: CodingEnv, observation: Observation) -> Plan:
-        """Let the agent choose a map, then refine it."""
-        first = plan_of(self.agent, env, observation)
-        objective = make_objective(env, self._posterior_for)
+    def plan(self, evaluator: Evaluator, reference: Reference, base_qp: int) -> Plan:
+        """Let the planner choose a map, then refine it."""
+        first = self.planner.plan(evaluator, reference, base_qp)
+        objective = make_objective(evaluator, reference, base_qp, self._posterior_for)
         start = objective.accept(first.result)
         found = refine(objective, start, self.budget, self._seed)
         return Plan(found.result, first.encodes + objective.encodes)
-
-
-def plan_of(agent: Agent | Planner, env: CodingEnv, observation: Observation) -> Plan:
-    """Return the plan of an agent of either kind for the episode `env` was just reset to.
-
-    Args:
-        agent: steps or plans.
-        env: just reset.
-        observation: what the reset returned.
-
-    Raises:
-        CodecError: the encoder, the decoder or the segmenter failed.
-    """
-    if isinstance(agent, Planner):
-        return agent.plan(env, observation)
-    state, over, info = None, False, dict[str, Any]()
-    while not over:
-        action, state = agent.predict(observation, state=state, deterministic=True)
-        observation, _, terminated, truncated, info = env.step(action)
-        over = terminated or truncated
-    if env.result is None:
-        raise CodecError(info.get("error", "the episode ended without an encode"))
-    return Plan(env.result, info["encodes"])
 
 
 def best_of_tables(objective: Objective, qps: Sequence[int] = TABLE_QPS) -> Trial:
@@ -152,10 +179,11 @@ def check_budget(budget: int, least: int) -> int:
     return budget
 
 
-def make_objective(env: CodingEnv, posterior_for: PosteriorFor) -> Objective:
-    """Return the objective of the episode that `env` has just been reset to."""
-    posterior = posterior_for(env.reference)
-    return Objective(env.evaluator, env.reference, posterior, bit_price(env.base_qp))
+def make_objective(
+    evaluator: Evaluator, reference: Reference, base_qp: int, posterior_for: PosteriorFor
+) -> Objective:
+    """Return the objective of an image at a base QP."""
+    return Objective(evaluator, reference, posterior_for(reference), bit_price(base_qp))
 
 
 def _expert_mask(reference: Reference) -> Mask:

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dmic_gym.agents.baselines import Agent, FixedOffsetAgent, RandomAgent, ROIAgent
-from dmic_gym.agents.planning import OracleAgent, Planner, RefinedAgent, SearchAgent
+from dmic_gym.agents.planning import (
+    OracleAgent,
+    Planner,
+    RefinedAgent,
+    SearchAgent,
+    SteppingPlanner,
+)
 from dmic_gym.agents.search.posterior_cache import PosteriorCache
-from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.envs.evaluator import Evaluator
+from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS
 from dmic_gym.errors import InvalidInputError, unknown_name
 from dmic_gym.io import load_object
 
-AGENTS: dict[str, Callable[[CodingEnv, int], Agent | Planner]] = {
-    "anchor": lambda env, _: FixedOffsetAgent(env.qp_offsets),
-    "random": lambda env, seed: RandomAgent(env.qp_offsets, seed),
-    "roi": lambda env, _: ROIAgent(env.qp_offsets),
+AGENTS: dict[str, Callable[[Sequence[int], int], Agent | Planner]] = {
+    "anchor": lambda qp_offsets, _: FixedOffsetAgent(qp_offsets),
+    "random": RandomAgent,
+    "roi": lambda qp_offsets, _: ROIAgent(qp_offsets),
     "oracle": lambda *_: OracleAgent(),
 }
+"""Agents by name; each takes the action table and a seed."""
 
 SEEDLESS = frozenset({"anchor", "roi", "oracle"})
 """Agents that draw nothing: the same under every seed."""
@@ -44,35 +52,53 @@ _REFINED = re.compile(r"(?P<inner>.+)\+refine:(?P<budget>[^:+]*)")
 
 
 def make_agent(
-    spec: str, env: CodingEnv, posteriors: PosteriorCache | None = None, seed: int = 0
-) -> Agent | Planner:
-    """Return the agent named by `spec`.
+    spec: str,
+    evaluator: Evaluator,
+    *,
+    qp_offsets: Sequence[int] = DEFAULT_QP_OFFSETS,
+    posteriors: PosteriorCache | None = None,
+    seed: int = 0,
+) -> Planner:
+    """Return the agent named by `spec`, as a planner.
 
     Args:
         spec: a name (`AGENTS`, `policy_names`), ``search:N``, a policy's file, ``module:object``
             (an object with Stable-Baselines3's ``predict``, or a class or function that returns
-            one when called without arguments), and ``+refine:N`` behind any of these.
-        env: what the agent will act in; its action table and segmenter are used.
+            one when called without arguments) or ``plan`` (a `Planner`), and ``+refine:N`` behind
+            any of these.
+        evaluator: what the agent will plan with.
+        qp_offsets: the action table of agents that step.
         posteriors: shared posterior maps; None makes one.
         seed: of agents of ours that draw (random, search, refine).
 
     Raises:
         InvalidInputError: there is no such agent, or the object has no ``predict``.
     """
-    posteriors = posteriors or PosteriorCache(env.evaluator.segmenter)
+    posteriors = posteriors or PosteriorCache(evaluator.segmenter)
     if refined := _REFINED.fullmatch(spec):
-        inner = make_agent(refined["inner"], env, posteriors, seed)
+        inner = make_agent(
+            refined["inner"], evaluator, qp_offsets=qp_offsets, posteriors=posteriors, seed=seed
+        )
         return RefinedAgent(inner, _budget(spec, refined["budget"]), posteriors, seed)
     name, colon, argument = spec.partition(":")
     if name == _SEARCH:
         return SearchAgent(_budget(spec, argument), posteriors, seed)
-    if colon:
+    return as_planner(_find(spec, bool(colon), qp_offsets, seed), qp_offsets)
+
+
+def as_planner(agent: Agent | Planner, qp_offsets: Sequence[int]) -> Planner:
+    """Return a planner itself, or the planner that steps an agent through an image."""
+    return agent if isinstance(agent, Planner) else SteppingPlanner(agent, qp_offsets)
+
+
+def _find(spec: str, is_object: bool, qp_offsets: Sequence[int], seed: int) -> Agent | Planner:
+    if is_object:
         return _load_agent(spec)
     if spec in policy_names() or Path(spec).suffix in _POLICY_FILES:
-        return _load_policy(spec, env)
+        return _load_policy(spec, qp_offsets)
     if spec not in AGENTS:
         raise unknown_name("agent", spec, [*DESCRIPTIONS, *policy_names()])
-    return AGENTS[spec](env, seed)
+    return AGENTS[spec](qp_offsets, seed)
 
 
 def policy_names() -> list[str]:
@@ -80,10 +106,10 @@ def policy_names() -> list[str]:
     return sorted(path.stem for path in SHIPPED_POLICIES.glob("*.safetensors"))
 
 
-def _load_policy(spec: str, env: CodingEnv) -> Agent:
-    from dmic_gym.agents.policy.loading import load_policy
+def _load_policy(spec: str, qp_offsets: Sequence[int]) -> Agent:
+    from dmic_gym.agents.policy.loading import load_agent
 
-    return load_policy(spec, env, device="cpu")
+    return load_agent(spec, qp_offsets)
 
 
 def _budget(spec: str, text: str) -> int:

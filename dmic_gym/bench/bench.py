@@ -57,13 +57,16 @@ def bench(
         raise InvalidInputError("Nothing to code: pass at least one base QP, as in 22,27,32,37.")
     check_base_qps(base_qps)
     posteriors = PosteriorCache(env.evaluator.segmenter)
-    made = {name: make_agent(name, env, posteriors) for name in dict.fromkeys([ANCHOR, *agents])}
+    made = {
+        name: make_agent(name, env.evaluator, qp_offsets=env.qp_offsets, posteriors=posteriors)
+        for name in dict.fromkeys([ANCHOR, *agents])
+    }
     used, left_out = split_by_use(_first(env.dataset, images))
     if not used:
         raise InvalidInputError("Nothing to code: pass at least one image with a non-empty mask.")
     on_start(len(used) * len(base_qps) * len(made))
     held_out = None if second is None else HeldOutSegmenter(second)
-    run = run_agents(env, made, used, base_qps, held_out, on_cell)
+    run = run_agents(env.evaluator, made, used, base_qps, held_out, on_cell)
     protocol = describe(
         env, data=data, qp_sets=sets, used=used, left_out=left_out, second=second, command=command
     )

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from dmic_gym import __version__
-from dmic_gym.agents.baselines import Agent
 from dmic_gym.agents.planning import Planner, RefinedAgent, SearchAgent
 from dmic_gym.bench.cells import Cell, find_still
 from dmic_gym.bench.protocol import PROTOCOL
@@ -85,7 +84,7 @@ def _encoder(cell: Cell, bench: Workbench) -> dict[str, Any]:
         "version": hevc_version(cell.codec),
         "x265_params": params,
         "preset": cell.preset,
-        "qp_offsets": list(bench.env.qp_offsets),
+        "qp_offsets": list(bench.qp_offsets),
     }
 
 
@@ -112,7 +111,7 @@ def _network(segmenter: Any) -> dict[str, Any]:
     return {"name": card.name, "sha256": card.sha256, "dtype": segmenter.dtype_name}
 
 
-def _posterior(agent: Agent | Planner, bench: Workbench) -> str | None:
+def _posterior(agent: Planner, bench: Workbench) -> str | None:
     """Return the posterior's hash where the agent asks it; it names its networks by hash."""
     if not isinstance(agent, SearchAgent | RefinedAgent) or not hasattr(bench.segmenter, "card"):
         return None
@@ -124,7 +123,8 @@ def _posterior(agent: Agent | Planner, bench: Workbench) -> str | None:
 
 def _agent(agent: Any) -> dict[str, Any] | None:
     """Return the weights or the source of an agent; ours without weights are in the version."""
-    inner = getattr(agent, "agent", agent)
+    inner = getattr(agent, "planner", agent)
+    inner = getattr(inner, "agent", inner)
     card = getattr(inner, "card", None)
     if card is not None:
         return {"name": card.name, "sha256": card.sha256}

@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dmic_gym.agents.baselines import Agent
-from dmic_gym.agents.planning import Planner, plan_of
+from dmic_gym.agents.planning import Planner
 from dmic_gym.bench.held_out import HeldOutSegmenter
-from dmic_gym.envs.coding_env import CodingEnv
-from dmic_gym.envs.evaluator import TOOL_ERRORS, EncodeResult
+from dmic_gym.envs.evaluator import TOOL_ERRORS, EncodeResult, Evaluator
 from dmic_gym.tasks.data.sample import Sample
 
 
@@ -69,8 +67,8 @@ class Run:
 
 
 def run_agents(
-    env: CodingEnv,
-    agents: Mapping[str, Agent | Planner],
+    evaluator: Evaluator,
+    agents: Mapping[str, Planner],
     samples: Sequence[Sample],
     base_qps: Sequence[int],
     second: HeldOutSegmenter | None = None,
@@ -81,7 +79,7 @@ def run_agents(
     failed: dict[str, str] = {}
     for sample in samples:
         try:
-            for name, row in _image_rows(env, agents, sample, base_qps, second):
+            for name, row in _image_rows(evaluator, agents, sample, base_qps, second):
                 rows[name].append(row)
                 on_cell(name)
         except TOOL_ERRORS as error:
@@ -91,34 +89,34 @@ def run_agents(
 
 
 def _image_rows(
-    env: CodingEnv,
-    agents: Mapping[str, Agent | Planner],
+    evaluator: Evaluator,
+    agents: Mapping[str, Planner],
     sample: Sample,
     base_qps: Sequence[int],
     second: HeldOutSegmenter | None,
 ) -> Iterator[tuple[str, Row]]:
     for base_qp in base_qps:
         for name, agent in agents.items():
-            yield name, code_image(env, agent, sample, base_qp, second)
+            yield name, code_image(evaluator, agent, sample, base_qp, second)
 
 
 def code_image(
-    env: CodingEnv,
-    agent: Agent | Planner,
+    evaluator: Evaluator,
+    planner: Planner,
     sample: Sample,
     base_qp: int,
     second: HeldOutSegmenter | None = None,
 ) -> Row:
-    """Play one episode.
+    """Let a planner code an image.
 
     Raises:
         CodecError: the encoder or decoder failed.
         SegmenterError: the segmenter failed.
     """
-    observation, _ = env.reset(options={"sample": sample, "base_qp": base_qp})
-    env.evaluator.anchor(env.reference, base_qp)  # first-visit cost, kept out of the time below
+    reference = evaluator.reference(sample)
+    evaluator.anchor(reference, base_qp)  # first-visit cost, kept out of the time below
     begin = time.perf_counter()
-    plan = plan_of(agent, env, observation)
+    plan = planner.plan(evaluator, reference, base_qp)
     seconds = time.perf_counter() - begin
     return make_row(sample, base_qp, plan.result, second, encodes=plan.encodes, seconds=seconds)
 

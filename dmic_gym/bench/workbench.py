@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from dmic_gym.agents.baselines import Agent
 from dmic_gym.agents.planning import Planner
 from dmic_gym.agents.registry import make_agent
 from dmic_gym.agents.search.posterior_cache import PosteriorCache
@@ -18,11 +17,10 @@ from dmic_gym.bench.cells import Cell, find_still
 from dmic_gym.bench.held_out import HeldOutSegmenter
 from dmic_gym.bench.runner import Row, code_image, make_row
 from dmic_gym.codecs.base import Encoded
-from dmic_gym.envs.coding_env import CodingEnv
-from dmic_gym.envs.evaluator import Anchors
+from dmic_gym.envs.evaluator import Anchors, Evaluator
 from dmic_gym.envs.results import EncodeResult, Figures, Reference, encode_result, sample_key
 from dmic_gym.envs.rewards import make_reward
-from dmic_gym.envs.settings import named_segmenter
+from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS, make_codec, named_segmenter
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.protocol import Segmenter
 
@@ -33,7 +31,8 @@ class Workbench:
     """Encoder, networks and agents, with all that they keep of images seen.
 
     Attributes:
-        env: encoder and segmenter.
+        evaluator: encoder and segmenter.
+        qp_offsets: the action table.
         segmenter: that judges.
         second: that only scores, or None.
         agent_provenance: what each agent brings into a cell's identity, by spec and seed.
@@ -49,23 +48,24 @@ class Workbench:
     def __init__(self, codec: str, ctu_size: int, preset: str, segmenter: str, second: str) -> None:
         self.segmenter = find_segmenter(segmenter)
         self.second = HeldOutSegmenter(find_segmenter(second)) if second else None
-        self.env = CodingEnv(
-            segmenter=self.segmenter,
-            codec=codec,
-            ctu_size=ctu_size,
-            preset=preset,
-            reward="linear",
-        )
+        self.evaluator = Evaluator(make_codec(codec, ctu_size, preset), self.segmenter)
+        self.qp_offsets = DEFAULT_QP_OFFSETS
         self._posteriors = PosteriorCache(self.segmenter)
         self.agent_provenance: dict[tuple[str, int], dict[str, Any]] = {}
-        self._agents: dict[tuple[str, int], Agent | Planner] = {}
+        self._agents: dict[tuple[str, int], Planner] = {}
         self._last: tuple[tuple[Cell, bytes], Row] | None = None
 
-    def agent(self, spec: str, seed: int) -> Agent | Planner:
+    def agent(self, spec: str, seed: int) -> Planner:
         """Return the agent of that spec and seed; see `make_agent`."""
         key = (spec, seed)
         if key not in self._agents:
-            self._agents[key] = make_agent(spec, self.env, self._posteriors, seed)
+            self._agents[key] = make_agent(
+                spec,
+                self.evaluator,
+                qp_offsets=self.qp_offsets,
+                posteriors=self._posteriors,
+                seed=seed,
+            )
         return self._agents[key]
 
     def code(self, cell: Cell, sample: Sample) -> tuple[Row, float | None]:
@@ -86,12 +86,12 @@ class Workbench:
             CodecError: an encoder or decoder failed.
             SegmenterError: a segmenter failed.
         """
-        reference = self.env.evaluator.reference(sample)
+        reference = self.evaluator.reference(sample)
         begin = time.perf_counter()
         if cell.is_still:
             found = self._score_still(cell, reference, qp_map)
         else:
-            found = self.env.evaluator.score(reference, np.array(qp_map))
+            found = self.evaluator.score(reference, np.array(qp_map))
         seconds = time.perf_counter() - begin
         return make_row(sample, cell.base_qp, found, self.second, encodes=1, seconds=seconds)
 
@@ -102,11 +102,11 @@ class Workbench:
         key = (replace(cell, reward=""), sample_key(sample))
         if self._last is None or self._last[0] != key:
             agent = self.agent(cell.agent, cell.seed)
-            self._last = key, code_image(self.env, agent, sample, cell.base_qp, self.second)
+            self._last = key, code_image(self.evaluator, agent, sample, cell.base_qp, self.second)
         return self._last[1]
 
     def _reward(self, cell: Cell, sample: Sample, row: Row) -> float:
-        evaluator = self.env.evaluator
+        evaluator = self.evaluator
         figures = Figures(**{field.name: getattr(row, field.name) for field in fields(Figures)})
         anchors = Anchors(evaluator, evaluator.reference(sample), cell.base_qp)
         return float(sum(make_reward(cell.reward)(figures, anchors).values()))
@@ -119,7 +119,7 @@ class Workbench:
         decoded = still.decode(data)
         encoded = Encoded(data, decoded, 8 * len(data), 8 * still.payload_size(data))
         return encode_result(
-            reference, encoded, self.env.evaluator.segment([decoded])[0], np.array(qp_map)
+            reference, encoded, self.evaluator.segment([decoded])[0], np.array(qp_map)
         )
 
 

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dmic_gym.agents.baselines import Agent
-from dmic_gym.agents.planning import Planner, plan_of
-from dmic_gym.agents.registry import make_agent, policy_names
+from dmic_gym.agents.planning import Planner
+from dmic_gym.agents.registry import as_planner, make_agent, policy_names
 from dmic_gym.agents.search.objective import Objective
 from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.codecs.base import uniform_map
 from dmic_gym.deploy.pictures import Picture
-from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.evaluator import Evaluator
+from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS, make_codec, make_segmenter
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.metrics import binarize
 from dmic_gym.tasks.segmenters.protocol import Segmenter
@@ -37,7 +37,7 @@ def default_agent() -> str:
 class Allocator:
     """Lets an agent choose QP maps, and the segmenter judge what is left.
 
-    Both see the upper 8 bits of a picture. Neither network nor environment is loaded where the
+    Both see the upper 8 bits of a picture. No network is loaded where the
     anchor codes and nobody asks for Dice.
 
     Args:
@@ -58,7 +58,7 @@ class Allocator:
     def prepare(self) -> None:
         """Load the agent now; raise InvalidInputError if there is none of that name."""
         if self.agent != ANCHOR:
-            _ = self._agent
+            _ = self._planner
 
     def qp_maps(self, picture: Picture, qp: int) -> Iterator[QPMap]:
         """Yield one map a frame, absolute QPs, for a base QP; each is planned when asked for.
@@ -82,37 +82,27 @@ class Allocator:
     @cached_property
     def evaluator(self) -> Evaluator:
         """Encoder and segmenter."""
-        return self._env.evaluator
+        codec = make_codec("x265", self.ctu_size, self.preset)
+        return Evaluator(codec, make_segmenter(self._segmenter))
 
     def close(self) -> None:
         """Free the encoders that agents used."""
-        if "_env" in self.__dict__:
-            self._env.close()
-
-    @cached_property
-    def _env(self) -> CodingEnv:
-        blank = Sample(np.zeros((self.ctu_size, self.ctu_size), np.uint8))
-        return CodingEnv(  # the pictures come by the options of `reset`
-            dataset=[blank],
-            segmenter=self._segmenter,
-            ctu_size=self.ctu_size,
-            preset=self.preset,
-            reward="linear",
-        )
+        if "evaluator" in self.__dict__:
+            self.evaluator.close()
 
     @cached_property
     def _posteriors(self) -> PosteriorCache:
         return PosteriorCache(self.evaluator.segmenter)
 
     @cached_property
-    def _agent(self) -> Agent | Planner:
+    def _planner(self) -> Planner:
         if isinstance(self.agent, str):
-            return make_agent(self.agent, self._env, self._posteriors)
-        return self.agent
+            return make_agent(self.agent, self.evaluator, posteriors=self._posteriors)
+        return as_planner(self.agent, DEFAULT_QP_OFFSETS)
 
     def _planned(self, sample: Sample, qp: int) -> QPMap:
-        observation, _ = self._env.reset(options={"sample": sample, "base_qp": qp})
-        return plan_of(self._agent, self._env, observation).result.qp_map
+        reference = self.evaluator.reference(sample)
+        return self._planner.plan(self.evaluator, reference, qp).result.qp_map
 
     def _retained(self, sample: Sample, decoded: npt.NDArray[np.uint8]) -> float:
         reference = self.evaluator.reference(sample)

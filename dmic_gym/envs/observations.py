@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -96,6 +97,17 @@ class ImageView:
         """Return where CTU `index` lies in a 64x64 thumbnail: at least one pixel."""
         row, col = divmod(index, self.cols)
         return self._row_spans[row], self._col_spans[col]
+
+
+_views: WeakKeyDictionary[Reference, dict[int, ImageView]] = WeakKeyDictionary()
+
+
+def view_of(reference: Reference, ctu_size: int) -> ImageView:
+    """Return the view of an image, made once for as long as somebody holds `reference`."""
+    kept = _views.setdefault(reference, {})
+    if ctu_size not in kept:
+        kept[ctu_size] = ImageView(reference, ctu_size)
+    return kept[ctu_size]
 
 
 class Observer:

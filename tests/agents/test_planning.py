@@ -21,8 +21,9 @@ from tests.support import small_env, texture, vesselness
 
 
 def objective_of(env: CodingEnv, base_qp: int = 32) -> Objective:
-    env.reset(options={"sample": 0, "base_qp": base_qp})
-    return make_objective(env, PosteriorCache(env.evaluator.segmenter))
+    reference = env.evaluator.reference(env.dataset[0])
+    posteriors = PosteriorCache(env.evaluator.segmenter)
+    return make_objective(env.evaluator, reference, base_qp, posteriors)
 
 
 def test_a_refined_map_is_never_worth_less_and_costs_what_it_says(env: CodingEnv) -> None:
@@ -36,7 +37,7 @@ def test_a_refined_map_is_never_worth_less_and_costs_what_it_says(env: CodingEnv
         values.append(found.value)
     assert values == sorted(values)
     assert values[-1] > values[0]
-    again = env.evaluator.score(env.reference, found.qp_map)
+    again = env.evaluator.score(objective.reference, found.qp_map)
     assert again.encoded.bitstream == found.result.encoded.bitstream
 
 
@@ -50,12 +51,10 @@ def test_a_single_ctu_ends_before_the_budget() -> None:
 
 @pytest.mark.parametrize("spec", ["search:12", "roi+refine:5", "oracle", "random+refine:1"])
 def test_agents_with_the_encoder_in_the_loop(env: CodingEnv, spec: str) -> None:
-    agent = make_agent(spec, env)
-    assert isinstance(agent, SearchAgent | RefinedAgent | OracleAgent)
-    plans = []
-    for _ in range(2):
-        observation, _ = env.reset(options={"sample": 1, "base_qp": 37})
-        plans.append(agent.plan(env, observation))
+    planner = make_agent(spec, env.evaluator)
+    assert isinstance(planner, SearchAgent | RefinedAgent | OracleAgent)
+    reference = env.evaluator.reference(env.dataset[1])
+    plans = [planner.plan(env.evaluator, reference, 37) for _ in range(2)]
     assert plans[0].result.encoded.bitstream == plans[1].result.encoded.bitstream
     most = {"search:12": 12, "roi+refine:5": 6, "oracle": 12, "random+refine:1": 2}[spec]
     assert 1 <= plans[0].encodes <= most
@@ -121,9 +120,9 @@ def test_complexity_ranks_ctus_as_x265_does() -> None:
 
 def test_the_oracle_needs_a_mask() -> None:
     env = small_env(dataset=[Sample(texture((64, 64)), None, "bare")])
-    observation, _ = env.reset()
+    reference = env.evaluator.reference(env.dataset[0])
     with pytest.raises(InvalidInputError, match=r"bare.*use search"):
-        OracleAgent().plan(env, observation)
+        OracleAgent().plan(env.evaluator, reference, 32)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +138,7 @@ def test_the_oracle_needs_a_mask() -> None:
 )
 def test_specs_that_are_off(env: CodingEnv, spec: str, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
-        make_agent(spec, env)
+        make_agent(spec, env.evaluator)
 
 
 def test_the_belief_is_the_posterior_only_for_the_network_it_was_fitted_for() -> None:

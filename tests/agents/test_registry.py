@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dmic_gym.agents.baselines import Agent, FixedOffsetAgent, RandomAgent, ROIAgent
-from dmic_gym.agents.registry import AGENTS, make_agent
+from dmic_gym.agents.planning import SteppingPlanner
+from dmic_gym.agents.registry import AGENTS, as_planner, make_agent
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.errors import InvalidInputError
 
@@ -46,14 +47,17 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     ("name", "kind"), [("anchor", FixedOffsetAgent), ("random", RandomAgent), ("roi", ROIAgent)]
 )
 def test_names(name: str, kind: type, env: CodingEnv) -> None:
-    assert isinstance(make_agent(name, env), kind)
+    planner = make_agent(name, env.evaluator)
+    assert isinstance(planner, SteppingPlanner)
+    assert isinstance(planner.agent, kind)
 
 
 @pytest.mark.parametrize("what", ["Own", "make", "ready"])
 def test_a_class_a_function_or_an_object(module: str, what: str, env: CodingEnv) -> None:
-    agent: Any = make_agent(f"{module}:{what}", env)
-    assert isinstance(agent, Agent)
-    assert agent.predict({})[0] == 5
+    planner = make_agent(f"{module}:{what}", env.evaluator)
+    assert isinstance(planner, SteppingPlanner)
+    assert isinstance(planner.agent, Agent)
+    assert planner.agent.predict({})[0] == 5
 
 
 @pytest.mark.parametrize(
@@ -71,19 +75,44 @@ def test_a_class_a_function_or_an_object(module: str, what: str, env: CodingEnv)
 )
 def test_errors_say_what_to_type(module: str, spec: str, words: str, env: CodingEnv) -> None:
     with pytest.raises(InvalidInputError, match=words):
-        make_agent(spec.replace("MODULE", module), env)
+        make_agent(spec.replace("MODULE", module), env.evaluator)
 
 
 @pytest.mark.parametrize("name", [name for name in AGENTS if name != "oracle"])
 def test_agents_are_deterministic_from_their_start(name: str, env: CodingEnv) -> None:
-    def actions() -> list[int]:
-        agent: Any = make_agent(name, env)
-        observation, _ = env.reset(options={"sample": 1, "base_qp": 27})
-        state, chosen, over = None, [], False
-        while not over:
-            action, state = agent.predict(observation, state=state, deterministic=True)
-            chosen.append(int(action))
-            observation, _, over, _, _ = env.step(np.int64(action))
-        return chosen
+    def planned() -> list[list[int]]:
+        reference = env.evaluator.reference(env.dataset[1])
+        plan = make_agent(name, env.evaluator).plan(env.evaluator, reference, 27)
+        assert plan.encodes == 1
+        qps: list[list[int]] = plan.result.qp_map.tolist()
+        return qps
 
-    assert actions() == actions()
+    assert planned() == planned()
+
+
+@pytest.mark.parametrize("name", ["anchor", "random", "roi"])
+def test_a_stepping_planner_does_what_the_agent_does_in_the_environment(
+    name: str, env: CodingEnv
+) -> None:
+    planner = make_agent(name, env.evaluator)
+    assert isinstance(planner, SteppingPlanner)
+    for base_qp in (22, 47):
+        observation, _ = env.reset(options={"sample": 2, "base_qp": base_qp})
+        state, over = None, False
+        while not over:
+            action, state = planner.agent.predict(observation, state=state, deterministic=True)
+            observation, _, over, _, _ = env.step(np.int64(action))
+        assert env.result is not None
+        plan = planner.plan(env.evaluator, env.reference, base_qp)
+        assert plan.result.encoded.bitstream == env.result.encoded.bitstream
+
+
+@pytest.mark.parametrize("action", [-1, 13, 2.5, None, "3", [1, 2]])
+def test_an_action_that_is_no_index_is_refused(action: Any, env: CodingEnv) -> None:
+    class Own:
+        def predict(self, *_: Any, **__: Any) -> tuple[Any, None]:
+            return action, None
+
+    planner = as_planner(Own(), env.qp_offsets)
+    with pytest.raises(InvalidInputError, match=r"Own.predict returned .* 0\.\.12"):
+        planner.plan(env.evaluator, env.evaluator.reference(env.dataset[0]), 32)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dmic_gym.agents.registry import as_planner
 from dmic_gym.bench import bench, files, pictures, report
 from dmic_gym.bench.protocol import split_by_use, versions
 from dmic_gym.bench.runner import code_image
@@ -261,7 +262,8 @@ def test_bad_arguments_are_refused_before_anything_is_coded(
 
 def test_a_row_of_one_image() -> None:
     env = small_env(reward="linear")
-    row = code_image(env, zero, phantoms(1)[0], 30)
+    planner = as_planner(zero, env.qp_offsets)
+    row = code_image(env.evaluator, planner, phantoms(1)[0], 30)
     assert (row.name, row.base_qp, row.encodes) == ("phantom-0-0000", 30, 1)
     assert row.qp_map == [[30] * 3] * 3
     assert set(row.as_dict()) >= IMAGE_KEYS

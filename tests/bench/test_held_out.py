@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.agents.baselines import FixedOffsetAgent
+from dmic_gym.agents.registry import make_agent
 from dmic_gym.bench.bench import bench
 from dmic_gym.bench.held_out import HeldOutSegmenter
 from dmic_gym.bench.protocol import LOW_RATE_QPS, STANDARD_QPS
@@ -20,10 +20,11 @@ def inverted(images: Image, /) -> npt.NDArray[np.float32]:
 
 def test_the_second_network_scores_the_decoded_image(env: CodingEnv) -> None:
     sample = env.dataset[0]
-    row = code_image(env, FixedOffsetAgent(env.qp_offsets), sample, 37, HeldOutSegmenter(inverted))
-    assert env.result is not None
+    evaluator, held_out = env.evaluator, HeldOutSegmenter(inverted)
+    row = code_image(evaluator, make_agent("anchor", evaluator), sample, 37, held_out)
     assert sample.mask is not None
-    mask = binarize(inverted(env.result.encoded.reconstruction[None])[0])
+    anchor = evaluator.score(evaluator.reference(sample), np.array(row.qp_map))
+    mask = binarize(inverted(anchor.encoded.reconstruction[None])[0])
     assert row.second_dice == dice(mask, sample.mask)
     assert row.second_consistency_dice == dice(mask, binarize(inverted(sample.image[None])[0]))
     assert row.dice != row.second_dice

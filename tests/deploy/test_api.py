@@ -31,10 +31,10 @@ SAMPLE = phantoms(2, 100)[1]
 class Checkerboard:
     """A planner whose maps are known: base QP and 6 more in turns."""
 
-    def plan(self, env: Any, observation: Any) -> Plan:
-        rows, cols = env.qp_map.shape
-        qps = np.clip(env.base_qp + 6 * (np.indices((rows, cols)).sum(0) % 2), 0, 51)
-        return Plan(env.evaluator.score(env.reference, qps), 1)
+    def plan(self, evaluator: Any, reference: Any, base_qp: int) -> Plan:
+        rows, cols = evaluator.map_shape(reference.sample)
+        qps = np.clip(base_qp + 6 * (np.indices((rows, cols)).sum(0) % 2), 0, 51)
+        return Plan(evaluator.score(reference, qps), 1)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from dmic_gym.agents.planning import Plan
+from dmic_gym.codecs import uniform_map
 from dmic_gym.deploy import files
 from dmic_gym.deploy.coder import Coder, Settings, decode_picture
 from dmic_gym.deploy.files import Job, Reading, decode_file, encode_file
@@ -31,11 +32,13 @@ class Interrupting:
 
     calls = 0
 
-    def plan(self, env: Any, observation: Any) -> Plan:
+    def plan(self, evaluator: Any, reference: Any, base_qp: int) -> Plan:
         Interrupting.calls += 1
         if Interrupting.calls == 3:
             os.kill(os.getpid(), signal.SIGINT)
-        return Plan(env.evaluator.score(env.reference, env.qp_map), 1)
+        return Plan(
+            evaluator.score(reference, uniform_map(reference.sample.image.shape, 64, base_qp)), 1
+        )
 
 
 @pytest.fixture

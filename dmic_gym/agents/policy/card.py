@@ -99,13 +99,19 @@ class PolicyArguments:
             )
         return self.policy_kwargs | {"activation_fn": _ACTIVATIONS[name]}
 
-    def check(self, env: AnyEnv, name: str) -> None:
-        """Compare with an environment.
+    def check(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        offsets: list[int] | None,
+        name: str,
+    ) -> None:
+        """Compare with the spaces and the action table of an environment.
 
         Raises:
             InvalidInputError: observations or actions differ; the message says what to pass.
         """
-        seen = describe(env.observation_space)
+        seen = describe(observation_space)
         for key in sorted(self.observation.keys() | seen.keys()):
             own, other = self.observation.get(key), seen.get(key)
             if own != other:
@@ -114,7 +120,7 @@ class PolicyArguments:
                     f"environment has {_words(other)}. Pass CodingEnv-v0 or make_sb3_vec() "
                     "without wrappers that change observations."
                 )
-        offsets, actions = qp_offsets_of(env), _count(env.action_space)
+        actions = _count(action_space)
         if actions != self.actions or (self.qp_offsets and offsets not in (None, self.qp_offsets)):
             raise InvalidInputError(
                 f"{name} was trained on other QP offsets than this environment has "

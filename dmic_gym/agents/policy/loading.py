@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+from gymnasium import spaces
 from stable_baselines3 import A2C
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from dmic_gym.agents.policy.card import POLICIES, AnyEnv, PolicyArguments
+from dmic_gym.agents.policy.card import POLICIES, AnyEnv, PolicyArguments, qp_offsets_of
 from dmic_gym.agents.policy.key_map import KeyMap, rename
 from dmic_gym.agents.policy.load_report import LoadReport, copy_tensors, own_tensors
 from dmic_gym.agents.policy.weight_files import read_tensors
 from dmic_gym.agents.registry import SHIPPED_POLICIES
+from dmic_gym.envs.observations import observation_space
 from dmic_gym.errors import InvalidInputError, WeightsError, unknown_name
 from dmic_gym.io import versions_of
 from dmic_gym.tasks.segmenters.weights import Card, load_weights, save_weights
@@ -70,7 +72,9 @@ def load_policy(
     tensors, card = _read(name_or_path)
     arguments = None if card is None else PolicyArguments.from_card(card)
     if arguments is not None:
-        arguments.check(env, str(name_or_path))
+        arguments.check(
+            env.observation_space, env.action_space, qp_offsets_of(env), str(name_or_path)
+        )
     kwargs = algorithm_kwargs.pop("policy_kwargs", None) or {}
     own_kwargs = {} if arguments is None else arguments.kwargs()
     model = algorithm(
@@ -82,6 +86,29 @@ def load_policy(
     )
     _fill(model.policy, tensors, str(name_or_path), key_map, strict)
     return model
+
+
+def load_agent(name_or_path: str | Path, qp_offsets: Sequence[int]) -> ActorCriticPolicy:
+    """Return the policy of a file on the CPU, ready to predict; no environment is needed.
+
+    Args:
+        name_or_path: as for `load_policy`.
+        qp_offsets: the action table it is to act with.
+
+    Raises:
+        InvalidInputError: no such name; the policy was trained on other observations or offsets.
+        WeightsError: the file is missing, damaged, would run code, or does not fit.
+    """
+    tensors, card = _read(name_or_path)
+    arguments = None if card is None else PolicyArguments.from_card(card)
+    seen, actions = observation_space(), spaces.Discrete(len(qp_offsets))
+    if arguments is not None:
+        arguments.check(seen, actions, list(qp_offsets), str(name_or_path))
+    kwargs = {} if arguments is None else arguments.kwargs()
+    policy = _policy_class(None, card)(seen, actions, lambda _: 0.0, **kwargs)
+    _fill(policy, tensors, str(name_or_path), None, strict=True)
+    policy.set_training_mode(False)
+    return policy
 
 
 def load_into(

@@ -151,7 +151,7 @@ def _nearest(results: Mapping[str, Any], name: str, qp: int) -> int:
 
 def _panels(record: Record, anchor: Record, sample: Sample) -> Iterator[Panel]:
     image, cell = sample.image, record.cell
-    evaluator = workbench(cell).env.evaluator
+    evaluator = workbench(cell).evaluator
     truth = evaluator.reference(sample).mask if sample.mask is None else sample.mask
     row, base = _row(record), _row(anchor)
     decoded, mask = _coded_again(record, sample)
@@ -175,7 +175,7 @@ def _coded_again(record: Record, sample: Sample) -> tuple[Picture, Mask]:
         DmicError: codec or segmenter failed, or bitstream or Dice are not the stored ones.
     """
     cell, row = record.cell, _row(record)
-    evaluator = workbench(cell).env.evaluator
+    evaluator = workbench(cell).evaluator
     if cell.is_still:
         still = find_still(cell.codec)
         stream = still.encode(sample.image, cell.base_qp)

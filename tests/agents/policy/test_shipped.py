@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import dmic_gym
-from dmic_gym.agents.planning import plan_of
 from dmic_gym.agents.policy.network import HEAD
 from dmic_gym.agents.registry import SHIPPED_POLICIES, make_agent, policy_names
 from dmic_gym.envs.coding_env import CodingEnv
@@ -36,11 +35,11 @@ def test_one_shot_changed_the_head_alone() -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_more_bits_go_where_vessels_are(name: str) -> None:
     env = CodingEnv(dataset=Phantoms(4, size=256, seed=9), reward="linear", preset="ultrafast")
-    agent = make_agent(name, env)
-    for place in range(4):
-        observation, _ = env.reset(options={"sample": place, "base_qp": 32})
-        qp_map = plan_of(agent, env, observation).result.qp_map
-        share = ctu_sums(env.reference.importance, env.ctu_size)
+    planner = make_agent(name, env.evaluator)
+    for sample in env.dataset:
+        reference = env.evaluator.reference(sample)
+        qp_map = planner.plan(env.evaluator, reference, 32).result.qp_map
+        share = ctu_sums(reference.importance, env.ctu_size)
         full, empty = qp_map[share > np.median(share)], qp_map[share <= np.median(share)]
         assert full.mean() < empty.mean()
         assert qp_map.std() > 1
