@@ -62,7 +62,7 @@ def test_shuffled_importance_moves_only_agents_that_look(program: Any) -> None:
             if one.qp_map == same.qp_map:
                 assert (one.dice, one.consistency_dice) == (same.dice, same.consistency_dice)
     with pytest.raises(InvalidInputError, match="plans without observations"):
-        shuffled.code(env, "search:6", QPS, **SETTINGS)
+        shuffled.code(env, "search:6", QPS)
     env.close()
 
 

@@ -89,7 +89,7 @@ def test_encode_is_the_coder_in_one_call() -> None:
 
 
 def test_the_anchor_loads_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(allocation, "CodingEnv", None)
+    monkeypatch.setattr(allocation, "Evaluator", None)
     made = code(Picture(SAMPLE.image), qp=33)
     np.testing.assert_array_equal(made.qp_maps[0], uniform_map(SAMPLE.image.shape, 64, 33))
     assert made.dice is None
