@@ -18,14 +18,16 @@ import bjontegaard
 import numpy as np
 import numpy.typing as npt
 
+from dmic_gym.bench.bootstrap import CONFIDENCE, MIN_POINTS, RESAMPLES, Draws, Interval, bd_rates
 from dmic_gym.errors import InvalidInputError, UndefinedMetricError
+from dmic_gym.types import Floats
 
 Axis = Literal["bits", "quality"]
-Floats = npt.NDArray[np.float64]
 
-MIN_POINTS = 3
 SMALL_OVERLAP = 0.5
-MAX_UNDEFINED_SHARE = 0.05
+FLAT = 0.02
+"""Range of a quality below which a BD-rate is said to average over little of it."""
+
 _PACKAGE_ARGS = {"method": "pchip", "require_matching_points": False, "min_overlap": 0}
 
 
@@ -66,10 +68,12 @@ class BDResult:
         percent: mean change of the bits at equal quality, in percent of the anchor's (negative
             = bits saved), or None where it is undefined.
         note: why it is undefined, or what to know about it; empty where there is nothing to say.
+        span: (low, high), the range of quality that it averages over; None where undefined.
     """
 
     percent: float | None
     note: str
+    span: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,37 +90,28 @@ class BDQualityResult:
     note: str
 
 
-@dataclass(frozen=True)
-class BootstrapInterval:
-    """A percentile interval.
-
-    Attributes:
-        bounds: (low, high), in units of the statistic, or None where there is no interval.
-        note: why there is none, or how many resamples were left out; may be empty.
-    """
-
-    bounds: tuple[float, float] | None
-    note: str
-
-
 def bd_rate(anchor: RDCurve, test: RDCurve) -> BDResult:
     """Compare the bits of two curves at equal quality, over the quality range both reach."""
     try:
-        kept_anchor, kept_test, note = _comparable(anchor, test, "quality")
+        kept_anchor, kept_test, remarks = _comparable(anchor, test, "quality")
     except UndefinedMetricError as error:
         return BDResult(None, f"undefined: {error}")
     percent = bjontegaard.bd_rate(*_points(kept_anchor), *_points(kept_test), **_PACKAGE_ARGS)
-    return BDResult(float(percent), note)
+    ends = np.array([curve.quality[[0, -1]] for curve in (kept_anchor, kept_test)])
+    span = float(ends[:, 0].max()), float(ends[:, 1].min())
+    if span[1] - span[0] < FLAT:
+        remarks.append(f"averages over a quality of {span[0]:.3f} to {span[1]:.3f} only")
+    return BDResult(float(percent), "; ".join(remarks), span)
 
 
 def bd_quality(anchor: RDCurve, test: RDCurve) -> BDQualityResult:
     """Compare the quality of two curves at equal bits, over the (log) bit range both reach."""
     try:
-        kept_anchor, kept_test, note = _comparable(anchor, test, "bits")
+        kept_anchor, kept_test, remarks = _comparable(anchor, test, "bits")
     except UndefinedMetricError as error:
         return BDQualityResult(None, f"undefined: {error}")
     delta = bjontegaard.bd_psnr(*_points(kept_anchor), *_points(kept_test), **_PACKAGE_ARGS)
-    return BDQualityResult(float(delta), note)
+    return BDQualityResult(float(delta), "; ".join(remarks))
 
 
 def bootstrap_bd_rate(
@@ -125,10 +120,10 @@ def bootstrap_bd_rate(
     test_bits: npt.ArrayLike,
     test_quality: npt.ArrayLike,
     *,
-    n_resamples: int = 1000,
+    n_resamples: int = RESAMPLES,
     seed: int = 0,
-    confidence: float = 0.95,
-) -> BootstrapInterval:
+    confidence: float = CONFIDENCE,
+) -> Interval:
     """Interval of the BD-rate of mean curves when the images are drawn anew, with replacement.
 
     Anchor and test are drawn together (paired): row i of all four arrays is the same image.
@@ -143,9 +138,7 @@ def bootstrap_bd_rate(
         confidence: share of the draws that the interval spans, between 0 and 1.
 
     Returns:
-        The percentile interval in percent. It is None for fewer than two images, and when more
-        than 5 % of the draws have no BD-rate; up to there such draws are left out and counted
-        in the note.
+        The percentile interval in percent; see `Draws.interval`.
 
     Raises:
         InvalidInputError: wrong shapes, values that are not finite, bits of 0 or less, no
@@ -153,32 +146,21 @@ def bootstrap_bd_rate(
     """
     anchor = _checked(anchor_bits, anchor_quality, "anchor", ndim=2)
     test = _checked(test_bits, test_quality, "test", ndim=2)
-    n_images = len(anchor[0])
-    _check_bootstrap(n_images, len(test[0]), n_resamples, confidence)
-    if n_images < 2:
-        return BootstrapInterval(None, "no interval: at least 2 images are needed, got 1")
-    draws = np.random.default_rng(seed).integers(0, n_images, (n_resamples, n_images))
-    results = (bd_rate(_mean_curve(anchor, rows), _mean_curve(test, rows)) for rows in draws)
-    defined = [result.percent for result in results if result.percent is not None]
-    return _interval(np.array(defined), n_resamples, confidence)
+    if len(anchor[0]) != len(test[0]):
+        raise InvalidInputError(
+            f"anchor has {len(anchor[0])} images and test {len(test[0])}; pass the same images in "
+            "both."
+        )
+    draws = Draws(len(anchor[0]), n_resamples, seed)
+    rates = bd_rates(*(draws.means(values) for values in (*anchor, *test)))
+    return draws.interval(rates, confidence=confidence)
 
 
-def _interval(values: Floats, n_resamples: int, confidence: float) -> BootstrapInterval:
-    n_undefined = n_resamples - len(values)
-    count = f"{n_undefined} of {n_resamples} resamples have no BD-rate"
-    if n_undefined > MAX_UNDEFINED_SHARE * n_resamples:
-        limit = f"more than {100 * MAX_UNDEFINED_SHARE:.0f} %"
-        return BootstrapInterval(None, f"no interval: {count}, {limit}")
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(values, [tail, 100 - tail])
-    return BootstrapInterval((float(low), float(high)), count if n_undefined else "")
-
-
-def _comparable(anchor: RDCurve, test: RDCurve, axis: Axis) -> tuple[RDCurve, RDCurve, str]:
+def _comparable(anchor: RDCurve, test: RDCurve, axis: Axis) -> tuple[RDCurve, RDCurve, list[str]]:
     kept_anchor, kept_test = anchor.non_dominated(), test.non_dominated()
     dropped = _dropped("anchor", anchor, kept_anchor) + _dropped("test", test, kept_test)
     remarks = dropped + _small_overlap(kept_anchor, kept_test, axis, dropped)
-    return kept_anchor, kept_test, "; ".join(remarks)
+    return kept_anchor, kept_test, remarks
 
 
 def _dropped(name: str, given: RDCurve, kept: RDCurve) -> list[str]:
@@ -208,11 +190,6 @@ def _points(curve: RDCurve) -> tuple[Floats, Floats]:
     return curve.bits, curve.quality
 
 
-def _mean_curve(per_image: tuple[Floats, Floats], rows: npt.NDArray[np.int64]) -> RDCurve:
-    bits, quality = per_image
-    return RDCurve(bits[rows].mean(axis=0), quality[rows].mean(axis=0))
-
-
 def _checked(
     bits: npt.ArrayLike, quality: npt.ArrayLike, name: str, *, ndim: int
 ) -> tuple[Floats, Floats]:
@@ -230,14 +207,3 @@ def _checked(
     if bits.min() <= 0:
         raise InvalidInputError(f"{name}: bits must be above 0, the least is {bits.min():g}.")
     return bits, quality
-
-
-def _check_bootstrap(n_anchor: int, n_test: int, n_resamples: int, confidence: float) -> None:
-    if n_anchor != n_test:
-        raise InvalidInputError(
-            f"anchor has {n_anchor} images and test {n_test}; pass the same images in both."
-        )
-    if n_resamples < 1:
-        raise InvalidInputError(f"n_resamples must be at least 1, got {n_resamples}.")
-    if not 0 < confidence < 1:
-        raise InvalidInputError(f"confidence must lie between 0 and 1, got {confidence}; try 0.95.")
