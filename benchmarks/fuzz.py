@@ -23,7 +23,7 @@ from fuzzing.formats import FORMATS
 
 from dmic_gym.io import versions_of
 
-_PACKAGES = ("av", "numpy", "opencv-python", "pydicom", "safetensors", "torch")
+_PACKAGES = ("av", "numpy", "opencv-python-headless", "pydicom", "safetensors", "torch")
 
 
 def main() -> int:

@@ -21,7 +21,15 @@ ANCHOR = "anchor"
 STANDARD_QPS = (22, 27, 32, 37)
 LOW_RATE_QPS = (32, 37, 42, 47)
 
-PACKAGES = ("dmic_gym", "av", "bjontegaard", "gymnasium", "numpy", "opencv-python", "torch")
+PACKAGES = (
+    "dmic_gym",
+    "av",
+    "bjontegaard",
+    "gymnasium",
+    "numpy",
+    "opencv-python-headless",
+    "torch",
+)
 
 
 def versions() -> dict[str, str]:

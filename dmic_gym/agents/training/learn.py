@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +236,7 @@ def _reinforce(
 
 
 def _open_log(folder: Path, done: int) -> Logger:
-    """Open TensorBoard's log and a table beside it; one of a run that goes on gets its own."""
+    """Open a table, and TensorBoard's log where that is installed; a resumed run gets its own."""
     suffix = f"-{done}" if done else ""
-    kinds = ("csv", "tensorboard")
+    kinds = ["csv", *(["tensorboard"] if find_spec("tensorboard") else [])]
     return Logger(str(folder), [make_output_format(kind, str(folder), suffix) for kind in kinds])

@@ -107,7 +107,7 @@ def train(
 
 def versions() -> dict[str, str]:
     """Return the versions that a card records."""
-    return versions_of(("dmic_gym", "torch", "numpy", "opencv-python"))
+    return versions_of(("dmic_gym", "torch", "numpy", "opencv-python-headless"))
 
 
 def _train_one(
