@@ -171,6 +171,27 @@ def test_a_segmenter_that_has_seen_the_sample_is_refused(
     assert card.metrics["segmenter"].startswith("unet-fold1 ")
 
 
+def test_a_training_that_runs_out_of_minutes_goes_on_where_it_was(
+    dmic: Any, folder: Path, tmp_path: Path
+) -> None:
+    command = (
+        "train-segmenter", "--data", folder, "--out", tmp_path / "seg", "--epochs", 2,
+        "--argument", "shrink=2", "--argument", "channels=[4,8]", "--crop", 64, "--resume",
+    )  # fmt: skip
+    code, _, err = dmic(*command, "--minutes", 0)
+    assert code == 3
+    assert "stopped after epoch 1" in err
+    code, _, err = dmic(*command)
+    assert code == 0
+    assert "number=2" in err
+    assert "number=1" not in err
+    card = read_card(tmp_path / "seg" / "unet.safetensors")
+    assert card.arguments == {"shrink": 2, "channels": [4, 8]}
+    assert card.metrics["recipe"]["size"] == 64
+    line = error_line(dmic(*command, "--argument", "shrink=two"))
+    assert "NAME=JSON" in line
+
+
 def test_pretraining_says_what_its_segmenter_has_seen(
     dmic: Any, folder: Path, tmp_path: Path
 ) -> None:

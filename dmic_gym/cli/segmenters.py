@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +17,7 @@ from dmic_gym.cli.common import (
     progress_bar,
     select_training,
     stages,
+    stderr,
     stdout,
 )
 from dmic_gym.errors import InvalidInputError
@@ -28,28 +32,44 @@ def train_segmenter(
     folds: Annotated[int, typer.Option(help="K >= 2 trains K networks, cross-validated.")] = 0,
     name: Annotated[str, typer.Option(help="Name of the files written.")] = "unet",
     architecture: Annotated[str, typer.Option(help="unet or dilated.")] = "unet",
+    argument: Annotated[
+        list[str] | None, typer.Option(help="NAME=JSON of the architecture, shrink=2; repeatable.")
+    ] = None,
     init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
+    crop: Annotated[int, typer.Option(help="Side of the square training crops, pixels.")] = 256,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    resume: Annotated[bool, typer.Option(help="Go on where the same command was cut off.")] = False,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after the epoch that passes this; --resume goes on.")
+    ] = None,
     phantoms: Annotated[int, typer.Option(help='How many images "phantoms" is.')] = 400,
     take: Annotated[str, typer.Option("--select", help="Slice START:STOP:STEP.")] = "::",
     size: Annotated[int | None, typer.Option(help="Height DAVIS frames are scaled to.")] = None,
 ) -> None:
     """Train a segmentation network and write it with a card that says how."""
-    from dmic_gym.tasks.segmenters.fit import Epoch
+    from dmic_gym.tasks.segmenters.fit import Epoch, Recipe
     from dmic_gym.tasks.segmenters.train import Network, train
 
     samples = [s for spec in data for s in select_training(spec, take, phantoms, size)]
     network = Network(
         name,
         architecture,
+        _arguments(argument or []),
         init=init,
         data=[portable(spec) for spec in data],
         command=command_line(),
     )
+    end = None if minutes is None else time.monotonic() + 60.0 * minutes
     with progress_bar() as progress:
         show = stages(progress)
 
         def advance(epoch: Epoch) -> None:
             show(epoch.network, epoch.number, epoch.total, f"loss {epoch.loss:.3f}")
+            if not stderr.is_terminal:  # where no bar is drawn, a log gets a line an epoch
+                stderr.print(f"{epoch}", soft_wrap=True, highlight=False, markup=False)
+            if end is not None and time.monotonic() > end:
+                stderr.print(f"stopped after epoch {epoch.number}; --resume goes on from there")
+                raise typer.Exit(3)
 
         paths = train(
             samples,
@@ -58,10 +78,23 @@ def train_segmenter(
             seed=seed,
             folds=folds,
             network=network,
+            recipe=Recipe(size=crop),
             progress=advance,
+            device=device,
+            resume=resume,
         )
     for path in paths:
         stdout.print(f"wrote {path}", highlight=False)
+
+
+def _arguments(texts: Sequence[str]) -> dict[str, Any]:
+    pairs = [text.partition("=") for text in texts]
+    try:
+        return {name: json.loads(value) for name, _, value in pairs}
+    except ValueError as error:
+        raise InvalidInputError(
+            f"--argument takes NAME=JSON such as shrink=2 or channels=[8,16]; got {texts}."
+        ) from error
 
 
 @app.command("fit-posterior")

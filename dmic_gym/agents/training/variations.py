@@ -10,7 +10,7 @@ from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.data.sequence import LazySamples
 from dmic_gym.tasks.segmenters.augment import augment
-from dmic_gym.tasks.segmenters.fit import expert_mask
+from dmic_gym.tasks.segmenters.loader import expert_mask
 
 
 class Variations(LazySamples):

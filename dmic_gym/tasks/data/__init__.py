@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 from dmic_gym.tasks.data.sample import Sample
 
 if TYPE_CHECKING:
+    from dmic_gym.tasks.data.arcade import Arcade
     from dmic_gym.tasks.data.davis import Davis
     from dmic_gym.tasks.data.dca1 import DCA1
     from dmic_gym.tasks.data.folder import ImageFolder
     from dmic_gym.tasks.data.phantoms.dataset import Phantoms
     from dmic_gym.tasks.data.registry import load_dataset
 
-__all__ = ["DCA1", "Davis", "ImageFolder", "Phantoms", "Sample", "load_dataset"]
+__all__ = ["DCA1", "Arcade", "Davis", "ImageFolder", "Phantoms", "Sample", "load_dataset"]
 
 _LAZY = {
+    "Arcade": "dmic_gym.tasks.data.arcade",
     "DCA1": "dmic_gym.tasks.data.dca1",
     "Davis": "dmic_gym.tasks.data.davis",
     "ImageFolder": "dmic_gym.tasks.data.folder",

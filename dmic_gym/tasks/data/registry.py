@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dmic_gym.errors import InvalidInputError, unknown_name
+from dmic_gym.tasks.data.arcade import Arcade
 from dmic_gym.tasks.data.davis import Davis, is_davis
 from dmic_gym.tasks.data.dca1 import DCA1
 from dmic_gym.tasks.data.folder import ImageFolder
@@ -23,7 +24,13 @@ def _dca1_test(
     return DCA1(root, "test", download)
 
 
+def _arcade_val(root: str | os.PathLike[str] | None = None) -> Sequence[Sample]:
+    return Arcade(root, "val")
+
+
 DATASETS: dict[str, Callable[..., Sequence[Sample]]] = {
+    "arcade": Arcade,
+    "arcade-val": _arcade_val,
     "davis": Davis,
     "dca1": DCA1,
     "dca1-test": _dca1_test,
@@ -39,8 +46,8 @@ def load_dataset(
     Args:
         spec: one of
 
-            - a name: `"phantoms"`, `"dca1"` (its training split unless `split` says otherwise),
-              `"dca1-test"`, or `"davis"` (needs `root`);
+            - a name: `"phantoms"`, `"arcade"` or `"dca1"` (the training split unless `split` says
+              otherwise), `"arcade-val"`, `"dca1-test"`, or `"davis"` (needs `root`);
             - the path of a folder: with JPEGImages/ and Annotations/ in it (see :class:`Davis`)
               or with images (see :class:`ImageFolder`). A folder that bears a data set's name is
               reached as `"./phantoms"`;

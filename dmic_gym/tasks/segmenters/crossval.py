@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dmic_gym.tasks.metrics import binarize, dice
-from dmic_gym.tasks.segmenters.fit import Annotated, expert_mask
+from dmic_gym.tasks.segmenters.loader import Annotated, expert_mask
 from dmic_gym.tasks.segmenters.network import load_segmenter
 from dmic_gym.tasks.segmenters.weights import read_card
 

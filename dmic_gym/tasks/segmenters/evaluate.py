@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dmic_gym.tasks.metrics import binarize, dice
-from dmic_gym.tasks.segmenters.fit import Annotated
+from dmic_gym.tasks.segmenters.loader import Annotated
 from dmic_gym.tasks.segmenters.network import load_segmenter
 from dmic_gym.tasks.segmenters.protocol import Segmenter
 from dmic_gym.tasks.segmenters.weights import Card, read_card, write_card

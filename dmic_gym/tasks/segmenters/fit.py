@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
-from dmic_gym.errors import InvalidInputError
-from dmic_gym.tasks.segmenters.augment import augment
-from dmic_gym.tasks.segmenters.network import preferred_dtype
-
-
-class Annotated(Protocol):
-    """An image with its expert mask (a ``dmic_gym.tasks.data.Sample`` is one)."""
-
-    @property
-    def image(self) -> npt.NDArray[np.uint8]: ...  # noqa: D102
-    @property
-    def mask(self) -> npt.NDArray[np.bool_] | None: ...  # noqa: D102
-    @property
-    def name(self) -> str: ...  # noqa: D102
+from dmic_gym.tasks.segmenters.checkpoint import Checkpoint
+from dmic_gym.tasks.segmenters.loader import Annotated, Batch, Batches
+from dmic_gym.tasks.segmenters.network import pick_device, preferred_dtype
 
 
 @dataclass(frozen=True)
@@ -72,38 +60,72 @@ def fit(
     samples: Sequence[Annotated],
     recipe: Recipe,
     progress: Callable[[int, float], None] | None = None,
+    *,
+    device: str = "auto",
+    checkpoint: Checkpoint | None = None,
 ) -> nn.Module:
     """Fit ``module`` in place and return the moving average of its weights in eval mode.
 
-    Same module, samples, recipe, torch version, machine and thread count: same weights. Where the
-    processor has AVX512-BF16 the forward pass runs in bfloat16 autocast. torch's global random
-    state is left as it was.
+    Threads make the batches while the network computes. On a CPU the same module, samples,
+    recipe, torch version, machine and thread count give the same weights, run through or cut off
+    and resumed. Where the processor has AVX512-BF16, and on CUDA, the forward pass runs in
+    bfloat16 autocast. torch's global random state is left as it was.
 
     Args:
         module: maps float (N, 1, H, W) in 0..1 to logits.
         samples: images with masks.
         recipe: how.
-        progress: called after each epoch with its number from 1 and its mean loss.
+        progress: called after each epoch with its number from 1 and its mean loss. It may raise
+            to end the run; the epoch is in the checkpoint by then.
+        device: a torch device, or ``"auto"``: CUDA where present, else the CPU.
+        checkpoint: written after each epoch; where its file exists the run goes on from it.
     """
-    steps = recipe.epochs * -(-len(samples) // recipe.batch)
-    optimizer = torch.optim.AdamW(
-        module.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=max(steps, 2), pct_start=0.1
-    )
+    where = pick_device(device)
+    batches = Batches(samples, recipe.batch, recipe.size, recipe.seed)
     with _seeded(recipe.seed):
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        average = AveragedModel(module, avg_fn=_moving(recipe.average), use_buffers=True)
-        for number in range(1, recipe.epochs + 1):
-            losses = []
-            for images, masks in _batches(samples, recipe, number):
-                losses.append(step(module.train(), optimizer, images, masks))
-                schedule.step()
-                average.update_parameters(module)
+        module.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        run = _Run(module, recipe, recipe.epochs * len(batches))
+        first = checkpoint.restore(**run.parts) + 1 if checkpoint else 1
+        for number in range(first, recipe.epochs + 1):
+            loss = run.epoch(batches.epoch(number), where)
+            if checkpoint:
+                checkpoint.save(number, **run.parts)
             if progress:
-                progress(number, float(np.mean(losses)))
-    return average.module.eval()
+                progress(number, loss)
+    result: nn.Module = run.average.module.to("cpu").eval()
+    return result
+
+
+class _Run:
+    """A network with what its training changes: optimiser, schedule and average."""
+
+    def __init__(self, module: nn.Module, recipe: Recipe, steps: int) -> None:
+        self.module = module
+        self.optimizer = torch.optim.AdamW(
+            module.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, recipe.learning_rate, total_steps=max(steps, 2), pct_start=0.1
+        )
+        self.average = AveragedModel(module, avg_fn=_moving(recipe.average), use_buffers=True)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return {
+            "module": self.module,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "average": self.average,
+        }
+
+    def epoch(self, batches: Iterable[Batch], device: torch.device) -> float:
+        losses = []
+        for images, masks in batches:
+            images, masks = images.to(device), masks.to(device)
+            losses.append(step(self.module.train(), self.optimizer, images, masks))
+            self.schedule.step()
+            self.average.update_parameters(self.module)
+        return float(np.mean(losses))
 
 
 def step(
@@ -111,7 +133,7 @@ def step(
 ) -> float:
     """Take one gradient step and return the loss before it."""
     images = images.to(memory_format=torch.channels_last)
-    half = preferred_dtype(images.device) == "bfloat16"
+    half = images.is_cuda or preferred_dtype(images.device) == "bfloat16"
     with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
         logits = module(images)
     loss = segmentation_loss(logits.float(), masks)
@@ -134,35 +156,6 @@ def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
     total = probability.sum(dim=(1, 2, 3)) + masks.sum(dim=(1, 2, 3))
     soft_dice = (2.0 * both + 1.0) / (total + 1.0)
     return F.binary_cross_entropy_with_logits(logits, masks) + (1.0 - soft_dice).mean()
-
-
-def _batches(
-    samples: Sequence[Annotated], recipe: Recipe, epoch: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    order = np.random.default_rng([recipe.seed, epoch]).permutation(len(samples)).tolist()
-    for start in range(0, len(order), recipe.batch):
-        pairs = []
-        for place in order[start : start + recipe.batch]:
-            rng = np.random.default_rng([recipe.seed, epoch, place])
-            pairs.append(
-                augment(samples[place].image, expert_mask(samples[place]), rng, recipe.size)
-            )
-        images, masks = (np.stack(parts)[:, None] for parts in zip(*pairs, strict=True))
-        yield torch.from_numpy(images), torch.from_numpy(masks)
-
-
-def expert_mask(sample: Annotated) -> npt.NDArray[np.bool_]:
-    """Return the expert's mask of a sample.
-
-    Raises:
-        InvalidInputError: it has none.
-    """
-    if sample.mask is None:
-        raise InvalidInputError(
-            f"Sample {sample.name!r} has no mask, and training needs one for each image. "
-            "Put NAME_gt.png beside NAME.png, or leave the image out."
-        )
-    return sample.mask
 
 
 def _moving(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:

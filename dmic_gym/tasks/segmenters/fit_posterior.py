@@ -18,7 +18,7 @@ from dmic_gym.tasks.segmenters.calibration import (
     reliability,
 )
 from dmic_gym.tasks.segmenters.crossval import fold_blocks
-from dmic_gym.tasks.segmenters.fit import Annotated, expert_mask
+from dmic_gym.tasks.segmenters.loader import Annotated, expert_mask
 from dmic_gym.tasks.segmenters.network import NetworkSegmenter, load_segmenter
 from dmic_gym.tasks.segmenters.posterior import expected_dice, mirror_average
 from dmic_gym.tasks.segmenters.train import versions

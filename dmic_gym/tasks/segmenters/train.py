@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,18 @@ import torch
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.io import versions_of
 from dmic_gym.tasks.segmenters.architectures import build
+from dmic_gym.tasks.segmenters.checkpoint import Checkpoint
 from dmic_gym.tasks.segmenters.crossval import fold_blocks, summarize
 from dmic_gym.tasks.segmenters.evaluate import measure
-from dmic_gym.tasks.segmenters.fit import Annotated, Epoch, Progress, Recipe, expert_mask, fit
+from dmic_gym.tasks.segmenters.fit import Epoch, Progress, Recipe, fit
+from dmic_gym.tasks.segmenters.loader import Annotated, expert_mask
 from dmic_gym.tasks.segmenters.network import load_segmenter
 from dmic_gym.tasks.segmenters.weights import (
     Card,
     apply_weights,
+    find_weights,
     load_weights,
+    read_card,
     save_weights,
     write_json,
 )
@@ -60,10 +65,13 @@ def train(
     network: Network | None = None,
     recipe: Recipe | None = None,
     progress: Progress | None = None,
+    device: str = "auto",
+    resume: bool = False,
 ) -> list[Path]:
     """Train a segmenter, or one per fold, and write each with its card.
 
-    Same arguments, torch version, machine and thread count give the same weights.
+    On a CPU the same arguments, torch version, machine and thread count give the same weights.
+    After each epoch the state is in ``NAME.checkpoint``, which goes when the weights are written.
 
     Args:
         samples: images with expert masks.
@@ -75,29 +83,31 @@ def train(
             patient), measures it there, and writes ``NAME-folds.json`` with all Dice.
         network: which network; the default is the small U-Net.
         recipe: all other knobs; ``epochs`` and ``seed`` override its own.
-        progress: called after each epoch.
+        progress: called after each epoch; it may raise to stop the run.
+        device: a torch device, or ``"auto"``: CUDA where present, else the CPU.
+        resume: go on from the checkpoint of a run with the same arguments, where there is one,
+            and keep the networks that it finished.
 
     Returns:
         The paths of the safetensors files.
 
     Raises:
-        InvalidInputError: no samples, one without a mask, or too few for the folds.
+        InvalidInputError: no samples, one without a mask, too few for the folds, or the
+            checkpoint is of another run.
         WeightsError: ``network.init`` does not fit.
     """
     network = network or Network()
     recipe = replace(recipe or Recipe(), epochs=epochs, seed=seed)
     _check(samples, epochs, folds)
+    trainer = _Trainer(recipe, Path(out), device, resume, progress)
     if not folds:
-        return [_train_one(network, samples, (), recipe, Path(out), progress)]
+        return [trainer.train(network, samples, ())]
     blocks = fold_blocks(len(samples), folds)
     paths = [
-        _train_one(
+        trainer.train(
             replace(network, name=f"{network.name}-fold{k}"),
             [samples[i] for i in range(len(samples)) if i not in block],
             [samples[i] for i in block],
-            recipe,
-            Path(out),
-            progress,
         )
         for k, block in enumerate(blocks)
     ]
@@ -110,35 +120,82 @@ def versions() -> dict[str, str]:
     return versions_of(("dmic_gym", "torch", "numpy", "opencv-python-headless"))
 
 
-def _train_one(
-    network: Network,
-    samples: Sequence[Annotated],
-    held_out: Sequence[Annotated],
-    recipe: Recipe,
-    out: Path,
-    progress: Progress | None,
-) -> Path:
-    start = time.perf_counter()
+@dataclass(frozen=True)
+class _Trainer:
+    """Trains networks one after another, each from fresh or from its checkpoint."""
 
-    def report(number: int, loss: float) -> None:
-        if progress:
-            seconds = time.perf_counter() - start
-            progress(Epoch(network.name, number, recipe.epochs, loss, seconds))
+    recipe: Recipe
+    out: Path
+    device: str
+    resume: bool
+    progress: Progress | None
 
-    module = fit(_fresh(network, recipe.seed), samples, recipe, report)
-    metrics: dict[str, Any] = {
-        "recipe": asdict(recipe),
-        "samples": len(samples),
-        "trained_on": [sample.name for sample in samples],
-        "threads": torch.get_num_threads(),
-        "seconds": round(time.perf_counter() - start),
-    }
-    card = _card(network, recipe.seed, metrics)
+    def train(
+        self, network: Network, samples: Sequence[Annotated], held_out: Sequence[Annotated]
+    ) -> Path:
+        """Train one network, measure it on what was held out, and write it with its card."""
+        identity = self._identity(network, samples)
+        path = self.out / f"{network.name}.safetensors"
+        checkpoint = Checkpoint(path.with_suffix(".checkpoint"), identity)
+        if not self.resume:
+            checkpoint.forget()
+        elif _is_finished(path, identity):
+            return path
+        seconds: list[float] = []
+        module = fit(
+            _fresh(network, self.recipe.seed),
+            samples,
+            self.recipe,
+            self._reporter(network.name, seconds),
+            device=self.device,
+            checkpoint=checkpoint,
+        )
+        metrics = {key: identity[key] for key in ("init", "recipe", "trained_on")}
+        metrics |= {
+            "samples": len(samples),
+            "threads": torch.get_num_threads(),
+            "seconds_an_epoch": [round(after - before, 1) for before, after in pairwise(seconds)],
+        }
+        path = _write(module, _card(network, self.recipe.seed, metrics), self.out, held_out)
+        checkpoint.forget()
+        return path
+
+    def _identity(self, network: Network, samples: Sequence[Annotated]) -> dict[str, Any]:
+        return {
+            "architecture": network.architecture,
+            "arguments": dict(network.arguments),
+            "init": network.init and read_card(find_weights(network.init)).sha256,
+            "recipe": asdict(self.recipe),
+            "trained_on": [sample.name for sample in samples],
+        }
+
+    def _reporter(self, name: str, seconds: list[float]) -> Callable[[int, float], None]:
+        seconds.append(time.perf_counter())
+
+        def report(number: int, loss: float) -> None:
+            seconds.append(time.perf_counter())
+            if self.progress:
+                spent = seconds[-1] - seconds[0]
+                self.progress(Epoch(name, number, self.recipe.epochs, loss, spent))
+
+        return report
+
+
+def _is_finished(path: Path, identity: Mapping[str, Any]) -> bool:
+    unfinished = path.with_suffix(".checkpoint").exists()
+    if unfinished or not (path.is_file() and path.with_suffix(".json").is_file()):
+        return False
+    card = asdict(read_card(path))
+    told = card | card["metrics"]
+    return all(told.get(name) == value for name, value in identity.items())
+
+
+def _write(module: torch.nn.Module, card: Card, out: Path, held_out: Sequence[Annotated]) -> Path:
     path = save_weights(module.state_dict(), card, out, half=True)
     if held_out:
         scores = measure(load_segmenter(path, "cpu"), held_out)
         mean = round(float(np.mean(list(scores.values()))), 4)
-        metrics |= {"held_out": scores, "held_out_dice": mean}
+        metrics = card.metrics | {"held_out": scores, "held_out_dice": mean}
         path = save_weights(module.state_dict(), replace(card, metrics=metrics), out, half=True)
     return path
 

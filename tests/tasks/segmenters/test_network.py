@@ -86,6 +86,26 @@ def test_any_size(architecture: str, shape: tuple[int, int]) -> None:
     assert np.isfinite(segmenter(image)).all()
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (33, 64), (96, 96), (301, 299)])
+def test_a_network_at_half_resolution_sees_the_averaged_picture(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    half = build("unet", {"channels": [4, 8], "dilations": [1], "shrink": 2}).eval()
+    whole = build("unet", {"channels": [4, 8], "dilations": [1]}).eval()
+    whole.load_state_dict(half.state_dict())
+    x = torch.rand(1, 1, *shape)
+    padded = torch.nn.functional.pad(x, (0, -shape[1] % 4, 0, -shape[0] % 4), mode="replicate")
+    with torch.no_grad():
+        logits = whole(torch.nn.functional.avg_pool2d(padded, 2))
+        large = torch.nn.functional.interpolate(logits, scale_factor=2.0, mode="bilinear")
+        assert torch.allclose(half(x), large[..., : shape[0], : shape[1]], atol=1e-6)
+
+
+def test_a_shrink_out_of_range_is_refused() -> None:
+    for shrink in (0, 9):
+        with pytest.raises(WeightsError, match=r"shrink \d is outside 1\.\.8"):
+            build("unet", {"shrink": shrink})
+
+
 def test_pickle_and_deepcopy_reload_the_weights(unet: NetworkSegmenter, images: Images) -> None:
     data = pickle.dumps(unet)
     assert len(data) < 500

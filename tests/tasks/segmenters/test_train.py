@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,8 @@ from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.architectures import ARCHITECTURES, build
 from dmic_gym.tasks.segmenters.crossval import THRESHOLDS, fold_blocks
 from dmic_gym.tasks.segmenters.evaluate import measure, record_test
-from dmic_gym.tasks.segmenters.fit import Epoch, Recipe, fit, segmentation_loss, step
+from dmic_gym.tasks.segmenters.fit import Epoch, Progress, Recipe, fit, segmentation_loss, step
+from dmic_gym.tasks.segmenters.loader import Batches
 from dmic_gym.tasks.segmenters.network import load_segmenter
 from dmic_gym.tasks.segmenters.train import Network, train
 from dmic_gym.tasks.segmenters.weights import load_weights, read_card, shipped_names
@@ -163,6 +165,103 @@ def test_fit_returns_an_average_in_eval_mode() -> None:
     assert result is not module
     with pytest.raises(InvalidInputError, match="no mask"):
         fit(module, [Sample(np.zeros((9, 9), np.uint8))], Recipe(epochs=1, size=64))
+
+
+class _CutOffError(Exception):
+    pass
+
+
+def _cut_after(epoch: int) -> Callable[[Epoch], None]:
+    def report(done: Epoch) -> None:
+        if done.number == epoch:
+            raise _CutOffError
+
+    return report
+
+
+def test_a_run_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
+    def run(out: str, progress: Progress | None = None, resume: bool = True, seed: int = 1) -> str:
+        (path,) = train(
+            phantoms(5),
+            out=tmp_path / out,
+            epochs=3,
+            seed=seed,
+            network=Network(arguments=TINY),
+            recipe=FAST,
+            progress=progress,
+            resume=resume,
+        )
+        return read_card(path).sha256
+
+    whole = run("whole")
+    with pytest.raises(_CutOffError):
+        run("cut", _cut_after(2))
+    with pytest.raises(InvalidInputError, match="another recipe"):
+        run("cut", seed=2)
+    seen: list[Epoch] = []
+    assert run("cut", seen.append) == whole
+    assert [epoch.number for epoch in seen] == [3]
+    assert {p.suffix for p in (tmp_path / "cut").iterdir()} == {".safetensors", ".json"}
+    seen.clear()
+    assert run("cut", seen.append) == whole
+    assert seen == []
+    assert run("cut", seen.append, resume=False) == whole
+    assert len(seen) == 3
+
+
+def test_folds_that_are_done_are_kept(tmp_path: Path) -> None:
+    def run(progress: Progress) -> list[str]:
+        network = Network("cv", "unet", TINY)
+        paths = train(
+            phantoms(4),
+            out=tmp_path,
+            epochs=2,
+            folds=2,
+            network=network,
+            recipe=FAST,
+            progress=progress,
+            resume=True,
+        )
+        return [read_card(path).sha256 for path in paths]
+
+    def cut_in_the_second(epoch: Epoch) -> None:
+        if epoch.network == "cv-fold1":
+            raise _CutOffError
+
+    with pytest.raises(_CutOffError):
+        run(cut_in_the_second)
+    seen: list[Epoch] = []
+    run(seen.append)
+    assert [(epoch.network, epoch.number) for epoch in seen] == [("cv-fold1", 2)]
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "unet.checkpoint"
+    for content in ([1], {"epoch": 1}, Path("an object")):
+        torch.save(content, path)
+        with pytest.raises(WeightsError, match="not a checkpoint"):
+            train(phantoms(2), out=tmp_path, epochs=1, recipe=FAST, resume=True)
+    for data in (b"", b"no checkpoint"):
+        path.write_bytes(data)
+        with pytest.raises(WeightsError, match="not a checkpoint"):
+            train(phantoms(2), out=tmp_path, epochs=1, recipe=FAST, resume=True)
+
+
+def test_threads_change_no_batch() -> None:
+    samples = phantoms(5)
+    made = [list(Batches(samples, 2, 64, 7, threads).epoch(3)) for threads in (0, 1, 3)]
+    for batches in made:
+        assert [len(images) for images, _ in batches] == [2, 2, 1]
+        for (images, masks), (first_images, first_masks) in zip(batches, made[0], strict=True):
+            assert torch.equal(images, first_images)
+            assert torch.equal(masks, first_masks)
+
+
+def test_an_epoch_that_is_left_early_stops_its_threads() -> None:
+    batches = Batches(phantoms(6), 1, 64, 0, threads=2).epoch(1)
+    next(batches)
+    batches.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("augment")]
 
 
 @pytest.mark.skipif("DMIC_DATA" not in os.environ, reason="DMIC_DATA is not set")
