@@ -181,13 +181,15 @@ def test_a_training_that_runs_out_of_minutes_goes_on_where_it_was(
     code, _, err = dmic(*command, "--minutes", 0)
     assert code == 3
     assert "stopped after epoch 1" in err
-    code, _, err = dmic(*command)
+    code, out, err = dmic(*command, "--test", folder)
     assert code == 0
+    assert "Dice 0." in out
     assert "number=2" in err
     assert "number=1" not in err
     card = read_card(tmp_path / "seg" / "unet.safetensors")
     assert card.arguments == {"shrink": 2, "channels": [4, 8]}
     assert card.metrics["recipe"]["size"] == 64
+    assert len(card.metrics["looks_at_test"]) == 1
     line = error_line(dmic(*command, "--argument", "shrink=two"))
     assert "NAME=JSON" in line
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +38,9 @@ def train_segmenter(
     ] = None,
     init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
     crop: Annotated[int, typer.Option(help="Side of the square training crops, pixels.")] = 256,
+    test: Annotated[
+        str | None, typer.Option(help="Unseen images to measure it on, once; in the card.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     resume: Annotated[bool, typer.Option(help="Go on where the same command was cut off.")] = False,
     minutes: Annotated[
@@ -85,6 +89,18 @@ def train_segmenter(
         )
     for path in paths:
         stdout.print(f"wrote {path}", highlight=False)
+        if test is not None:
+            _measure(path, test)
+
+
+def _measure(path: Path, test: str) -> None:
+    from dmic_gym.tasks.data import load_dataset
+    from dmic_gym.tasks.segmenters.evaluate import record_test
+
+    look = f"{date.today().isoformat()}: by the command that trained it, after training."
+    metrics = record_test(path, load_dataset(test), look, [portable(test)]).metrics
+    low, high = metrics["test_interval"]
+    stdout.print(f"Dice {metrics['test_dice']:.4f} ({low:.4f} .. {high:.4f})", highlight=False)
 
 
 def _arguments(texts: Sequence[str]) -> dict[str, Any]:

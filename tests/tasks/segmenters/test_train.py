@@ -16,7 +16,7 @@ from dmic_gym.tasks.data.phantoms.dataset import Phantoms
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.architectures import ARCHITECTURES, build
 from dmic_gym.tasks.segmenters.crossval import THRESHOLDS, fold_blocks
-from dmic_gym.tasks.segmenters.evaluate import measure, record_test
+from dmic_gym.tasks.segmenters.evaluate import mean_interval, measure, record_test
 from dmic_gym.tasks.segmenters.fit import Epoch, Progress, Recipe, fit, segmentation_loss, step
 from dmic_gym.tasks.segmenters.loader import Batches
 from dmic_gym.tasks.segmenters.network import load_segmenter
@@ -129,12 +129,24 @@ def test_every_look_at_the_test_split_is_recorded(tmp_path: Path) -> None:
     network = Network("cv", "unet", TINY)
     (path,) = train(phantoms(2), out=tmp_path, epochs=1, network=network, recipe=FAST)
     record_test(path, phantoms(2, seed=1), "first")
-    card = record_test(path, phantoms(2, seed=1), "second")
+    card = record_test(path, phantoms(2, seed=1), "second", ["2 phantoms"])
     assert card.metrics["looks_at_test"] == ["first", "second"]
     assert card.metrics["test_dice"] == pytest.approx(
         np.mean(list(card.metrics["test_images"].values())), abs=1e-4
     )
+    low, high = card.metrics["test_interval"]
+    assert low <= card.metrics["test_dice"] <= high
+    assert card.metrics["test_data"] == ["2 phantoms"]
+    assert card.metrics["milliseconds"]["float32"] > 0.0
     assert load_weights(path)[1] == card
+
+
+def test_the_interval_of_a_mean_is_that_of_the_normal_law_where_images_are_many() -> None:
+    values = np.random.default_rng(0).normal(0.8, 0.1, 400)
+    low, high = mean_interval(values)
+    half = 1.96 * float(values.std()) / 20.0
+    assert [low, high] == pytest.approx([values.mean() - half, values.mean() + half], abs=0.001)
+    assert mean_interval(np.array([0.25])) == [0.25, 0.25]
 
 
 def test_fold_blocks_cover_everything_once() -> None:
