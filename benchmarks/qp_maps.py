@@ -24,7 +24,7 @@ from dmic_gym.envs.results import EncodeResult
 
 def main(
     data: Annotated[str, typer.Option(help="Annotated images.")],
-    agents: Annotated[str, typer.Option(help="Names.")] = "dmic-1shot,dmic-40shot,search:50,oracle",
+    agents: Annotated[str, typer.Option(help="Names.")] = "mlp-1shot,mlp-40shot,search:50,oracle",
     base_qp: Annotated[int, typer.Option(help="Base QP.")] = 32,
     images: Annotated[str, typer.Option(help="Places of the images.")] = "0,7,14",
     ctu: Annotated[int, typer.Option(help="CTU size.")] = 64,

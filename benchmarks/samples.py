@@ -43,7 +43,7 @@ def runs() -> list[tuple[str, int, int]]:
 def main(
     data: Annotated[str, typer.Option(help="Folder of annotated images.")],
     segmenter: Annotated[str, typer.Option(help="Folder of train-segmenter --folds.")],
-    weights: Annotated[str, typer.Option(help="Where head and all start.")] = "hrlvsc",
+    weights: Annotated[str, typer.Option(help="Where head and all start.")] = "mlp-phantoms",
 ) -> None:
     for tune, count, seed in runs():
         name = f"{tune}-{count}-{seed}"

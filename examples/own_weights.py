@@ -10,13 +10,10 @@ from typing import Any
 
 import gymnasium as gym
 import torch
-from stable_baselines3 import A2C
 
 import dmic_gym
 from dmic_gym import PartialFreezeCallback
 from dmic_gym.agents.policy.loading import save_policy
-from dmic_gym.agents.policy.network import HRLVSCPolicy
-from dmic_gym.agents.registry import policy_names
 from dmic_gym.errors import WeightsError
 
 
@@ -55,10 +52,7 @@ def main(folder: Path) -> None:
     env = gym.make("CodingEnv-v0", preset="ultrafast")
 
     # Load, learn, save, load: the same actions.
-    if "hrlvsc" in policy_names():
-        model = dmic_gym.load_policy("hrlvsc", env, device="cpu", n_steps=25)
-    else:
-        model = A2C(HRLVSCPolicy, env, device="cpu", n_steps=25)
+    model = dmic_gym.load_policy("mlp-phantoms", env, device="cpu", n_steps=25)
     freeze = PartialFreezeCallback()
     model.learn(50, callback=freeze)
     path = save_policy(model, folder, "mine", data=["phantoms"], notes=["50 steps."])

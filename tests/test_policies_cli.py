@@ -53,7 +53,7 @@ def pretrained(dmic: Any, folder: Path, tmp_path: Path) -> Path:
     code, out, _ = dmic("pretrain", "--data", folder, "--out", tmp_path / "pre", *SMALL)
     assert code == 0
     assert "100 A2C steps, 100.0% of the parameters trained, no GPU, " in out
-    return tmp_path / "pre" / "hrlvsc.safetensors"
+    return tmp_path / "pre" / "pretrained.safetensors"
 
 
 def logged(folder: Path) -> EventAccumulator:
@@ -69,19 +69,19 @@ def test_pretrain_then_finetune(dmic: Any, pretrained: Path, folder: Path, tmp_p
         "--variations", 2,
     )  # fmt: skip
     assert code == 0
-    assert f"wrote {out / 'dmic.safetensors'}" in said.replace("\n", " ")
+    assert f"wrote {out / 'finetuned.safetensors'}" in said.replace("\n", " ")
     assert "100 A2C steps, 2.7% of the parameters trained, no GPU, " in said
     for words in ("value_tables", "study loss", "A2C reward "):
         assert words in err
 
-    before, after = load_weights(pretrained)[0], load_weights(out / "dmic.safetensors")[0]
+    before, after = load_weights(pretrained)[0], load_weights(out / "finetuned.safetensors")[0]
     changed = {name for name in before if before[name].ne(after[name]).any()}
     assert changed
     assert all(name.startswith(HEAD) for name in changed)
 
-    card = read_card(out / "dmic.safetensors")
+    card = read_card(out / "finetuned.safetensors")
     assert card.command.startswith("dmic finetune --data ")
-    assert card.metrics["start"].startswith("hrlvsc.safetensors ")
+    assert card.metrics["start"].startswith("pretrained.safetensors ")
     assert card.metrics["segmenter"] == "tests.support:vesselness"
     assert card.metrics["trainable_share"] == pytest.approx(0.027, abs=0.001)
     assert card.metrics["a2c_steps"] == 100
@@ -167,7 +167,7 @@ def test_a_segmenter_that_has_seen_the_sample_is_refused(
     assert "--segmenter FOLDS" in line
     code, _, _ = dmic(*tune, *small(folds), "--epochs", 0)
     assert code == 0
-    card = read_card(tmp_path / "tuned" / "dmic.safetensors")
+    card = read_card(tmp_path / "tuned" / "finetuned.safetensors")
     assert card.metrics["segmenter"].startswith("unet-fold1 ")
 
 
@@ -204,7 +204,7 @@ def test_pretraining_says_what_its_segmenter_has_seen(
     )  # fmt: skip
     assert code == 0
     assert "Note:" in err
-    (note,) = read_card(Path("o/hrlvsc.safetensors")).notes
+    (note,) = read_card(Path("o/pretrained.safetensors")).notes
     assert "was trained on images phantom-0-0000, phantom-0-0001 of" in note
 
 
@@ -239,13 +239,13 @@ def test_a_run_goes_on_after_kill_9(dmic: Any, folder: Path, tmp_path: Path, sta
 
     assert run_until(reached, arguments, signal.SIGKILL) == -signal.SIGKILL
     before = (out / VALUE_TABLES).read_bytes()
-    assert not (out / "hrlvsc.safetensors").exists()
+    assert not (out / "pretrained.safetensors").exists()
     assert (out / WARM_STARTED).exists() == (stage == "A2C")
     code, said, err = dmic(*arguments, "--resume")
     assert code == 0, err
     assert (out / VALUE_TABLES).read_bytes().startswith(before)
     assert len((out / VALUE_TABLES).read_text().splitlines()) == 2
-    assert json.loads((out / "hrlvsc.json").read_text())["metrics"]["a2c_steps"] >= 100
+    assert json.loads((out / "pretrained.json").read_text())["metrics"]["a2c_steps"] >= 100
     assert len(list(out.glob("a2c_*_steps.zip"))) <= 2
     assert "A2C steps" in said
 
@@ -282,7 +282,7 @@ def test_several_data_sets_have_a_segmenter_each(dmic: Any, folder: Path, tmp_pa
     assert "need several folds: pass --steps 0" in error_line(dmic(*both))
     code, _, err = dmic(*both, "--steps", 0)
     assert code == 0, err
-    card = read_card(tmp_path / "o" / "hrlvsc.safetensors")
+    card = read_card(tmp_path / "o" / "pretrained.safetensors")
     assert card.metrics["images"] == 6
     assert "folds/unet-fold0" in card.data[-1]
     assert "folds/unet-fold1" in card.data[-1]

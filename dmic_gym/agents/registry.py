@@ -15,6 +15,7 @@ from dmic_gym.agents.planning import (
     SearchAgent,
     SteppingPlanner,
 )
+from dmic_gym.agents.policy.shipped import check_name, policy_names
 from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.envs.evaluator import Evaluator
 from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS
@@ -43,9 +44,6 @@ DESCRIPTIONS = {
     "module:object": "anything with Stable-Baselines3's predict",
 }
 
-SHIPPED_POLICIES = Path(__file__).parent / "policy" / "weights"
-"""Where the weights of policies lie that come with the package."""
-
 _POLICY_FILES = {".safetensors", ".pt", ".pth", ".zip"}
 _SEARCH = "search"
 _REFINED = re.compile(r"(?P<inner>.+)\+refine:(?P<budget>[^:+]*)")
@@ -58,6 +56,7 @@ def make_agent(
     qp_offsets: Sequence[int] = DEFAULT_QP_OFFSETS,
     posteriors: PosteriorCache | None = None,
     seed: int = 0,
+    strict: bool = False,
 ) -> Planner:
     """Return the agent named by `spec`, as a planner.
 
@@ -70,6 +69,8 @@ def make_agent(
         qp_offsets: the action table of agents that step.
         posteriors: shared posterior maps; None makes one.
         seed: of agents of ours that draw (random, search, refine).
+        strict: refuse a policy that was trained for another CTU size or for other QP offsets,
+            instead of warning.
 
     Raises:
         InvalidInputError: there is no such agent, or the object has no ``predict``.
@@ -77,13 +78,26 @@ def make_agent(
     posteriors = posteriors or PosteriorCache(evaluator.segmenter)
     if refined := _REFINED.fullmatch(spec):
         inner = make_agent(
-            refined["inner"], evaluator, qp_offsets=qp_offsets, posteriors=posteriors, seed=seed
+            refined["inner"],
+            evaluator,
+            qp_offsets=qp_offsets,
+            posteriors=posteriors,
+            seed=seed,
+            strict=strict,
         )
         return RefinedAgent(inner, _budget(spec, refined["budget"]), posteriors, seed)
     name, colon, argument = spec.partition(":")
     if name == _SEARCH:
         return SearchAgent(_budget(spec, argument), posteriors, seed)
-    return as_planner(_find(spec, bool(colon), qp_offsets, seed), qp_offsets)
+    if colon:
+        return as_planner(_load_agent(spec), qp_offsets)
+    check_name(spec)
+    if spec in policy_names() or Path(spec).suffix in _POLICY_FILES:
+        policy = _load_policy(spec, qp_offsets, evaluator.codec.ctu_size, strict)
+        return as_planner(policy, qp_offsets)
+    if spec not in AGENTS:
+        raise unknown_name("agent", spec, [*DESCRIPTIONS, *policy_names()])
+    return as_planner(AGENTS[spec](qp_offsets, seed), qp_offsets)
 
 
 def as_planner(agent: Agent | Planner, qp_offsets: Sequence[int]) -> Planner:
@@ -91,25 +105,10 @@ def as_planner(agent: Agent | Planner, qp_offsets: Sequence[int]) -> Planner:
     return agent if isinstance(agent, Planner) else SteppingPlanner(agent, qp_offsets)
 
 
-def _find(spec: str, is_object: bool, qp_offsets: Sequence[int], seed: int) -> Agent | Planner:
-    if is_object:
-        return _load_agent(spec)
-    if spec in policy_names() or Path(spec).suffix in _POLICY_FILES:
-        return _load_policy(spec, qp_offsets)
-    if spec not in AGENTS:
-        raise unknown_name("agent", spec, [*DESCRIPTIONS, *policy_names()])
-    return AGENTS[spec](qp_offsets, seed)
+def _load_policy(spec: str, qp_offsets: Sequence[int], ctu_size: int, strict: bool) -> Agent:
+    from dmic_gym.agents.policy.loading import Spaces, load_policy
 
-
-def policy_names() -> list[str]:
-    """Return the names of the policies that come with the package."""
-    return sorted(path.stem for path in SHIPPED_POLICIES.glob("*.safetensors"))
-
-
-def _load_policy(spec: str, qp_offsets: Sequence[int]) -> Agent:
-    from dmic_gym.agents.policy.loading import load_agent
-
-    return load_agent(spec, qp_offsets)
+    return load_policy(spec, Spaces(qp_offsets, ctu_size), device="cpu", strict=strict).policy
 
 
 def _budget(spec: str, text: str) -> int:

@@ -97,7 +97,8 @@ def bench(
 @app.command("list")
 def list_names() -> None:
     """Name the agents, the shipped weights and the data sets."""
-    from dmic_gym.agents.registry import DESCRIPTIONS, policy_names
+    from dmic_gym.agents.policy.shipped import policy_names
+    from dmic_gym.agents.registry import DESCRIPTIONS
     from dmic_gym.tasks.data.registry import DATASETS
     from dmic_gym.tasks.segmenters.weights import find_weights, read_card, shipped_names
 

@@ -135,7 +135,7 @@ def _parameters(command: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 @app.command()
-@_trains(steps=0, epochs=35, name="hrlvsc")
+@_trains(steps=0, epochs=35, name="pretrained")
 def pretrain(
     training: Any,
     data: Annotated[
@@ -174,7 +174,7 @@ def pretrain(
 
 
 @app.command()
-@_trains(steps=20_000, epochs=30, name="dmic", warm_start_rate=5e-4)
+@_trains(steps=20_000, epochs=30, name="finetuned", warm_start_rate=5e-4)
 def finetune(
     training: Any,
     data: Annotated[str, typer.Option(help="Folder of annotated images.")],

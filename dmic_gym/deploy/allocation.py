@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from dmic_gym.agents.baselines import Agent
 from dmic_gym.agents.planning import Planner
-from dmic_gym.agents.registry import as_planner, make_agent, policy_names
+from dmic_gym.agents.policy.shipped import policy_names
+from dmic_gym.agents.registry import as_planner, make_agent
 from dmic_gym.agents.search.objective import Objective
 from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.codecs.base import uniform_map
@@ -26,7 +27,7 @@ QPMap: TypeAlias = npt.NDArray[np.int16]
 AnyAgent: TypeAlias = str | Agent | Planner
 
 ANCHOR = "anchor"
-_POLICY = "dmic-40shot"
+_POLICY = "mlp-40shot"
 
 
 def default_agent() -> str:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 
 import dmic_gym
-from dmic_gym.agents import registry
 from dmic_gym.agents.planning import Plan
+from dmic_gym.agents.policy import shipped
 from dmic_gym.agents.search.objective import Objective
 from dmic_gym.codecs.base import uniform_map
 from dmic_gym.codecs.hevc.sps import read_sps
@@ -130,11 +130,11 @@ def test_progress_is_told_frame_by_frame(coder: Coder) -> None:
 def test_the_default_agent_is_the_shipped_policy_or_the_anchor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "SHIPPED_POLICIES", tmp_path / "weights")
+    monkeypatch.setattr(shipped, "SHIPPED_POLICIES", tmp_path / "weights")
     assert allocation.default_agent() == "anchor"
     (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "dmic-40shot.safetensors").touch()
-    assert allocation.default_agent() == "dmic-40shot"
+    (tmp_path / "weights" / "mlp-40shot.safetensors").touch()
+    assert allocation.default_agent() == "mlp-40shot"
 
 
 @pytest.mark.parametrize("format", ["hevc", "mp4"])

@@ -3,51 +3,66 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Self
 
 import gymnasium as gym
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.policies import ActorCriticPolicy, MultiInputActorCriticPolicy
 from stable_baselines3.common.vec_env import VecEnv
-from torch import nn
 
-from dmic_gym.agents.policy.network import HRLVSCPolicy
+from dmic_gym.agents.policy.sb3_model import ACTIVATIONS, OF_THE_OPTIMIZER, check_size
 from dmic_gym.errors import InvalidInputError, WeightsError
 from dmic_gym.tasks.segmenters.weights import Card
-
-POLICIES: dict[str, type[ActorCriticPolicy]] = {
-    "HRLVSCPolicy": HRLVSCPolicy,
-    "MultiInputPolicy": MultiInputActorCriticPolicy,
-}
-"""Policies that a card can name; of others, the class has to be passed."""
-
-_ACTIVATIONS = {made.__name__: made for made in (nn.ReLU, nn.Tanh, nn.ELU, nn.SiLU, nn.GELU)}
-_OF_THE_ALGORITHM = {"optimizer_class", "optimizer_kwargs"}
 
 AnyEnv = gym.Env[Any, Any] | VecEnv
 
 
+class PolicyMismatchWarning(UserWarning):
+    """A policy is used at a CTU size or with QP offsets that it was not trained for."""
+
+
 @dataclass(frozen=True)
 class PolicyArguments:
-    """What builds a policy: `Card.arguments` of a policy's card.
+    """What builds a policy, and what it was trained for: `Card.arguments` of a policy's card.
 
     Attributes:
-        policy_kwargs: plain keyword arguments of the policy's class; an activation by its name.
         observation: shape and dtype of each key of the observation.
         actions: number of actions.
         qp_offsets: what they mean; None if the environment did not say.
+        policy_kwargs: plain keyword arguments of the policy's class; an activation by its name.
+        ctu_size: side of a CTU in luma samples; None if the environment did not say.
+        critic: False if the critic was never trained; its tensors are then not in the file.
     """
 
-    policy_kwargs: dict[str, Any]
     observation: dict[str, dict[str, Any]]
     actions: int
     qp_offsets: list[int] | None
+    policy_kwargs: dict[str, Any]
+    ctu_size: int | None = None
+    critic: bool = True
 
     @classmethod
-    def of(cls, model: BaseAlgorithm) -> PolicyArguments:
+    def of_env(cls, env: AnyEnv) -> Self:
+        """Describe an environment, wrapped or not, or a `VecEnv`."""
+        if not isinstance(env.action_space, spaces.Discrete):
+            raise InvalidInputError(
+                "The policy chooses among QP offsets; the environment's actions are "
+                f"{env.action_space}. Pass CodingEnv-v0 or make_sb3_vec()."
+            )
+        offsets, ctu_size = _attribute(env, "qp_offsets"), _attribute(env, "ctu_size")
+        return cls(
+            observation=_describe(env.observation_space),
+            actions=int(env.action_space.n),
+            qp_offsets=None if offsets is None else [int(offset) for offset in offsets],
+            policy_kwargs={},
+            ctu_size=None if ctu_size is None else int(ctu_size),
+        )
+
+    @classmethod
+    def of_model(cls, model: BaseAlgorithm, critic: bool) -> Self:
         """Describe a model that has its environment.
 
         Raises:
@@ -62,27 +77,22 @@ class PolicyArguments:
                 "VecNormalize changed the observations, and its statistics are no weights. Train "
                 "with VecNormalize(..., norm_obs=False), or keep the model by model.save()."
             )
-        return cls(
-            _plain_kwargs(model.policy_kwargs),
-            describe(env.observation_space),
-            _count(env.action_space),
-            qp_offsets_of(env),
-        )
+        kwargs = _plain_kwargs(model.policy_kwargs)
+        return replace(cls.of_env(env), policy_kwargs=kwargs, critic=critic)
 
     @classmethod
-    def from_card(cls, card: Card) -> PolicyArguments:
-        """Read what `as_json` wrote.
-
-        Raises:
-            WeightsError: the card is not a policy's.
-        """
+    def from_card(cls, card: Card) -> Self:
+        """Read what `asdict` of one gave; raise WeightsError if the card is not a policy's."""
+        known = {f.name: card.arguments[f.name] for f in fields(cls) if f.name in card.arguments}
         try:
-            return cls(**{field.name: card.arguments[field.name] for field in fields(cls)})
-        except KeyError as error:
+            found = cls(**known)
+        except TypeError as error:
             raise WeightsError(
-                f"The card of {card.name!r} ({card.architecture}) is not a policy's: it lacks "
-                f"{error}. Policies come from save_policy or dmic pretrain."
+                f"The card of {card.name!r} ({card.architecture}) is not a policy's ({error}). "
+                "Policies come from save_policy or dmic pretrain."
             ) from error
+        check_size(found.policy_kwargs, card.name)
+        return found
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -93,74 +103,72 @@ class PolicyArguments:
         name = self.policy_kwargs.get("activation_fn")
         if name is None:
             return dict(self.policy_kwargs)
-        if name not in _ACTIVATIONS:
+        if name not in ACTIVATIONS:
             raise WeightsError(
-                f"The card's activation_fn {name!r} is none of {', '.join(_ACTIVATIONS)}."
+                f"The card's activation_fn {name!r} is none of {', '.join(ACTIVATIONS)}."
             )
-        return self.policy_kwargs | {"activation_fn": _ACTIVATIONS[name]}
+        return self.policy_kwargs | {"activation_fn": ACTIVATIONS[name]}
 
-    def check(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        offsets: list[int] | None,
-        name: str,
-    ) -> None:
-        """Compare with the spaces and the action table of an environment.
+    def check(self, met: PolicyArguments, name: str, strict: bool) -> None:
+        """Compare with the environment that the policy is to act in.
+
+        Where it can act all the same, but was trained for another CTU size or for other QP offsets,
+        it warns by `PolicyMismatchWarning`.
 
         Raises:
-            InvalidInputError: observations or actions differ; the message says what to pass.
+            InvalidInputError: observations or the number of actions differ, or, if `strict`, CTU
+                size or QP offsets; the message says what to pass.
         """
-        seen = describe(observation_space)
-        for key in sorted(self.observation.keys() | seen.keys()):
-            own, other = self.observation.get(key), seen.get(key)
+        for key in sorted(self.observation.keys() | met.observation.keys()):
+            own, other = self.observation.get(key), met.observation.get(key)
             if own != other:
                 raise InvalidInputError(
                     f"{name} was trained on the observation {key!r} = {_words(own)}; this "
                     f"environment has {_words(other)}. Pass CodingEnv-v0 or make_sb3_vec() "
                     "without wrappers that change observations."
                 )
-        actions = _count(action_space)
-        if actions != self.actions or (self.qp_offsets and offsets not in (None, self.qp_offsets)):
+        table = f"qp_offsets={tuple(self.qp_offsets or ['...'] * self.actions)}"
+        if met.actions != self.actions:
             raise InvalidInputError(
-                f"{name} was trained on other QP offsets than this environment has "
-                f"({offsets or f'{actions} actions'}). Make the environment with "
-                f"qp_offsets={tuple(self.qp_offsets or ['...'] * self.actions)}."
+                f"{name} was trained on other QP offsets than this environment has ("
+                f"{met.qp_offsets or f'{met.actions} actions'}). Make the environment with {table}."
             )
+        if self.ctu_size and met.ctu_size not in (None, self.ctu_size):
+            way_out = f"ctu_size={self.ctu_size} (--ctu {self.ctu_size})"
+            _tell(name, f"CTU {self.ctu_size}", f"CTU {met.ctu_size}", way_out, strict)
+        if self.qp_offsets and met.qp_offsets not in (None, self.qp_offsets):
+            _tell(name, "other QP offsets", f"the offsets {met.qp_offsets}", table, strict)
 
 
-def qp_offsets_of(env: AnyEnv) -> list[int] | None:
-    """Return the action table of an environment, None if it has none."""
+def _tell(name: str, trained: str, used: str, way_out: str, strict: bool) -> None:
+    message = (
+        f"The policy {name} was trained for {trained} and is used at {used}: it may cost more bits "
+        f"than it saves. Use it with {way_out}, or train a policy for {used}."
+    )
+    if strict:
+        raise InvalidInputError(message)
+    warnings.warn(message, PolicyMismatchWarning, stacklevel=4)
+
+
+def _attribute(env: AnyEnv, name: str) -> Any:
+    """Return an attribute of the environment, None if it has none of that name."""
     try:
-        if isinstance(env, VecEnv):
-            found = env.get_attr("qp_offsets", 0)[0]
-        else:
-            found = env.get_wrapper_attr("qp_offsets")
+        return env.get_attr(name, 0)[0] if isinstance(env, VecEnv) else env.get_wrapper_attr(name)
     except AttributeError:
         return None
-    return [int(offset) for offset in found]
 
 
-def describe(space: spaces.Space[Any] | None) -> dict[str, dict[str, Any]]:
+def _describe(space: spaces.Space[Any]) -> dict[str, dict[str, Any]]:
     """Return shape and dtype of each key of a flat `Dict`, or of the one space under ""."""
     parts = space.spaces if isinstance(space, spaces.Dict) else {"": space}
     return {
-        key: {"shape": list((part and part.shape) or ()), "dtype": str(part and part.dtype)}
+        key: {"shape": list(part.shape or ()), "dtype": str(part.dtype)}
         for key, part in parts.items()
     }
 
 
-def _count(space: spaces.Space[Any]) -> int:
-    if not isinstance(space, spaces.Discrete):
-        raise InvalidInputError(
-            f"The policy chooses among QP offsets; the environment's actions are {space}. Pass "
-            "CodingEnv-v0 or make_sb3_vec()."
-        )
-    return int(space.n)
-
-
 def _plain_kwargs(policy_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: v for key, v in policy_kwargs.items() if key not in _OF_THE_ALGORITHM}
+    kept = {key: v for key, v in policy_kwargs.items() if key not in OF_THE_OPTIMIZER}
     if isinstance(activation := kept.get("activation_fn"), type):
         kept["activation_fn"] = activation.__name__
     for key, value in kept.items():

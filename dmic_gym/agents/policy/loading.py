@@ -9,17 +9,18 @@ from typing import Any
 
 import gymnasium as gym
 from gymnasium import spaces
-from stable_baselines3 import A2C
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3 import A2C, DQN
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
-from torch import Tensor
+from stable_baselines3.dqn.policies import DQNPolicy
 
-from dmic_gym.agents.policy.card import POLICIES, AnyEnv, PolicyArguments, qp_offsets_of
-from dmic_gym.agents.policy.key_map import KeyMap, rename
-from dmic_gym.agents.policy.load_report import LoadReport, copy_tensors, own_tensors
+from dmic_gym.agents.policy import shipped
+from dmic_gym.agents.policy.card import AnyEnv, PolicyArguments
+from dmic_gym.agents.policy.matching import copy_tensors, own_tensors, rename
+from dmic_gym.agents.policy.network import CRITIC, HRLVSCPolicy
+from dmic_gym.agents.policy.sb3_model import POLICIES, find_policy, policy_kwargs_of
 from dmic_gym.agents.policy.weight_files import read_tensors
-from dmic_gym.agents.registry import SHIPPED_POLICIES
 from dmic_gym.envs.observations import observation_space
 from dmic_gym.errors import InvalidInputError, WeightsError, unknown_name
 from dmic_gym.io import versions_of
@@ -27,41 +28,61 @@ from dmic_gym.tasks.segmenters.weights import Card, load_weights, save_weights
 
 PACKAGES = ("dmic_gym", "av", "gymnasium", "numpy", "stable-baselines3", "torch")
 
-_OWN = {".safetensors", ".json"}
+_DQN_TRANSITIONS = 10_000
+
+
+class Spaces(gym.Env[Any, Any]):
+    """Observations and actions of `CodingEnv`, for a policy that only predicts.
+
+    Args:
+        qp_offsets: the action table.
+        ctu_size: 64, 32 or 16.
+    """
+
+    def __init__(self, qp_offsets: Sequence[int], ctu_size: int) -> None:
+        self.observation_space = observation_space()
+        self.action_space = spaces.Discrete(len(qp_offsets))
+        self.qp_offsets = tuple(qp_offsets)
+        self.ctu_size = ctu_size
 
 
 def load_policy(
     name_or_path: str | Path,
     env: AnyEnv,
     *,
-    policy: str | type[ActorCriticPolicy] | None = None,
-    key_map: KeyMap | None = None,
-    strict: bool = True,
+    policy: str | type[BasePolicy] | None = None,
+    key_map: Mapping[str, str] | None = None,
+    partial: bool = False,
+    strict: bool = False,
     device: str = "auto",
-    algorithm: type[OnPolicyAlgorithm] = A2C,
+    algorithm: type[BaseAlgorithm] | None = None,
     **algorithm_kwargs: Any,
-) -> OnPolicyAlgorithm:
+) -> BaseAlgorithm:
     """Return a Stable-Baselines3 model with the policy of a file, ready to predict and to learn.
 
-    A file with a card (`save_policy`, `dmic pretrain`, `dmic finetune`) says itself what the
-    policy is and which environment it belongs to. Any other file, be it safetensors, a
-    ``state_dict`` in ``.pt``, or a ``.zip`` of ``model.save()``, is taken for the tensors of
-    `HRLVSCPolicy` unless `policy` says otherwise. Nothing in a file is run.
+    A file with a card (`save_policy`, `dmic pretrain`, `dmic finetune`) and a ``.zip`` of
+    ``model.save()`` say themselves what the policy is. Any other file, be it safetensors or a
+    ``state_dict`` in ``.pt``, is taken for the tensors of `HRLVSCPolicy` unless `policy` says
+    otherwise. Nothing in a file is run. A card knows for which CTU size and QP offsets the policy
+    was trained; a ``.zip`` does not.
 
     Args:
         name_or_path: the name of shipped weights, or a file.
         env: ``gym.make("CodingEnv-v0")``, ``make_sb3_vec()`` or any environment or `VecEnv` of
             Stable-Baselines3 with the same observations and actions.
-        policy: the policy's class or name; default: what the card says.
-        key_map: a table that renames the file's tensors; see `dmic_gym.agents.policy.key_map`.
-        strict: refuse unless all tensors fit; otherwise load those that do, and warn.
+        policy: the policy's class or name; default: what the file says.
+        key_map: renames the file's tensors; see `dmic_gym.agents.policy.matching.rename`.
+        partial: load the tensors that fit, and warn, instead of refusing unless all do.
+        strict: refuse a policy trained for another CTU size or for other QP offsets, instead of
+            warning by `dmic_gym.agents.policy.card.PolicyMismatchWarning`.
         device: "auto" (CUDA where present), "cpu", "cuda", ...
-        algorithm: `A2C`, `PPO` or another on-policy algorithm.
+        algorithm: `A2C`, `PPO`, `DQN` or another; default: `DQN` for its policies, else `A2C`.
         **algorithm_kwargs: the algorithm's, such as ``learning_rate``; ``policy_kwargs`` adds to
-            the card's.
+            the file's. A transition in `DQN`'s replay buffer takes 49 kB, so that ``buffer_size``
+            is 10,000 here unless it is given.
 
     Raises:
-        InvalidInputError: no such name; the environment's observations or QP offsets are not those
+        InvalidInputError: no such name; the environment's observations or actions are not those
             the policy was trained on.
         WeightsError: the file is missing, damaged, would run code, or does not fit.
     """
@@ -69,65 +90,37 @@ def load_policy(
         raise InvalidInputError(
             f'env must be a gym.make("CodingEnv-v0") or make_sb3_vec(), got {type(env).__name__}.'
         )
-    tensors, card = _read(name_or_path)
-    arguments = None if card is None else PolicyArguments.from_card(card)
-    if arguments is not None:
-        arguments.check(
-            env.observation_space, env.action_space, qp_offsets_of(env), str(name_or_path)
+    source = str(name_or_path)
+    shipped.check_name(source)
+    given = algorithm_kwargs.pop("policy_kwargs", None) or {}
+    optional: tuple[str, ...] = ()
+    if _has_card(Path(name_or_path)):
+        tensors, card = load_weights(name_or_path, shipped.SHIPPED_POLICIES)
+        arguments = PolicyArguments.from_card(card)
+        arguments.check(PolicyArguments.of_env(env), source, strict)
+        kind = _policy_class(policy) or _policy_of_card(card)
+        kwargs = arguments.kwargs() | given
+        optional = () if arguments.critic else CRITIC
+    else:
+        tensors, model = read_tensors(name_or_path)
+        aliases = () if algorithm is None else algorithm.policy_aliases.values()
+        kind = _policy_class(policy) or (
+            HRLVSCPolicy if model is None else find_policy(model, source, aliases)
         )
-    kwargs = algorithm_kwargs.pop("policy_kwargs", None) or {}
-    own_kwargs = {} if arguments is None else arguments.kwargs()
-    model = algorithm(
-        _policy_class(policy, card),
-        env,
-        device=device,
-        policy_kwargs={**own_kwargs, **kwargs},
-        **algorithm_kwargs,
+        kwargs = policy_kwargs_of(model or {}, source, given)
+    made = _algorithm(algorithm, kind, source, algorithm_kwargs)(
+        kind, env, device=device, policy_kwargs=kwargs, **algorithm_kwargs
     )
-    _fill(model.policy, tensors, str(name_or_path), key_map, strict)
-    return model
-
-
-def load_agent(name_or_path: str | Path, qp_offsets: Sequence[int]) -> ActorCriticPolicy:
-    """Return the policy of a file on the CPU, ready to predict; no environment is needed.
-
-    Args:
-        name_or_path: as for `load_policy`.
-        qp_offsets: the action table it is to act with.
-
-    Raises:
-        InvalidInputError: no such name; the policy was trained on other observations or offsets.
-        WeightsError: the file is missing, damaged, would run code, or does not fit.
-    """
-    tensors, card = _read(name_or_path)
-    arguments = None if card is None else PolicyArguments.from_card(card)
-    seen, actions = observation_space(), spaces.Discrete(len(qp_offsets))
-    if arguments is not None:
-        arguments.check(seen, actions, list(qp_offsets), str(name_or_path))
-    kwargs = {} if arguments is None else arguments.kwargs()
-    policy = _policy_class(None, card)(seen, actions, lambda _: 0.0, **kwargs)
-    _fill(policy, tensors, str(name_or_path), None, strict=True)
-    policy.set_training_mode(False)
-    return policy
-
-
-def load_into(
-    policy: ActorCriticPolicy,
-    name_or_path: str | Path,
-    *,
-    key_map: KeyMap | None = None,
-    strict: bool = True,
-) -> LoadReport:
-    """Copy the tensors of a file into a policy that exists; say what fitted.
-
-    Args and errors are those of `load_policy`; without an environment, nothing compares
-    observations and QP offsets with the card's.
-    """
-    return _fill(policy, _read(name_or_path)[0], str(name_or_path), key_map, strict)
+    report = copy_tensors(
+        made.policy, rename(tensors, key_map), source, partial=partial, optional=optional
+    )
+    if report:
+        warnings.warn(f"{report}\nThe rest of the policy is as new.", stacklevel=2)
+    return made
 
 
 def save_policy(
-    model: OnPolicyAlgorithm,
+    model: BaseAlgorithm,
     folder: str | Path,
     name: str,
     *,
@@ -135,6 +128,7 @@ def save_policy(
     command: str = "",
     metrics: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
+    critic: bool = True,
 ) -> Path:
     """Write the policy's tensors as ``NAME.safetensors`` and its card ``NAME.json``.
 
@@ -148,6 +142,7 @@ def save_policy(
         command: the command line that makes it again.
         metrics: results, plain JSON values.
         notes: what a reader must know, one sentence each.
+        critic: False if the critic was never trained: its tensors are then left out.
 
     Returns:
         The path of the safetensors file, for `load_policy`.
@@ -155,10 +150,12 @@ def save_policy(
     Raises:
         InvalidInputError: the model has no environment, or a card cannot hold what builds it.
     """
+    kind = type(model.policy)
+    names = [name for name, known in POLICIES.items() if kind is known]
     card = Card(
         name=name,
-        architecture=_architecture(type(model.policy)),
-        arguments=PolicyArguments.of(model).as_json(),
+        architecture=names[0] if names else f"{kind.__module__}:{kind.__qualname__}",
+        arguments=PolicyArguments.of_model(model, critic).as_json(),
         data=list(data),
         command=command,
         seed=model.seed,
@@ -166,54 +163,53 @@ def save_policy(
         metrics=dict(metrics or {}),
         notes=list(notes),
     )
-    tensors = {first: tensor for first, (tensor, _) in own_tensors(model.policy).items()}
+    left_out = () if critic else CRITIC
+    tensors = {
+        first: tensor
+        for first, (tensor, _) in own_tensors(model.policy).items()
+        if not first.startswith(left_out)
+    }
     return save_weights(tensors, card, folder)
 
 
-def _read(name_or_path: str | Path) -> tuple[dict[str, Tensor], Card | None]:
-    """Read tensors and, where there is one, the card, which must then hold."""
-    path = Path(name_or_path)
-    is_path = path.suffix or len(path.parts) > 1 or path.is_file()
-    has_card = path.suffix in _OWN and path.with_suffix(".json").exists()
-    if is_path and not has_card:
-        return read_tensors(path), None
-    return load_weights(name_or_path, SHIPPED_POLICIES)
+def _has_card(path: Path) -> bool:
+    """Whether it is a shipped name or a file with a card beside it, which must then hold."""
+    if not (path.suffix or len(path.parts) > 1 or path.is_file()):
+        return True
+    return path.suffix in {".safetensors", ".json"} and path.with_suffix(".json").exists()
 
 
-def _fill(
-    policy: ActorCriticPolicy,
-    tensors: Mapping[str, Tensor],
+def _algorithm(
+    algorithm: type[BaseAlgorithm] | None,
+    policy: type[BasePolicy],
     source: str,
-    key_map: KeyMap | None,
-    strict: bool,
-) -> LoadReport:
-    report = copy_tensors(policy, rename(tensors, key_map), source, strict=strict)
-    if not report.complete:
-        warnings.warn(f"{report}\nThe rest of the policy is as new.", stacklevel=3)
-    return report
-
-
-def _architecture(kind: type[Any]) -> str:
-    for name, known in POLICIES.items():
-        if kind is known:
-            return name
-    return f"{kind.__module__}:{kind.__qualname__}"
-
-
-def _policy_class(
-    policy: str | type[ActorCriticPolicy] | None, card: Card | None
-) -> type[ActorCriticPolicy]:
-    """Choose the class; a card's name is looked up in `POLICIES` and never imported."""
-    if isinstance(policy, type):
-        return policy
-    if policy is not None:
-        if policy not in POLICIES:
-            raise unknown_name("policy", policy, POLICIES)
-        return POLICIES[policy]
-    name = "HRLVSCPolicy" if card is None else card.architecture
-    if name not in POLICIES:
-        raise WeightsError(
-            f"The card names the policy {name}, which does not come with dmic_gym: pass its "
-            f"class, policy={name.rpartition(':')[2]}."
+    arguments: dict[str, Any],
+) -> type[BaseAlgorithm]:
+    is_dqn = issubclass(policy, DQNPolicy)
+    chosen = algorithm or (DQN if is_dqn else A2C)
+    if is_dqn != issubclass(chosen, DQN):
+        raise InvalidInputError(
+            f"{source} holds a {policy.__name__}, which {chosen.__name__} cannot use: leave out "
+            "algorithm=."
         )
-    return POLICIES[name]
+    if is_dqn:
+        arguments.setdefault("buffer_size", _DQN_TRANSITIONS)
+    return chosen
+
+
+def _policy_class(policy: str | type[BasePolicy] | None) -> type[BasePolicy] | None:
+    if not isinstance(policy, str):
+        return policy
+    if policy not in POLICIES:
+        raise unknown_name("policy", policy, POLICIES)
+    return POLICIES[policy]
+
+
+def _policy_of_card(card: Card) -> type[BasePolicy]:
+    """Return the class that a card names; it is looked up and never imported."""
+    if card.architecture not in POLICIES:
+        raise WeightsError(
+            f"The card names the policy {card.architecture}, which does not come with dmic_gym: "
+            f"pass its class, policy={card.architecture.rpartition(':')[2]}."
+        )
+    return POLICIES[card.architecture]

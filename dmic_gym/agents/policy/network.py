@@ -25,9 +25,12 @@ from dmic_gym.errors import InvalidInputError
 HEAD = ("mlp_extractor", "action_net", "value_net")
 """Module prefixes of the actor-critic head; all other parameters are the trunk."""
 
+CRITIC = ("mlp_extractor.value_net.", "value_net.")
+"""Beginnings of the names of the tensors that estimate the return and choose nothing."""
+
 TAUGHT = ("features_extractor.merge", *HEAD)
-"""Module prefixes that value_tables train where all may be trained. The views of the pictures stay
-shut: with the few pictures that value_tables are made of, a policy learns them by heart."""
+"""Module prefixes that the warm start trains where all may be trained. It leaves the convolutions
+over the pictures out: a few hundred pictures are too few for them."""
 
 KEYS = ("ctu", "features", "frame", "progress")
 """The observation keys the trunk reads; see `CodingEnv`."""

@@ -1,14 +1,15 @@
 """Reading tensors from files that others made, without running what is in them.
 
 Known by their content, whatever they are called: safetensors, PyTorch's zip format (a
-``state_dict``, bare or nested in a checkpoint) and the zip files of Stable-Baselines3. Of the last
-only the policy's tensors are read, never the pickled ``data``. Pickles are read twice: first their
-opcodes, for the names of what they would call, then by ``torch.load(weights_only=True)``.
+``state_dict``, bare or nested in a checkpoint) and the zip files of Stable-Baselines3, of which the
+pickled parts are never opened. Pickles of tensors are read twice: first their opcodes, for the
+names of what they would call, then by ``torch.load(weights_only=True)``.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import pickletools
 import re
@@ -28,22 +29,23 @@ from dmic_gym.errors import WeightsError
 MAX_BYTES = 1 << 30
 """The largest file that is read, and the most that it may hold unpacked."""
 
-_MAX_PICKLE = 1 << 26
+_MAX_INDEX = 1 << 26
 _MAX_DEPTH = 4
-_SB3_POLICY = "policy.pth"
+_SB3_POLICY, _SB3_MODEL = "policy.pth", "data"
 _HARMLESS = re.compile(
     r"collections OrderedDict|torch Size|torch device|torch [A-Za-z0-9]+Storage"
     r"|torch (b?float|u?int|complex)\d+|torch bool"
     r"|torch\._utils _rebuild_(tensor_v2|parameter)"
 )
-_DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError)
 
 
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Return the tensors of a file by name, on the CPU, with the dtypes they have.
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """Return the tensors of a file by name, on the CPU, and what Stable-Baselines3 says of them.
 
     A checkpoint with one ``state_dict`` gives that one's names; with several, each name begins
-    with the place of its ``state_dict`` and a dot.
+    with the place of its ``state_dict`` and a dot. Beside the tensors of a ``model.save()`` comes
+    the JSON of the model, in which pickles are mere text; beside others None.
 
     Raises:
         WeightsError: no such file, none of the known formats, damaged, too large, without
@@ -51,8 +53,9 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     data = _bytes_of(path)
+    model = None
     if data.startswith(b"PK\x03\x04"):
-        found = _from_zip(path, data)
+        found, model = _from_zip(path, data)
     elif data[8:9] == b"{":
         found = _from_safetensors(path, data)
     else:
@@ -61,7 +64,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
             "later or Stable-Baselines3; a plain pickle can run code. In the program that made "
             "it, type torch.save(module.state_dict(), 'weights.pt')."
         )
-    return {name: tensor.detach() for name, tensor in found.items()}
+    return {name: tensor.detach() for name, tensor in found.items()}, model
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -83,16 +86,27 @@ def _from_safetensors(path: Path, data: bytes) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: not a safetensors file ({error}).") from error
 
 
-def _from_zip(path: Path, data: bytes) -> dict[str, Tensor]:
+def _from_zip(path: Path, data: bytes) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     """Read a zip file of PyTorch or, around one, of Stable-Baselines3."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             _check_size(path, archive)
-            if _SB3_POLICY in archive.namelist():
-                return _from_torch(path, archive.read(_SB3_POLICY))
-        return _from_torch(path, data)
+            if _SB3_POLICY not in archive.namelist():
+                return _from_torch(path, data), None
+            policy, model = archive.read(_SB3_POLICY), _json_of(archive)
+        return _from_torch(path, policy), model
+    except WeightsError:
+        raise
     except _DAMAGED as error:
         raise WeightsError(f"{path}: damaged ({error}).") from error
+
+
+def _json_of(archive: zipfile.ZipFile) -> dict[str, Any] | None:
+    try:
+        found = json.loads(archive.read(_SB3_MODEL))
+    except (KeyError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _from_torch(path: Path, data: bytes) -> dict[str, Tensor]:
@@ -130,13 +144,10 @@ def _check_pickles(path: Path, archive: zipfile.ZipFile) -> None:
     pickles = [info for info in archive.infolist() if info.filename.endswith(".pkl")]
     if [info.filename.rpartition("/")[2] for info in pickles] != ["data.pkl"]:
         raise WeightsError(f"{path}: a zip file, but not one of torch.save or model.save.")
-    if pickles[0].file_size > _MAX_PICKLE:
-        raise WeightsError(f"{path}: its index is larger than {_MAX_PICKLE >> 20} MiB.")
-    try:
-        names = sorted(set(_called(archive.read(pickles[0]))))
-    except ValueError as error:
-        raise WeightsError(f"{path}: damaged ({error}).") from error
-    if bad := [name.replace(" ", ".") for name in names if not _HARMLESS.fullmatch(name)]:
+    if pickles[0].file_size > _MAX_INDEX:
+        raise WeightsError(f"{path}: its index is larger than {_MAX_INDEX >> 20} MiB.")
+    names = set(_called(archive.read(pickles[0])))
+    if bad := sorted(name.replace(" ", ".") for name in names if not _HARMLESS.fullmatch(name)):
         raise WeightsError(
             f"{path}: refused, and nothing in it was run: it would call {', '.join(bad[:3])}. "
             "Tensors alone are read: in the program that made it, type "

@@ -11,7 +11,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from dmic_gym.agents.policy.loading import load_policy
 from dmic_gym.agents.policy.network import HEAD
-from dmic_gym.agents.registry import SHIPPED_POLICIES
+from dmic_gym.agents.policy.shipped import SHIPPED_POLICIES
 from dmic_gym.agents.training.learn import a2c_arguments, new_model
 from dmic_gym.agents.training.run import Training
 from dmic_gym.agents.training.variations import Variations
@@ -45,7 +45,7 @@ def finetune(
     samples: Sequence[Sample],
     training: Training,
     *,
-    weights: str | Path = "hrlvsc",
+    weights: str | Path = "mlp-phantoms",
     tune: str = "head",
     variations: int = 6,
 ) -> Path:
@@ -77,7 +77,9 @@ def finetune(
         if tune == "scratch":
             return new_model(env, training.config, training.device)
         device = str(pick_device(training.device))
-        return load_policy(weights, env, device=device, **a2c_arguments(training.config))
+        model = load_policy(weights, env, device=device, **a2c_arguments(training.config))
+        assert isinstance(model, OnPolicyAlgorithm)
+        return model
 
     facts = {
         "start": "random" if tune == "scratch" else _identity(weights),

@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
-from dmic_gym.agents.policy import loading as policy_weights
-from dmic_gym.agents.policy.loading import load_into, load_policy, save_policy
+from dmic_gym.agents.policy import shipped
+from dmic_gym.agents.policy.card import PolicyMismatchWarning
+from dmic_gym.agents.policy.loading import load_policy, save_policy
 from dmic_gym.agents.policy.network import HRLVSCPolicy
 from dmic_gym.errors import InvalidInputError, WeightsError
 from dmic_gym.tasks.segmenters.weights import read_card
@@ -123,9 +124,6 @@ def test_another_environment_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path)
     with pytest.raises(InvalidInputError, match=r"qp_offsets=\(-10, -6, -3, 0, 3,.*29\)"):
         load_policy(path, small_vec(qp_offsets=(-3, 0, 3)))
-    shifted = tuple(range(-6, 7))  # as many, with another meaning
-    with pytest.raises(InvalidInputError, match="other QP offsets"):
-        load_policy(path, gym.make("CodingEnv-v0", qp_offsets=shifted, **SETTINGS))
     fewer: Any = gym.wrappers.TransformAction(
         gym.make("CodingEnv-v0", **SETTINGS), int, gym.spaces.Discrete(5)
     )
@@ -138,6 +136,35 @@ def test_another_environment_is_refused(tmp_path: Path) -> None:
         load_policy(path, small_vec().env)  # type: ignore[arg-type]
 
 
+def test_another_ctu_size_or_meaning_of_the_actions_is_told_or_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    shifted = tuple(range(-6, 7))  # as many, with another meaning
+    for env, words in (
+        (small_vec(ctu_size=32), r"mine.* trained for CTU 64 and is used at CTU 32"),
+        (gym.make("CodingEnv-v0", qp_offsets=shifted, **SETTINGS), "for other QP offsets"),
+    ):
+        with pytest.warns(PolicyMismatchWarning, match=words):
+            load_policy(path, env, device="cpu")
+        with pytest.raises(InvalidInputError, match=words):
+            load_policy(path, env, strict=True)
+
+
+def test_a_critic_that_was_never_trained_is_not_in_the_file(tmp_path: Path) -> None:
+    model = small_model(seed=3)
+    path = save_policy(model, tmp_path, "mine", critic=False)
+    assert not [name for name in load_file(path) if "value_net" in name]
+    assert read_card(path).arguments["critic"] is False
+    loaded = load_policy(path, small_vec(), device="cpu", seed=9)
+    fresh, state = small_model(seed=9).policy.state_dict(), loaded.policy.state_dict()
+    for name, tensor in model.policy.state_dict().items():
+        assert torch.equal(state[name], fresh[name] if "value_net" in name else tensor)
+    card = json.loads(path.with_suffix(".json").read_text())
+    card["arguments"]["critic"] = True
+    path.with_suffix(".json").write_text(json.dumps(card))
+    with pytest.raises(WeightsError, match="4 missing: mlp_extractor"):
+        load_policy(path, small_vec())
+
+
 def test_normalised_observations_cannot_be_saved(tmp_path: Path) -> None:
     env = VecNormalize(small_vec(), norm_obs_keys=["features"])
     with pytest.raises(InvalidInputError, match="norm_obs=False"):
@@ -148,7 +175,7 @@ def test_normalised_observations_cannot_be_saved(tmp_path: Path) -> None:
 def test_names_of_shipped_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = small_model(seed=3)
     saved(tmp_path, model)
-    monkeypatch.setattr(policy_weights, "SHIPPED_POLICIES", tmp_path)
+    monkeypatch.setattr(shipped, "SHIPPED_POLICIES", tmp_path)
     assert same(load_policy("mine", small_vec(), device="cpu").policy, model.policy)
     with pytest.raises(InvalidInputError, match="Did you mean 'mine'"):
         load_policy("mina", small_vec())
@@ -183,16 +210,15 @@ def foreign(folder: Path, model: A2C) -> Path:
 def test_a_key_map(tmp_path: Path) -> None:
     model = small_model(seed=3)
     path = foreign(tmp_path, model)
-    table = tmp_path / "map.json"
-    table.write_text(json.dumps({r"^net\.enc\.": TRUNK, r"^rl\.": ""}))
+    table = {r"^net\.enc\.": TRUNK, r"^rl\.": ""}
     assert same(load_policy(path, small_vec(), key_map=table, device="cpu").policy, model.policy)
     with pytest.raises(WeightsError, match="0 of the policy's") as raised:
-        load_policy(path, small_vec(), strict=False)  # nothing matching raises all the same
+        load_policy(path, small_vec(), partial=True)  # nothing matching raises all the same
     assert r'key_map={"^net\\.enc\\.": "features_extractor."}' in str(raised.value)
     partial = {r"^net\.enc\.": TRUNK}
     with pytest.raises(WeightsError, match="8 missing: mlp_extractor") as raised:
         load_policy(path, small_vec(), key_map=partial)
-    assert r'key_map={"^rl\\.": ""}. To load what fits, pass strict=False.' in str(raised.value)
+    assert r'key_map={"^rl\\.": ""}. To load what fits, pass partial=True.' in str(raised.value)
 
 
 def test_what_fits_is_loaded_with_a_warning(tmp_path: Path) -> None:
@@ -204,19 +230,13 @@ def test_what_fits_is_loaded_with_a_warning(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"action_net\.weight has shape \(3, 32\)"):
         load_policy(tmp_path / "w.pt", small_vec())
     with pytest.warns(UserWarning, match="1 missing: value_net.bias"):
-        loaded = load_policy(tmp_path / "w.pt", small_vec(), strict=False, device="cpu", seed=8)
+        loaded = load_policy(tmp_path / "w.pt", small_vec(), partial=True, device="cpu", seed=8)
     state, fresh = loaded.policy.state_dict(), small_model(seed=8).policy.state_dict()
     for name in state:
         if name in ("action_net.weight", "value_net.bias"):
             assert torch.equal(state[name], fresh[name])
         else:
             assert torch.equal(state[name], tensors[name])
-    with pytest.warns(UserWarning, match="1 unexpected: stray"):
-        report = load_into(small_model().policy, tmp_path / "w.pt", strict=False)
-    assert report.missing == ("value_net.bias",)
-    assert report.unexpected == ("stray",)
-    assert len(report.mismatched) == 1
-    assert len(report.loaded) == len(list(model.policy.parameters())) - 2
 
 
 def test_a_damaged_file_or_a_card_of_something_else(tmp_path: Path) -> None:

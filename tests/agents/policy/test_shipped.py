@@ -1,28 +1,70 @@
-"""The policies that come with the package."""
+"""The policies that come with the package, and what their cards say of them."""
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
 import dmic_gym
-from dmic_gym.agents.policy.network import HEAD
-from dmic_gym.agents.registry import SHIPPED_POLICIES, make_agent, policy_names
-from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.agents.policy.card import PolicyMismatchWarning
+from dmic_gym.agents.policy.loading import Spaces, load_policy
+from dmic_gym.agents.policy.network import CRITIC, HEAD
+from dmic_gym.agents.policy.shipped import RENAMED, SHIPPED_POLICIES, policy_names
+from dmic_gym.agents.registry import make_agent
+from dmic_gym.codecs import X265Codec
 from dmic_gym.envs.complexity import ctu_sums
+from dmic_gym.envs.evaluator import Evaluator
+from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS
+from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.phantoms.dataset import Phantoms
-from dmic_gym.tasks.segmenters.weights import load_weights
+from dmic_gym.tasks.segmenters.network import load_segmenter
+from dmic_gym.tasks.segmenters.weights import Card, find_weights, load_weights, read_card
+from tests.support import ROOT, vesselness
 
-SHIPPED = ("dmic-1shot", "dmic-40shot", "hrlvsc")
+SHIPPED = ("mlp-1shot", "mlp-40shot", "mlp-phantoms")
+
+DEPENDS_ON = {"mlp-1shot": {"features"}, "mlp-40shot": {"features"}, "mlp-phantoms": {"features"}}
+"""The observation keys on which each policy's decisions depend."""
+
+
+def card_of(name: str) -> Card:
+    return read_card(find_weights(name, SHIPPED_POLICIES))
 
 
 def test_there_are_three() -> None:
-    assert set(policy_names()) >= set(SHIPPED)
+    assert set(policy_names()) == set(SHIPPED)
+
+
+@pytest.mark.parametrize("old", sorted(RENAMED))
+def test_names_of_before_say_the_new_one(old: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"is now '{RENAMED[old]}'"):
+        load_policy(old, Spaces(DEFAULT_QP_OFFSETS, 64))
+    with X265Codec() as codec:
+        evaluator = Evaluator(codec, vesselness)
+        for spec in (old, f"{old}+refine:2"):
+            with pytest.raises(InvalidInputError, match=f"is now '{RENAMED[old]}'"):
+                make_agent(spec, evaluator)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_at_another_ctu_size_they_warn_or_are_refused(name: str) -> None:
+    with X265Codec(32) as codec:
+        evaluator = Evaluator(codec, vesselness)
+        words = f"The policy {name} was trained for CTU 64 and is used at CTU 32"
+        with pytest.warns(PolicyMismatchWarning, match=words):
+            make_agent(name, evaluator)
+        with pytest.raises(InvalidInputError, match=words):
+            make_agent(f"{name}+refine:2", evaluator, strict=True)
 
 
 def test_one_shot_changed_the_head_alone() -> None:
     before, after = (
-        load_weights(SHIPPED_POLICIES / f"{name}.safetensors") for name in ("hrlvsc", "dmic-1shot")
+        load_weights(SHIPPED_POLICIES / f"{name}.safetensors")
+        for name in ("mlp-phantoms", "mlp-1shot")
     )
     changed = {name for name in before[0] if before[0][name].ne(after[0][name]).any()}
     assert changed
@@ -33,17 +75,77 @@ def test_one_shot_changed_the_head_alone() -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_more_bits_go_where_vessels_are(name: str) -> None:
-    env = CodingEnv(dataset=Phantoms(4, size=256, seed=9), reward="linear", preset="ultrafast")
-    planner = make_agent(name, env.evaluator)
-    for sample in env.dataset:
-        reference = env.evaluator.reference(sample)
-        qp_map = planner.plan(env.evaluator, reference, 32).result.qp_map
-        share = ctu_sums(reference.importance, env.ctu_size)
-        full, empty = qp_map[share > np.median(share)], qp_map[share <= np.median(share)]
-        assert full.mean() < empty.mean()
-        assert qp_map.std() > 1
+def test_decisions_depend_on_these_keys_alone(name: str) -> None:
+    """Each key is exchanged for another CTU's of another image; the rest stays."""
+    policy: Any = load_policy(name, Spaces(DEFAULT_QP_OFFSETS, 64), device="cpu").policy
+    env = dmic_gym.make_sb3_vec(4, dataset=Phantoms(4, size=200, seed=9), seed=0)
+    first: Any = env.reset()
+    last: Any = first
+    for _ in range(6):
+        last, *_ = env.step(np.array([0, 4, 8, 12]))
     env.close()
+    other = {key: np.roll(value, 1, axis=0) for key, value in last.items()}
+
+    def chances(observations: dict[str, Any]) -> torch.Tensor:
+        tensors = {key: torch.as_tensor(value) for key, value in observations.items()}
+        with torch.no_grad():
+            found: torch.Tensor = policy.get_distribution(tensors).distribution.probs
+        return found
+
+    changed = {
+        key
+        for key in first
+        if not torch.equal(chances(first), chances({**first, key: other[key]}))
+        and not np.array_equal(first[key], other[key])
+    }
+    assert all(not np.array_equal(first[key], other[key]) for key in first)
+    assert changed == DEPENDS_ON[name]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_card_says_who_judged_how_long_and_with_what_result(name: str) -> None:
+    card = card_of(name)
+    assert card.architecture == "HRLVSCPolicy"
+    assert all(len(sha256) == 64 for sha256 in card.metrics["segmenters"].values())
+    shipped = read_card(find_weights("unet")).sha256
+    assert card.metrics["segmenters"].get("unet", shipped) == shipped
+    trained = card.metrics["a2c_steps"] > 0
+    assert card.arguments["critic"] is trained
+    tensors, _ = load_weights(name, SHIPPED_POLICIES)
+    assert any(key.startswith(CRITIC) for key in tensors) is trained
+    assert any("not timed" in note for note in card.notes) is (card.metrics["seconds"] is None)
+    assert any("no reinforcement learning" in note for note in card.notes) is not trained
+    assert any("29 numbers" in note for note in card.notes)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_bd_rates_of_a_card_are_the_recorded_ones(name: str) -> None:
+    rows = card_of(name).metrics["bd_rates"]
+    assert {row["ctu_size"] for row in rows} == {64, 32}
+    old_name = next(old for old, new in RENAMED.items() if new == name)
+    for row in rows:
+        recorded = json.loads((ROOT / row["recorded"]).read_text())
+        assert recorded["protocol"]["data"] == row["data"]
+        assert recorded["protocol"]["ctu_size"] == row["ctu_size"]
+        assert recorded["protocol"]["segmenter"]["sha256"].startswith(row["segmenter"].split()[1])
+        found = recorded["agents"].get(name) or recorded["agents"][old_name]
+        found = found["low_rate"] if row["base_qps"] == "32,37,42,47" else found
+        assert round(found["bd_rate_percent"], 2) == row["bd_rate_percent"]
+        assert [round(bound, 2) for bound in found["ci95"]] == row["ci95"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_more_bits_go_where_vessels_are(name: str) -> None:
+    with X265Codec(64, "ultrafast") as codec:
+        evaluator = Evaluator(codec, load_segmenter())
+        agent = make_agent(name, evaluator)
+        for sample in Phantoms(4, size=256, seed=9):
+            reference = evaluator.reference(sample)
+            qp_map = agent.plan(evaluator, reference, 32).result.qp_map
+            share = ctu_sums(reference.importance, 64)
+            full, empty = qp_map[share > np.median(share)], qp_map[share <= np.median(share)]
+            assert full.mean() < empty.mean()
+            assert qp_map.std() > 1
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -51,7 +153,7 @@ def test_they_learn_on_and_come_back(name: str, tmp_path: object) -> None:
     vec = dmic_gym.make_sb3_vec(2, dataset=Phantoms(2, size=96), preset="ultrafast", seed=0)
     model = dmic_gym.load_policy(name, vec, device="cpu")
     model.learn(50, callback=dmic_gym.PartialFreezeCallback())
-    observation = vec.reset()
+    observation: Any = vec.reset()
     actions, _ = model.predict(observation, deterministic=True)
     model.save(f"{tmp_path}/again.zip")
     again = dmic_gym.load_policy(f"{tmp_path}/again.zip", vec, device="cpu")

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dmic_gym.agents.policy import weight_files
-from dmic_gym.agents.policy.weight_files import read_tensors
+from dmic_gym.agents.policy.weight_files import read_tensors as read_file
 from dmic_gym.errors import WeightsError
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor([1.0, -2.0])}
@@ -34,6 +34,10 @@ class Payload:
 
 def touch(path: str) -> None:
     Path(path).touch()
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    return read_file(path)[0]
 
 
 def assert_same(found: dict[str, Tensor]) -> None:
@@ -149,7 +153,7 @@ def test_an_index_that_is_there_twice_or_too_large(
     assert read_tensors(rewritten(tmp_path, b"")).keys() == {"w"}
     with pytest.raises(WeightsError, match="two parts have one name"):
         read_tensors(rewritten(tmp_path, b"", twice=True))
-    monkeypatch.setattr(weight_files, "_MAX_PICKLE", 10)
+    monkeypatch.setattr(weight_files, "_MAX_INDEX", 10)
     with pytest.raises(WeightsError, match="its index is larger"):
         read_tensors(rewritten(tmp_path, b""))
     monkeypatch.undo()
@@ -236,7 +240,7 @@ def test_damage_never_ends_in_anything_but_our_error(data: st.DataObject) -> Non
     content = content[: data.draw(st.integers(len(content) // 2, len(content)))]
     path = Path("damaged.pt")
     try:
-        found = weight_files._from_zip(path, bytes(content))
+        found, _ = weight_files._from_zip(path, bytes(content))
     except WeightsError:
         return
     assert found
