@@ -115,10 +115,11 @@ def _arguments(texts: Sequence[str]) -> dict[str, Any]:
 
 @app.command("fit-posterior")
 def fit_posterior(
-    out: Annotated[Path, typer.Option(help="Folder for posterior.json.")],
+    out: Annotated[Path, typer.Option(help="Folder for NAME.json.")],
     data: Annotated[str, typer.Option(help="The folder that the folds were trained on.")],
     folds: Annotated[Path, typer.Option(help="Folder of train-segmenter --folds.")],
     member: Annotated[str, typer.Option(help="The network that the posterior uses.")] = "unet",
+    name: Annotated[str, typer.Option(help="Name of the file written.")] = "posterior",
 ) -> None:
     """Calibrate a network's probabilities on images that its folds have not seen."""
     from dmic_gym.tasks.data import load_dataset
@@ -135,6 +136,7 @@ def fit_posterior(
         [checkpoints],
         [member],
         out=out,
+        name=name,
         data=[portable(data)],
         command=command_line(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from dmic_gym.tasks.segmenters.posterior import expected_dice, mirror_average
 from dmic_gym.tasks.segmenters.train import versions
 from dmic_gym.tasks.segmenters.weights import read_card, write_json
 
+MOST_PIXELS = 30_000_000
+"""How many pixels a calibration is fitted on; neighbours tell nearly the same."""
+
 Maps = list[npt.NDArray[np.float32]]
 Masks = list[npt.NDArray[np.bool_]]
 
@@ -42,7 +46,8 @@ def fit_posterior(
     """Fit an isotonic calibration on held-out predictions and write it as JSON.
 
     The reliability table in the file is cross-validated: each block of samples is calibrated by
-    what was fitted on the other blocks.
+    what was fitted on the other blocks. Where the samples have more than ``MOST_PIXELS`` pixels,
+    every second (third, ...) row and column is used.
 
     Args:
         samples: the samples the folds were trained on, in the same order.
@@ -139,4 +144,6 @@ def _image(sample: Annotated) -> npt.NDArray[np.uint8]:
 
 
 def _joined(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    return np.concatenate([array.ravel() for array in arrays])
+    """Join the pixels of all images, of a coarser grid where they are more than memory is for."""
+    step = math.ceil(math.sqrt(sum(array.size for array in arrays) / MOST_PIXELS))
+    return np.concatenate([array[::step, ::step].ravel() for array in arrays])

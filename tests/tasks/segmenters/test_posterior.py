@@ -88,7 +88,9 @@ def test_files_that_are_no_posterior_are_refused(tmp_path: Path) -> None:
         load_posterior(path, "cpu")
 
 
-def test_a_posterior_is_fitted_on_held_out_predictions(tmp_path: Path) -> None:
+def test_a_posterior_is_fitted_on_held_out_predictions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     samples = Phantoms(4, size=64, seed=3)[:]
     network = Network("cv", "unet", {"channels": [4, 8], "dilations": [1]})
     recipe = Recipe(size=64, batch=2)
@@ -102,6 +104,11 @@ def test_a_posterior_is_fitted_on_held_out_predictions(tmp_path: Path) -> None:
     image = samples[0].image[None]
     raw = mirror_average([load_segmenter(member, "cpu")], image)
     assert np.array_equal(posterior(image), posterior.calibration(raw))
+    monkeypatch.setattr("dmic_gym.tasks.segmenters.fit_posterior.MOST_PIXELS", 4 * 32 * 32)
+    coarse = fit_posterior(samples, [folds], [member], out=tmp_path, name="coarse", bins=6)
+    content = json.loads(coarse.read_text())
+    assert sum(row["pixels"] for row in content["reliability"]) == 4 * 32 * 32
+    assert np.abs(load_posterior(coarse, "cpu")(image) - posterior(image)).mean() < 0.02
     with pytest.raises(InvalidInputError, match="did not hold out"):
         fit_posterior(samples[::-1], [folds], [member], out=tmp_path)
     with pytest.raises(InvalidInputError, match="equally long"):
