@@ -22,8 +22,8 @@ from measure.common import Row, markdown, network
 from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
 from dmic_gym.codecs import X265Codec
-from dmic_gym.envs.evaluator import Anchors
-from dmic_gym.envs.parallel import ParallelEvaluator, default_workers
+from dmic_gym.envs.evaluator import Anchors, Evaluator
+from dmic_gym.envs.parallel import default_workers
 from dmic_gym.envs.results import EncodeResult
 from dmic_gym.envs.rewards import LinearReward, RateSavingReward, Reward
 from dmic_gym.envs.settings import DEFAULT_BASE_QPS, DEFAULT_QP_OFFSETS
@@ -35,7 +35,7 @@ Rewards = npt.NDArray[np.float64]
 
 
 def rewards(
-    evaluator: ParallelEvaluator, sample: Sample, base_qp: int, maps: list[npt.NDArray[np.int64]]
+    evaluator: Evaluator, sample: Sample, base_qp: int, maps: list[npt.NDArray[np.int64]]
 ) -> dict[str, Rewards]:
     reference = evaluator.reference(sample)
     anchors = Anchors(evaluator, reference, base_qp)
@@ -60,7 +60,8 @@ def agreement(fast: Rewards, slow: Rewards) -> dict[str, float]:
 def measure(data: list[Sample], fast: list[str], slow: str, count: int) -> list[Row]:
     presets = [slow, *fast]
     evaluators = [
-        ParallelEvaluator(X265Codec(64, name), network(), default_workers()) for name in presets
+        Evaluator(X265Codec(64, name), network(), workers=default_workers(), batch=None)
+        for name in presets
     ]
     rng = np.random.default_rng(0)
     found: dict[tuple[str, str, str], list[dict[str, float]]] = {}

@@ -15,7 +15,8 @@ from dmic_gym.agents.search.refine import refine
 from dmic_gym.agents.search.tables import COARSE_TABLE_QPS, TABLE_QPS, allocate, build_tables
 from dmic_gym.codecs.base import MAX_QP, MIN_QP
 from dmic_gym.envs.evaluator import EncodeResult, Evaluator, Reference
-from dmic_gym.envs.observations import Observer, view_of
+from dmic_gym.envs.image_view import view_of
+from dmic_gym.envs.observations import ObservationBuilder
 from dmic_gym.envs.rewards import bit_price
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.metrics import Mask
@@ -75,13 +76,14 @@ class SteppingPlanner:
         Raises:
             InvalidInputError: an action is no index into the action table.
         """
-        observer = Observer(view_of(reference, evaluator.codec.ctu_size), base_qp)
+        builder = ObservationBuilder()
+        builder.begin(view_of(reference, evaluator.codec.ctu_size), base_qp)
         state = None
-        while observer.index < observer.view.count:
-            seen = observer.observe()
+        while not builder.over():
+            seen = builder.observation()
             action, state = self.agent.predict(seen, state=state, deterministic=True)
-            observer.decide(self._qp(base_qp, action))
-        return Plan(evaluator.score(reference, observer.qp_map), 1)
+            builder.decide(self._qp(base_qp, action))
+        return Plan(evaluator.score(reference, builder.qp_map()), 1)
 
     def _qp(self, base_qp: int, action: Any) -> int:
         try:

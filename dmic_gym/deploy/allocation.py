@@ -89,7 +89,7 @@ class Allocator:
     def close(self) -> None:
         """Free the encoders that agents used."""
         if "evaluator" in self.__dict__:
-            self.evaluator.close()
+            self.evaluator.codec.close()
 
     @cached_property
     def _posteriors(self) -> PosteriorCache:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from os import PathLike
-from typing import Any, TypedDict
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.codecs.base import MAX_QP, MIN_QP, Codec
-from dmic_gym.envs.cache import ByteBoundedCache
+from dmic_gym.codecs.base import MAX_QP, MIN_QP
 from dmic_gym.envs.dataset_cache import DatasetCache
-from dmic_gym.envs.evaluator import Anchors, EncodeResult, Evaluator, Reference
-from dmic_gym.envs.observations import ImageView
-from dmic_gym.envs.rewards import Reward, make_reward
+from dmic_gym.envs.evaluator import (
+    TOOL_ERRORS,
+    Anchors,
+    EncodeResult,
+    Evaluator,
+    Reference,
+    ToolError,
+)
+from dmic_gym.envs.failures import ToolFailures
+from dmic_gym.envs.rewards import Reward, make_reward, paid
 from dmic_gym.envs.settings import (
-    DEFAULT_BASE_QPS,
-    DEFAULT_QP_OFFSETS,
+    CodingSettings,
+    DataSet,
     check_base_qps,
     check_qp_offsets,
     find_sample,
@@ -25,62 +31,77 @@ from dmic_gym.envs.settings import (
     make_dataset,
     make_segmenter,
 )
+from dmic_gym.envs.verdict import Verdict, end_info, failure_info
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.segmenters.protocol import Segmenter
+from dmic_gym.types import QPMap
 
-QPS = npt.NDArray[np.int16]
-
-
-class CodingArguments(TypedDict, total=False):
-    """The arguments that all coding environments take; `CodingEnv` documents them."""
-
-    dataset: Sequence[Sample] | str | PathLike[str]
-    segmenter: Segmenter | None
-    codec: Codec | str
-    ctu_size: int | None
-    base_qps: Sequence[int]
-    qp_offsets: Sequence[int]
-    reward: Reward | str
-    preset: str | None
+SETTABLE = ("base_qps", "dataset", "render_mode", "reward")
+"""Attributes of an environment that may be set; they count from the next reset on."""
 
 
 class CodingSetup:
     """Chooses images and base QPs, turns actions into QPs, and judges encodes.
 
+    Args:
+        settings: what the user chose.
+        workers: threads that encode.
+        batch: images the segmenter gets at once; None measures it.
+
     Attributes:
-        dataset: where images come from.
         evaluator: encoder and segmenter.
-        base_qps: the QPs that episodes draw from.
-        qp_offsets: the action table.
-        reward: judges an encode.
     """
 
     def __init__(
-        self,
-        dataset: Sequence[Sample] | str | PathLike[str] = "phantoms",
-        segmenter: Segmenter | None = None,
-        codec: Codec | str = "x265",
-        ctu_size: int | None = None,
-        base_qps: Sequence[int] = DEFAULT_BASE_QPS,
-        qp_offsets: Sequence[int] = DEFAULT_QP_OFFSETS,
-        reward: Reward | str = "rate_saving",
-        preset: str | None = None,
+        self, settings: CodingSettings, *, workers: int = 1, batch: int | None = 1
     ) -> None:
-        self.dataset = make_dataset(dataset)
-        self.base_qps = check_base_qps(base_qps)
-        self.qp_offsets = check_qp_offsets(qp_offsets)
-        self.reward = make_reward(reward)
-        self._samples = DatasetCache(self.dataset)
-        self._views = ByteBoundedCache[ImageView](64 << 20, _view_bytes)
-        bases = np.arange(MAX_QP + 1)[:, np.newaxis]
-        self._qps = np.clip(bases + np.array(self.qp_offsets), MIN_QP, MAX_QP).astype(np.int16)
-        self.evaluator = self._make_evaluator(
-            make_codec(codec, ctu_size, preset), make_segmenter(segmenter)
+        self.dataset = settings.dataset
+        self.base_qps = settings.base_qps
+        self.reward = settings.reward
+        self._qp_offsets = check_qp_offsets(settings.qp_offsets)
+        self._failures = ToolFailures(settings.max_failures)
+        self._owns_codec = isinstance(settings.codec, str)
+        self.evaluator = Evaluator(
+            make_codec(settings.codec, settings.ctu_size, settings.preset),
+            make_segmenter(settings.segmenter),
+            workers=workers,
+            batch=batch,
         )
+        bases = np.arange(MAX_QP + 1)[:, np.newaxis]
+        self._qps = np.clip(bases + np.array(self._qp_offsets), MIN_QP, MAX_QP).astype(np.int16)
+        self._masks = np.stack([_first_of_equals(qps, self._qp_offsets) for qps in self._qps])
 
-    def _make_evaluator(self, codec: Codec, segmenter: Segmenter) -> Evaluator:
-        return Evaluator(codec, segmenter)
+    @property
+    def dataset(self) -> Sequence[Sample]:
+        """Where images come from."""
+        return self._samples.dataset
+
+    @dataset.setter
+    def dataset(self, dataset: DataSet) -> None:
+        self._samples = DatasetCache(make_dataset(dataset))
+
+    @property
+    def base_qps(self) -> tuple[int, ...]:
+        """The QPs that episodes draw from."""
+        return self._base_qps
+
+    @base_qps.setter
+    def base_qps(self, base_qps: Sequence[int]) -> None:
+        self._base_qps = check_base_qps(base_qps)
+
+    @property
+    def reward(self) -> Reward:
+        """Judges an encode."""
+        return self._reward
+
+    @reward.setter
+    def reward(self, reward: Reward | str) -> None:
+        self._reward = make_reward(reward)
+
+    @property
+    def qp_offsets(self) -> tuple[int, ...]:
+        """The action table."""
+        return self._qp_offsets
 
     @property
     def ctu_size(self) -> int:
@@ -98,45 +119,80 @@ class CodingSetup:
             )
         choice, qp = options.get("sample"), options.get("base_qp")
         if choice is None:
-            sample = self._samples[int(rng.integers(len(self.dataset)))]
+            sample = self._samples[int(rng.integers(len(self._samples)))]
         else:
             sample = find_sample(self._samples, choice)
         if qp is None:
             return sample, self.base_qps[int(rng.integers(len(self.base_qps)))]
         return sample, check_base_qps([qp])[0]
 
-    def _view(self, reference: Reference) -> ImageView:
-        return self._views.get(reference.key, lambda: ImageView(reference, self.ctu_size))
+    def _conclude(
+        self, reference: Reference, base_qp: int, qp_map: QPMap, found: EncodeResult | ToolError
+    ) -> Verdict:
+        """Judge an encode, or the failure that stands in its place.
 
-    def _judge(
-        self, reference: Reference, base_qp: int, result: EncodeResult
-    ) -> tuple[float, dict[str, Any]]:
-        """Return the reward and the final info."""
-        figures = result.figures
+        Raises:
+            CodecError, SegmenterError: too many episodes in a row have failed.
+        """
         anchors = Anchors(self.evaluator, reference, base_qp)
-        terms = dict(self.reward(figures, anchors))
-        base = anchors.base
-        info = {
-            "sample": reference.sample.name,
-            "base_qp": base_qp,
-            "bits": figures.bits,
-            "slice_bits": figures.slice_bits,
-            "dice": figures.dice,
-            "consistency_dice": figures.consistency_dice,
-            "psnr": figures.psnr,
-            "anchor_bits": base.bits,
-            "anchor_dice": base.dice,
-            "qp_map": result.qp_map.copy(),
-            "encodes": 1,
-            "reward_terms": terms,
-        }
-        return float(sum(terms.values())), info
+        result = found if isinstance(found, EncodeResult) else None
+        try:
+            if isinstance(found, TOOL_ERRORS):
+                raise found
+            terms = paid(self.reward, found.figures, anchors)
+            info = end_info(anchors, qp_map, found.figures, terms)
+        except TOOL_ERRORS as error:
+            self._failures.add(error)
+            return Verdict(0.0, True, failure_info(anchors, qp_map, error), result)
+        self._failures.clear()
+        return Verdict(float(sum(terms.values())), False, info, result)
+
+    def _free(self) -> None:
+        """End the threads, and close the codec if this environment made it."""
+        self.evaluator.close()
+        if self._owns_codec:
+            self.evaluator.codec.close()
 
 
-def error_info(error: Exception) -> dict[str, Any]:
-    """Return the info of an episode that a tool's failure has ended."""
-    return {"error": f"{type(error).__name__}: {error}"}
+class SingleCoding(CodingSetup):
+    """One episode at a time: what `CodingEnv` and `CodingMapEnv` share."""
+
+    result: EncodeResult | None = None
+    """The last encode of this episode, with bitstream and reconstruction."""
+
+    _reference: Reference | None = None
+    _closed = False
+
+    @property
+    def reference(self) -> Reference:
+        """The image of this episode with its importance map."""
+        if self._reference is None:
+            raise gym.error.ResetNeeded("No episode yet: call reset() first.")
+        return self._reference
+
+    def close(self) -> None:
+        """End the environment; a codec that was passed to it stays open."""
+        self._closed = True
+        self._free()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise_closed()
+
+    def _score(self, base_qp: int, qp_map: QPMap) -> Verdict:
+        found = self.evaluator.score_all([(self.reference, qp_map)])[0]
+        verdict = self._conclude(self.reference, base_qp, qp_map, found)
+        self.result = verdict.result
+        return verdict
 
 
-def _view_bytes(view: ImageView) -> int:
-    return view.nbytes
+def raise_closed() -> None:
+    """Say that an environment is closed."""
+    raise gym.error.ClosedEnvironmentError("This environment is closed: make a new one.")
+
+
+def _first_of_equals(qps: QPMap, offsets: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Mark, of the offsets that come to the same QP, the one nearest to 0."""
+    nearest = sorted(range(len(offsets)), key=lambda n: abs(offsets[n]))
+    kept = {int(qps[n]): n for n in reversed(nearest)}.values()
+    return np.isin(np.arange(len(offsets)), list(kept))

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from os import PathLike
-from typing import Any
+from typing import Any, Unpack
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.codecs.base import Codec
-from dmic_gym.envs.base import CodingSetup, error_info
-from dmic_gym.envs.evaluator import TOOL_ERRORS, EncodeResult, Reference
-from dmic_gym.envs.observations import Observation, Observer, observation_space
-from dmic_gym.envs.rewards import Reward
-from dmic_gym.envs.settings import DEFAULT_BASE_QPS, DEFAULT_QP_OFFSETS
+from dmic_gym.envs.base import SingleCoding
+from dmic_gym.envs.image_view import view_of
+from dmic_gym.envs.observations import Observation, ObservationBuilder, observation_space
+from dmic_gym.envs.settings import CodingArguments, CodingSettings, DataSet, shows_settings
 from dmic_gym.errors import InvalidInputError
-from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.segmenters.protocol import Segmenter
+from dmic_gym.types import QPMap
 
 
-class CodingEnv(CodingSetup, gym.Env[Observation, np.int64]):
+class CodingEnv(SingleCoding, gym.Env[Observation, np.int64]):
     """Allocate the bits of one image inside a real HEVC encoder.
 
     ## Description
@@ -36,7 +31,8 @@ class CodingEnv(CodingSetup, gym.Env[Observation, np.int64]):
 
     `Discrete(n)`: index into the table of QP offsets `env.unwrapped.qp_offsets`, by default
     (-10, -6, -3, 0, 3, 6, 9, 12, 15, 18, 21, 25, 29). The CTU's QP is base QP + offset, clipped to
-    0..51.
+    0..51. `env.unwrapped.action_masks()`, as sb3-contrib's MaskablePPO calls it, is False for
+    offsets that clip to the same QP as one nearer to 0.
 
     ## Observation Space
 
@@ -91,34 +87,39 @@ class CodingEnv(CodingSetup, gym.Env[Observation, np.int64]):
 
     ## Episode End
 
-    Terminated after rows * cols steps. The last `info` holds `bits`, `slice_bits`, `dice` (None
-    without expert mask), `consistency_dice`, `psnr` (dB, at most 100), `anchor_bits`,
-    `anchor_dice`, `qp_map` (int16 (rows, cols), absolute QPs), `encodes` (by this episode's
-    allocation) and `reward_terms`. `env.unwrapped.result` has bitstream and reconstruction. A
-    failure of encoder, decoder or segmenter truncates the episode with reward 0 and the cause in
-    `info["error"]`.
+    Terminated after rows * cols steps. The last `info` holds `sample`, `base_qp`, `bits`,
+    `slice_bits`, `dice` (None without expert mask), `consistency_dice`, `psnr` (dB, at most 100),
+    `anchor_bits`, `anchor_dice`, `qp_map` (int16 (rows, cols), absolute QPs), `encodes` (by this
+    episode's allocation) and `reward_terms`. `env.unwrapped.result` has bitstream and
+    reconstruction.
+
+    A failure of encoder, decoder or segmenter truncates the episode with reward 0. The numbers in
+    its `info` are NaN, `info["error"]` says why. The first failure is warned of, and `max_failures`
+    of them in a row are raised.
 
     ## Arguments
 
     - `dataset`: a sequence of `Sample`, a folder, or "phantoms" (default: 100 synthetic
       angiograms of 300x300).
-    - `segmenter`: uint8 (N, H, W) -> float32 (N, H, W) probabilities; default: the shipped U-Net.
-    - `codec`: "x265" (default), "ffmpeg" or a `Codec`, which then decides CTU size and preset.
+    - `segmenter`: uint8 (N, H, W) -> float32 (N, H, W) probabilities, or a name ("unet"), the path
+      of weights, or "module:object"; default: the shipped U-Net.
+    - `codec`: "x265" (default), "ffmpeg" or a `Codec`, which then decides CTU size and preset, and
+      which stays open when the environment is closed.
     - `ctu_size`: 64 (default), 32 or 16.
     - `base_qps`: QPs to draw from; default (22, 27, 32, 37).
     - `qp_offsets`: the action table; must hold 0.
     - `reward`: see above.
     - `preset`: x265's; default "medium". "ultrafast" is for training; how well its rewards rank QP
       maps is in `benchmarks/results/preset.md`.
+    - `max_failures`: failed episodes in a row that raise an error; default 10.
     - `render_mode`: "rgb_array" draws reference, QP map, reconstruction and mask agreement.
 
     ## Speed
 
-    Kept, least recently used first out: what is made of an image before coding (256 MB of images
-    and importance maps, 64 MB of padded copies for the windows), 20 000 anchor encodes, and 128 MB
-    of samples of dmic_gym's own data sets. The first episode on an image therefore costs one
-    segmentation more, and up to 14 encodes for `"rate_saving"`. For many episodes at once use
-    `gym.make_vec("CodingEnv-v0", num_envs=...)` (`CodingVectorEnv`).
+    Kept, least recently used first out: what is made of an image before coding (256 MB), 20 000
+    anchor encodes, and 128 MB of samples of dmic_gym's own data sets. The first episode on an image
+    therefore costs one segmentation more, and up to 14 encodes for `"rate_saving"`. For many
+    episodes at once use `gym.make_vec("CodingEnv-v0", num_envs=...)` (`CodingVectorEnv`).
 
     ## Version History
 
@@ -134,40 +135,34 @@ class CodingEnv(CodingSetup, gym.Env[Observation, np.int64]):
         "render_fps": 4,
     }
 
+    @shows_settings
     def __init__(
         self,
-        dataset: Sequence[Sample] | str | PathLike[str] = "phantoms",
-        segmenter: Segmenter | None = None,
-        codec: Codec | str = "x265",
-        ctu_size: int | None = None,
-        base_qps: Sequence[int] = DEFAULT_BASE_QPS,
-        qp_offsets: Sequence[int] = DEFAULT_QP_OFFSETS,
-        reward: Reward | str = "rate_saving",
-        preset: str | None = None,
+        dataset: DataSet = "phantoms",
+        *,
         render_mode: str | None = None,
+        **arguments: Unpack[CodingArguments],
     ) -> None:
-        super().__init__(dataset, segmenter, codec, ctu_size, base_qps, qp_offsets, reward, preset)
+        super().__init__(CodingSettings(dataset, **arguments))
         self.render_mode = render_mode
         self.observation_space = observation_space()  # type: ignore[assignment]
         self.action_space = gym.spaces.Discrete(len(self.qp_offsets))
-        self.result: EncodeResult | None = None
-        self._reference: Reference | None = None
-        self._observer: Observer | None = None
+        self._builder = ObservationBuilder()
 
     @property
-    def qp_map(self) -> npt.NDArray[np.int16]:
+    def qp_map(self) -> QPMap:
         """Absolute QPs of this episode, int16 (rows, cols); the base QP where undecided."""
-        return self._episode()[1].qp_map.copy()
-
-    @property
-    def reference(self) -> Reference:
-        """The image of this episode with its importance map."""
-        return self._episode()[0]
+        return self._episode().qp_map()
 
     @property
     def base_qp(self) -> int:
         """The base QP of this episode."""
-        return self._episode()[1].base_qp
+        return self._episode().base_qp()
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """Return bool (n,): False for offsets that clip to the QP of one nearer to 0."""
+        mask: npt.NDArray[np.bool_] = self._masks[self.base_qp].copy()
+        return mask
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -176,13 +171,15 @@ class CodingEnv(CodingSetup, gym.Env[Observation, np.int64]):
 
         Raises:
             InvalidInputError: `options` has an unknown key, or a value that is not valid.
+            ClosedEnvironmentError: the environment is closed.
         """
+        self._check_open()
         gym.Env.reset(self, seed=seed)
         sample, base_qp = self._draw(self.np_random, options)
-        self.result = None
         self._reference = self.evaluator.reference(sample)
-        self._observer = Observer(self._view(self._reference), base_qp)
-        return self._observer.observe(), {"sample": sample.name, "base_qp": base_qp}
+        self.result = None
+        self._builder.begin(view_of(self._reference, self.ctu_size), base_qp)
+        return self._builder.observation(), {"sample": sample.name, "base_qp": base_qp}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Set the QP of the current CTU; the last step encodes.
@@ -190,43 +187,38 @@ class CodingEnv(CodingSetup, gym.Env[Observation, np.int64]):
         Raises:
             InvalidInputError: the action is not in the action space.
             ResetNeeded: the episode is over, or was never begun.
+            ClosedEnvironmentError: the environment is closed.
+            CodecError, SegmenterError: `max_failures` episodes in a row have failed.
         """
-        reference, observer = self._episode()
-        if observer.index == observer.view.count:
+        self._check_open()
+        builder = self._episode()
+        if builder.over():
             raise gym.error.ResetNeeded("The episode is over: call reset() before step().")
-        observer.decide(self._qp(action, observer.base_qp))
-        if observer.index < observer.view.count:
-            return observer.observe(), 0.0, False, False, {}
-        try:
-            self.result = self.evaluator.score(reference, observer.qp_map)
-            reward, info = self._judge(reference, observer.base_qp, self.result)
-        except TOOL_ERRORS as error:
-            return observer.observe(), 0.0, False, True, error_info(error)
-        return observer.observe(), reward, True, False, info
+        builder.decide(self._qp(action))
+        if not builder.over():
+            return builder.observation(), 0.0, False, False, {}
+        verdict = self._score(self.base_qp, builder.qp_map())
+        over = not verdict.truncated, verdict.truncated
+        return builder.observation(), verdict.reward, *over, verdict.info
 
     def render(self) -> npt.NDArray[np.uint8] | None:
         """Return uint8 (height, width, 3): reference, QP map, reconstruction, mask agreement."""
+        self._check_open()
         if self.render_mode is None:
             gym.logger.warn('render() needs gym.make(..., render_mode="rgb_array").')
             return None
         from dmic_gym.envs.rendering import draw
 
-        reference, observer = self._episode()
-        return draw(reference, observer.qp_map, self.ctu_size, self.result)
+        return draw(self.reference, self.qp_map, self.ctu_size, self.result)
 
-    def close(self) -> None:
-        """Free the codec's encoders."""
-        self.evaluator.close()
-
-    def _qp(self, action: Any, base_qp: int) -> int:
-        if not self.action_space.contains(action):
+    def _qp(self, action: Any) -> int:
+        if isinstance(action, bool) or not self.action_space.contains(action):
             raise InvalidInputError(
                 f"Action {action!r} is not in {self.action_space}: pass an integer index into "
                 f"qp_offsets, 0..{len(self.qp_offsets) - 1}."
             )
-        return int(self._qps[base_qp, action])
+        return int(self._qps[self.base_qp, action])
 
-    def _episode(self) -> tuple[Reference, Observer]:
-        if self._reference is None or self._observer is None:
-            raise gym.error.ResetNeeded("No episode yet: call reset() first.")
-        return self._reference, self._observer
+    def _episode(self) -> ObservationBuilder:
+        _ = self.reference  # raises if there is no episode
+        return self._builder

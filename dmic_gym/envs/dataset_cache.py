@@ -17,18 +17,21 @@ class DatasetCache(Sequence[Sample]):
     time: drawing a phantom takes 20 ms, reading an angiogram and its mask 3 ms. A list needs no
     keeping, and a sequence of a user's own may change with each access, as augmentation does.
 
+    Attributes:
+        dataset: the samples.
+
     Args:
         dataset: the samples.
         max_bytes: bound on the kept images and masks, least recently used first out.
     """
 
     def __init__(self, dataset: Sequence[Sample], max_bytes: int = 128 << 20) -> None:
-        self._dataset = dataset
+        self.dataset = dataset
         self._lasting = isinstance(dataset, LazySamples)
         self._kept = ByteBoundedCache(max_bytes, _sample_bytes)
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return len(self.dataset)
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...
@@ -40,8 +43,8 @@ class DatasetCache(Sequence[Sample]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not self._lasting or not -len(self) <= index < len(self):
-            return self._dataset[index]
-        return self._kept.get(index % len(self), lambda: self._dataset[index])
+            return self.dataset[index]
+        return self._kept.get(index % len(self), lambda: self.dataset[index])
 
 
 def _sample_bytes(sample: Sample) -> int:

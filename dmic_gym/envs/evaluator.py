@@ -1,21 +1,21 @@
-"""The coding evaluator: what a QP map costs and what the segmenter still sees."""
+"""The evaluator: what a QP map costs and what the segmenter still sees."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from dmic_gym.codecs.base import Codec, map_shape, uniform_map
+from dmic_gym.codecs.base import Codec, Encoded, map_shape, uniform_map
+from dmic_gym.envs.batches import Batcher, Numbered
 from dmic_gym.envs.cache import ByteBoundedCache
+from dmic_gym.envs.parallel import start_pool
 from dmic_gym.envs.results import (
     PSNR_CAP,
     EncodeResult,
     Figures,
-    Mask,
     Reference,
     encode_result,
     psnr,
@@ -24,6 +24,7 @@ from dmic_gym.envs.results import (
 from dmic_gym.errors import CodecError, DmicError, SegmenterError
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.protocol import Segmenter, check_probabilities
+from dmic_gym.types import AnyQPMap, Image, Mask, Probabilities, Probability
 
 __all__ = [
     "CURVE_QPS",
@@ -46,10 +47,11 @@ ToolError: TypeAlias = CodecError | SegmenterError
 TOOL_ERRORS = (CodecError, SegmenterError)
 """Failures of a tool, which end an episode; every other error is a user's and is raised."""
 
-Image = npt.NDArray[np.uint8]
-Probability = npt.NDArray[np.float32]
-Job: TypeAlias = tuple[Reference, npt.NDArray[np.integer[Any]]]
+Job: TypeAlias = tuple[Reference, AnyQPMap]
 """An image and the QP map to code it with."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Evaluator:
@@ -58,17 +60,38 @@ class Evaluator:
     Importance maps and anchor encodes are computed once per image and kept, the importance maps
     up to `cache_bytes` (least recently used first out), anchors up to 20 000 encodes.
 
+    Encoder and decoder let other threads run, so with `workers` above 1 the encodes of many jobs
+    go to a pool. Where the segmenter says ``in_parallel = True``, as networks on a CPU do, each
+    thread of the pool segments what it has decoded. Every other segmenter is called from one
+    thread while the pool goes on encoding. Batches hold equal-sized images in the order of the
+    jobs, so that results do not depend on which encode ends first.
+
     Args:
         codec: the encoder.
         segmenter: the diagnosis network.
-        cache_bytes: bound on the kept references; one takes 6 bytes a pixel.
+        workers: threads that encode; with 1 the caller's own. An evaluator with more cannot be
+            pickled.
+        batch: images that the segmenter gets at once where there are many; None measures it.
+        cache_bytes: bound on the kept references; one takes up to 8 bytes a pixel.
     """
 
-    def __init__(self, codec: Codec, segmenter: Segmenter, cache_bytes: int = 256 << 20) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        segmenter: Segmenter,
+        *,
+        workers: int = 1,
+        batch: int | None = 1,
+        cache_bytes: int = 256 << 20,
+    ) -> None:
         self.codec = codec
         self.segmenter = segmenter
+        self.workers = workers
+        self._in_parallel = bool(getattr(segmenter, "in_parallel", False))
+        self._batcher = Batcher(1 if self._in_parallel and batch is None else batch, self.segment)
         self._references = ByteBoundedCache(cache_bytes, _reference_bytes)
         self._anchors = ByteBoundedCache(20_000 * 200, _anchor_bytes)
+        self._pool = start_pool(workers) if workers > 1 else None
 
     def reference(self, sample: Sample) -> Reference:
         """Return what is known of `sample` before coding; its importance map is kept.
@@ -91,7 +114,7 @@ class Evaluator:
 
         return self._references.get_all(keys, segmented)
 
-    def score(self, reference: Reference, qp_map: npt.NDArray[np.integer[Any]]) -> EncodeResult:
+    def score(self, reference: Reference, qp_map: AnyQPMap) -> EncodeResult:
         """Encode, decode and segment: one encode.
 
         Raises:
@@ -109,7 +132,9 @@ class Evaluator:
         Raises:
             InvalidInputError: as `score`.
         """
-        return [self._attempt(job) for job in jobs]
+        if len(jobs) == 1 or self._segments_in_pool(len(jobs)):
+            return list(self._map(lambda job: _attempt(self.score, *job), jobs))
+        return self._score_in_batches(jobs)
 
     def anchor(self, reference: Reference, qp: int) -> Figures:
         """Return the anchor's figures at constant `qp`; each is encoded once."""
@@ -135,7 +160,7 @@ class Evaluator:
         """Return (rows, cols) of the sample's QP map."""
         return map_shape(sample.image.shape, self.codec.ctu_size)
 
-    def segment(self, images: Sequence[Image]) -> Probability:
+    def segment(self, images: Sequence[Image]) -> Probabilities:
         """Return the segmenter's checked probabilities, float32 (N, H, W), of equal-sized images.
 
         Raises:
@@ -154,30 +179,68 @@ class Evaluator:
         return check_probabilities(probabilities, batch)
 
     def close(self) -> None:
-        """Close the codec."""
-        self.codec.close()
+        """End the threads. The codec stays open: who made it closes it."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _map(self, call: Callable[[Any], R], items: Sequence[Any]) -> Iterator[R]:
+        if self._pool is None or len(items) == 1:
+            return map(call, items)
+        return self._pool.map(call, items)
+
+    def _segments_in_pool(self, images: int) -> bool:
+        """Whether the pool segments: not if fewer images than threads would leave some idle."""
+        return self._in_parallel and images >= self.workers
+
+    def _segment_one(self, image: Image) -> Probability | ToolError:
+        found = _attempt(self.segment, [image])
+        return found if isinstance(found, TOOL_ERRORS) else found[0]
 
     def _segment_all(self, images: Sequence[Image]) -> list[Probability | ToolError]:
         """Segment images of any sizes; a failure stands in the place of its result."""
-        return [self._attempt_segment(image) for image in images]
+        if self._segments_in_pool(len(images)):
+            return list(self._map(self._segment_one, images))
+        return _in_order(self._segment_batches(enumerate(images)))
 
-    def _attempt(self, job: Job) -> EncodeResult | ToolError:
-        try:
-            return self.score(*job)
-        except TOOL_ERRORS as error:
-            return error
+    def _segment_batches(
+        self, images: Iterable[Numbered]
+    ) -> Iterator[tuple[int, Probability | ToolError]]:
+        for batch in self._batcher.batches(images):
+            found = _attempt(self.segment, [image for _, image in batch])
+            if isinstance(found, TOOL_ERRORS) and len(batch) > 1:  # which image does it fail on?
+                yield from ((n, self._segment_one(image)) for n, image in batch)
+            elif isinstance(found, TOOL_ERRORS):
+                yield batch[0][0], found
+            else:
+                yield from ((n, one) for (n, _), one in zip(batch, found, strict=True))
 
-    def _attempt_segment(self, image: Image) -> Probability | ToolError:
-        try:
-            probability: Probability = self.segment([image])[0]
-            return probability
-        except TOOL_ERRORS as error:
-            return error
+    def _score_in_batches(self, jobs: Sequence[Job]) -> list[EncodeResult | ToolError]:
+        encoded: dict[int, Encoded] = {}
+        results: dict[int, EncodeResult | ToolError] = {}
+
+        def encode(job: Job) -> Encoded | ToolError:
+            return _attempt(self.codec.encode, job[0].sample.image, job[1])
+
+        def decoded() -> Iterator[Numbered]:
+            for n, found in enumerate(self._map(encode, jobs)):
+                if isinstance(found, TOOL_ERRORS):
+                    results[n] = found
+                else:
+                    encoded[n] = found
+                    yield n, found.reconstruction
+
+        for n, seen in self._segment_batches(decoded()):
+            if isinstance(seen, TOOL_ERRORS):
+                results[n] = seen
+            else:
+                reference, qp_map = jobs[n]
+                results[n] = encode_result(reference, encoded[n], seen, qp_map)
+        return _in_order(results.items())
 
 
 @dataclass(frozen=True, eq=False)
 class Anchors:
-    """One image at constant QPs; every encode is made once and kept by the evaluator."""
+    """One image at constant QPs; every encode is made once, when it is asked for, and kept."""
 
     evaluator: Evaluator
     reference: Reference
@@ -195,15 +258,27 @@ class Anchors:
 
 
 def _reference_bytes(reference: Reference) -> int:
-    return 6 * reference.importance.size  # image, mask and float32 importance
+    return 8 * reference.importance.size  # image, mask, float32 importance, both in its view
 
 
 def _anchor_bytes(_: Figures) -> int:
     return 200
 
 
-def _checked(found: Any) -> Any:
+def _attempt(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | ToolError:
+    """Return the result, or a tool's failure in its place."""
+    try:
+        return call(*args, **kwargs)
+    except TOOL_ERRORS as error:
+        return error
+
+
+def _checked(found: R | ToolError) -> R:
     """Return a result, or raise the failure that stands in its place."""
     if isinstance(found, TOOL_ERRORS):
         raise found
     return found
+
+
+def _in_order(numbered: Iterable[tuple[int, R]]) -> list[R]:
+    return [found for _, found in sorted(numbered, key=lambda pair: pair[0])]

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from os import PathLike
-from typing import Any
+from typing import Any, Unpack
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from dmic_gym.codecs.base import MAX_QP, Codec
-from dmic_gym.envs.base import CodingSetup, error_info
-from dmic_gym.envs.evaluator import TOOL_ERRORS, EncodeResult, Reference
+from dmic_gym.codecs.base import MAX_QP
+from dmic_gym.envs.base import SingleCoding
 from dmic_gym.envs.features import FIXED_FEATURES
-from dmic_gym.envs.observations import SIDE, Observation
-from dmic_gym.envs.rewards import Reward
-from dmic_gym.envs.settings import DEFAULT_BASE_QPS, DEFAULT_QP_OFFSETS
+from dmic_gym.envs.image_view import SIDE, view_of
+from dmic_gym.envs.observations import Observation
+from dmic_gym.envs.settings import CodingArguments, CodingSettings, DataSet, shows_settings
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.segmenters.protocol import Segmenter
 
 
-class CodingMapEnv(CodingSetup, gym.Env[Observation, npt.NDArray[np.int64]]):
+class CodingMapEnv(SingleCoding, gym.Env[Observation, npt.NDArray[np.int64]]):
     """Allocate the bits of one image inside a real HEVC encoder, all CTUs at once.
 
     ## Description
@@ -85,20 +81,16 @@ class CodingMapEnv(CodingSetup, gym.Env[Observation, npt.NDArray[np.int64]]):
         "render_fps": 4,
     }
 
+    @shows_settings
     def __init__(
         self,
-        dataset: Sequence[Sample] | str | PathLike[str] = "phantoms",
-        segmenter: Segmenter | None = None,
-        codec: Codec | str = "x265",
-        ctu_size: int | None = None,
-        base_qps: Sequence[int] = DEFAULT_BASE_QPS,
-        qp_offsets: Sequence[int] = DEFAULT_QP_OFFSETS,
-        reward: Reward | str = "rate_saving",
-        preset: str | None = None,
+        dataset: DataSet = "phantoms",
+        *,
         map_shape: tuple[int, int] | None = None,
         render_mode: str | None = None,
+        **arguments: Unpack[CodingArguments],
     ) -> None:
-        super().__init__(dataset, segmenter, codec, ctu_size, base_qps, qp_offsets, reward, preset)
+        super().__init__(CodingSettings(dataset, **arguments))
         self.render_mode = render_mode
         self.map_shape = self._first_shape() if map_shape is None else _checked_shape(map_shape)
         if isinstance(self.dataset, list | tuple):
@@ -107,22 +99,18 @@ class CodingMapEnv(CodingSetup, gym.Env[Observation, npt.NDArray[np.int64]]):
         count = self.map_shape[0] * self.map_shape[1]
         self.observation_space = _observation_space(count)  # type: ignore[assignment]
         self.action_space = spaces.MultiDiscrete([len(self.qp_offsets)] * count)
-        self.result: EncodeResult | None = None
-        self._reference: Reference | None = None
         self._base_qp = 0
         self._over = True
-
-    @property
-    def reference(self) -> Reference:
-        """The image of this episode with its importance map."""
-        if self._reference is None:
-            raise gym.error.ResetNeeded("No episode yet: call reset() first.")
-        return self._reference
 
     @property
     def base_qp(self) -> int:
         """The base QP of this episode."""
         return self._base_qp
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """Return bool (rows * cols * n,), for each CTU what `CodingEnv.action_masks` returns."""
+        _ = self.reference  # raises if there is no episode
+        return np.tile(self._masks[self._base_qp], self.map_shape[0] * self.map_shape[1])
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -132,7 +120,9 @@ class CodingMapEnv(CodingSetup, gym.Env[Observation, npt.NDArray[np.int64]]):
         Raises:
             InvalidInputError: `options` has an unknown key, or a value that is not valid, or the
                 image has another map shape.
+            ClosedEnvironmentError: the environment is closed.
         """
+        self._check_open()
         gym.Env.reset(self, seed=seed)
         sample, base_qp = self._draw(self.np_random, options)
         self._check_shape(sample)
@@ -146,21 +136,22 @@ class CodingMapEnv(CodingSetup, gym.Env[Observation, npt.NDArray[np.int64]]):
         Raises:
             InvalidInputError: the action is not in the action space.
             ResetNeeded: the episode is over, or was never begun.
+            ClosedEnvironmentError: the environment is closed.
+            CodecError, SegmenterError: `max_failures` episodes in a row have failed.
         """
-        reference = self.reference
+        self._check_open()
+        _ = self.reference  # raises if there is no episode
         if self._over:
             raise gym.error.ResetNeeded("The episode is over: call reset() before step().")
         qp_map = self._qps[self._base_qp][self._checked_action(action)]
         self._over = True
-        try:
-            self.result = self.evaluator.score(reference, qp_map)
-            reward, info = self._judge(reference, self._base_qp, self.result)
-        except TOOL_ERRORS as error:
-            return self._observe(), 0.0, False, True, error_info(error)
-        return self._observe(), reward, True, False, info
+        verdict = self._score(self._base_qp, qp_map)
+        over = not verdict.truncated, verdict.truncated
+        return self._observe(), verdict.reward, *over, verdict.info
 
     def render(self) -> npt.NDArray[np.uint8] | None:
         """Return uint8 (height, width, 3): reference, QP map, reconstruction, mask agreement."""
+        self._check_open()
         if self.render_mode is None:
             gym.logger.warn('render() needs gym.make(..., render_mode="rgb_array").')
             return None
@@ -170,12 +161,8 @@ class CodingMapEnv(CodingSetup, gym.Env[Observation, npt.NDArray[np.int64]]):
         qp_map = undecided if self.result is None else self.result.qp_map
         return draw(self.reference, qp_map, self.ctu_size, self.result)
 
-    def close(self) -> None:
-        """Free the codec's encoders."""
-        self.evaluator.close()
-
     def _observe(self) -> Observation:
-        view = self._view(self.reference)
+        view = view_of(self.reference, self.ctu_size)
         return {
             "base_qp": np.array([self._base_qp / MAX_QP], np.float32),
             "ctus": view.fixed.flatten(),

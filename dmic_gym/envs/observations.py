@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
 from dmic_gym.codecs.base import MAX_QP
-from dmic_gym.envs.features import FIXED_FEATURES, fixed_features
-from dmic_gym.envs.results import Reference
-
-SIDE = 64
-"""Side of every image in an observation, in pixels."""
+from dmic_gym.envs.features import FIXED_FEATURES
+from dmic_gym.envs.image_view import SIDE, ImageView
+from dmic_gym.types import QPMap
 
 FEATURES = (
     "base_qp",
@@ -36,7 +32,6 @@ OFFSET_MEAN = FEATURES.index("offset_mean")
 OFFSET_LEFT = FEATURES.index("offset_left")
 OFFSET_ABOVE = FEATURES.index("offset_above")
 Observation = dict[str, npt.NDArray[Any]]
-Grid = npt.NDArray[np.float32]
 
 
 def observation_space() -> spaces.Dict:
@@ -54,139 +49,102 @@ def observation_space() -> spaces.Dict:
     )
 
 
-class ImageView:
-    """The parts of an image's observations that do not depend on what an agent does.
-
-    Attributes:
-        ctu_size: side of a CTU in luma samples.
-        rows: CTU rows.
-        cols: CTU columns.
-        frame: uint8 (2, 64, 64), thumbnails of image and importance map.
-        fixed: float32 (rows * cols, F), `FIXED_FEATURES`.
-    """
-
-    def __init__(self, reference: Reference, ctu_size: int) -> None:
-        image = reference.sample.image
-        importance = np.rint(reference.importance * 255.0).astype(np.uint8)
-        self.ctu_size = ctu_size
-        self.rows, self.cols = (-(-side // ctu_size) for side in image.shape)
-        self.frame = np.stack([_thumbnail(image), _thumbnail(importance)])
-        self._padded = _padded(np.stack([image, importance]), ctu_size)
-        self._row_spans = [_span(row, self.rows) for row in range(self.rows)]
-        self._col_spans = [_span(col, self.cols) for col in range(self.cols)]
-        self.fixed = fixed_features(image, reference.importance, ctu_size)
-
-    @property
-    def count(self) -> int:
-        """Number of CTUs."""
-        return int(self.rows * self.cols)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return self._padded.nbytes + self.frame.nbytes + self.fixed.nbytes
-
-    def window(self, index: int) -> npt.NDArray[np.uint8]:
-        """Return a view, uint8 (2, 64, 64): image and importance around CTU `index`, padded."""
-        row, col = divmod(index, self.cols)
-        y, x = row * self.ctu_size, col * self.ctu_size
-        view: npt.NDArray[np.uint8] = self._padded[:, y : y + SIDE, x : x + SIDE]
-        return view
-
-    def cell(self, index: int) -> tuple[slice, slice]:
-        """Return where CTU `index` lies in a 64x64 thumbnail: at least one pixel."""
-        row, col = divmod(index, self.cols)
-        return self._row_spans[row], self._col_spans[col]
-
-
-_views: WeakKeyDictionary[Reference, dict[int, ImageView]] = WeakKeyDictionary()
-
-
-def view_of(reference: Reference, ctu_size: int) -> ImageView:
-    """Return the view of an image, made once for as long as somebody holds `reference`."""
-    kept = _views.setdefault(reference, {})
-    if ctu_size not in kept:
-        kept[ctu_size] = ImageView(reference, ctu_size)
-    return kept[ctu_size]
-
-
-class Observer:
-    """Builds the observations of one episode.
+class ObservationBuilder:
+    """Builds the observations of `count` images whose CTUs are decided one after the other.
 
     Args:
-        view: the image.
-        base_qp: the episode's.
+        count: how many images; each has a row in every array.
 
     Attributes:
-        qp_map: int16 (rows, cols), absolute QPs; the base QP where undecided.
-        index: of the current CTU; rows * cols when all are decided.
+        arrays: the observations by key, uint8 or float32 (count, ...); `begin` and `decide`
+            overwrite them.
     """
 
-    def __init__(self, view: ImageView, base_qp: int) -> None:
-        self.view = view
-        self.base_qp = base_qp
-        self.qp_map = np.full((view.rows, view.cols), base_qp, dtype=np.int16)
-        self._progress = np.zeros((2, SIDE, SIDE), dtype=np.uint8)
-        self._progress[0][view.cell(0)] = 255
-        self._offset_sum = 0
-        self.index = 0
+    def __init__(self, count: int = 1) -> None:
+        space = observation_space()
+        self.arrays: Observation = {
+            key: np.zeros((count, *(box.shape or ())), box.dtype) for key, box in space.items()
+        }
+        self._rows = [_Row(self.arrays, row) for row in range(count)]
+
+    def begin(self, view: ImageView, base_qp: int, row: int = 0) -> None:
+        """Start with an image in `row`, all CTUs undecided."""
+        self._rows[row].begin(view, base_qp)
+
+    def decide(self, qp: int, row: int = 0) -> None:
+        """Set the QP of the current CTU of the image in `row` and go to the next.
+
+        The last CTU stays in view when all are decided.
+        """
+        self._rows[row].decide(qp)
+
+    def over(self, row: int = 0) -> bool:
+        """Whether all CTUs of the image in `row` are decided."""
+        return self._rows[row].over
+
+    def base_qp(self, row: int = 0) -> int:
+        """Return the base QP of the image in `row`."""
+        return self._rows[row].base_qp
+
+    def qp_map(self, row: int = 0) -> QPMap:
+        """Return a copy of an image's QP map, int16 (rows, cols); base QP where undecided."""
+        return self._rows[row].qp_map()
+
+    def observation(self, row: int = 0) -> Observation:
+        """Return a copy of the observation of one image."""
+        return {key: array[row].copy() for key, array in self.arrays.items()}
+
+
+class _Row:
+    """The image in one row of a builder, and the parts of the arrays that show it."""
+
+    def __init__(self, arrays: Observation, row: int) -> None:
+        self._arrays, self._row = arrays, row
+        self._view: ImageView | None = None
+        self.base_qp = self._offset_sum = 0
+        self._qps: list[int] = []
+        self.over = True
+
+    def begin(self, view: ImageView, base_qp: int) -> None:
+        self._view, self.base_qp, self._offset_sum = view, base_qp, 0
+        self._qps, self.over = [], False
+        self._arrays["frame"][self._row] = view.frame
+        here, decided = self._arrays["progress"][self._row]
+        here[...] = decided[...] = 0
+        here[view.cell(0)] = 255
+        self._observe(view, 0)
 
     def decide(self, qp: int) -> None:
-        """Set the current CTU's QP and go to the next."""
-        row, col = divmod(self.index, self.view.cols)
-        self.qp_map[row, col] = qp
-        move_on(self._progress, self.view, self.index, qp)
+        view, index = self._view, len(self._qps)
+        assert view is not None
+        self._qps.append(qp)
         self._offset_sum += qp - self.base_qp
-        self.index += 1
+        self.over = index + 1 == view.count
+        here, decided = self._arrays["progress"][self._row]
+        cell = view.cell(index)
+        decided[cell] = 4 * (qp + 1)
+        if not self.over:
+            here[cell] = 0
+            here[view.cell(index + 1)] = 255
+        self._observe(view, min(index + 1, view.count - 1))
 
-    def observe(self) -> Observation:
-        """Return the observation at the current CTU, or at the last one when all are decided."""
-        index = min(self.index, self.view.count - 1)
-        return {
-            "ctu": self.view.window(index).copy(),
-            "features": self._features(index),
-            "frame": self.view.frame.copy(),
-            "progress": self._progress.copy(),
-        }
+    def qp_map(self) -> QPMap:
+        view = self._view
+        assert view is not None
+        undecided = [self.base_qp] * (view.count - len(self._qps))
+        return np.array(self._qps + undecided, np.int16).reshape(view.rows, view.cols)
 
-    def _features(self, index: int) -> Grid:
-        row, col = divmod(index, self.view.cols)
-        left = int(self.qp_map[row, col - 1]) - self.base_qp if col else 0
-        above = int(self.qp_map[row - 1, col]) - self.base_qp if row else 0
-        features = np.empty(len(FEATURES), dtype=np.float32)
-        features[FIXED] = self.view.fixed[index]
+    def _observe(self, view: ImageView, index: int) -> None:
+        """Show CTU `index` and what has been decided."""
+        row, col = divmod(index, view.cols)
+        done = len(self._qps)
+        left = self._qps[index - 1] - self.base_qp if col else 0
+        above = self._qps[index - view.cols] - self.base_qp if row else 0
+        self._arrays["ctu"][self._row] = view.window(index)
+        features = self._arrays["features"][self._row]
+        features[FIXED] = view.fixed[index]
         features[BASE_QP] = self.base_qp / MAX_QP
-        features[PROGRESS] = self.index / self.view.count
-        features[OFFSET_MEAN] = self._offset_sum / max(1, self.index) / MAX_QP
+        features[PROGRESS] = done / view.count
+        features[OFFSET_MEAN] = self._offset_sum / max(done, 1) / MAX_QP
         features[OFFSET_LEFT] = left / MAX_QP
         features[OFFSET_ABOVE] = above / MAX_QP
-        return features
-
-
-def move_on(progress: npt.NDArray[np.uint8], view: ImageView, index: int, qp: int) -> None:
-    """Draw into `progress`, uint8 (2, 64, 64), that CTU `index` got `qp` and the next is current.
-
-    The last CTU stays current.
-    """
-    cell = view.cell(index)
-    progress[1][cell] = 4 * (qp + 1)
-    if index + 1 < view.count:
-        progress[0][cell] = 0
-        progress[0][view.cell(index + 1)] = 255
-
-
-def _span(index: int, count: int) -> slice:
-    start = index * SIDE // count
-    return slice(start, max(start + 1, (index + 1) * SIDE // count))
-
-
-def _thumbnail(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, dtype=np.uint8)
-
-
-def _padded(planes: npt.NDArray[np.uint8], ctu_size: int) -> npt.NDArray[np.uint8]:
-    """Repeat the edges so that a 64x64 window fits around every CTU."""
-    margin = (SIDE - ctu_size) // 2
-    beyond = [margin + -side % ctu_size for side in planes.shape[1:]]
-    return np.pad(planes, ((0, 0), (margin, beyond[0]), (margin, beyond[1])), mode="edge")

@@ -5,21 +5,18 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from dmic_gym.codecs.base import Encoded
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.metrics import binarize, dice
+from dmic_gym.types import AnyQPMap, Image, Mask, Probability, QPMap
 
 PSNR_CAP = 100.0
 """PSNR given to identical pictures, in dB."""
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class EncodeResult:
     figures: Figures
     encoded: Encoded
     mask: Mask
-    qp_map: npt.NDArray[np.int16]
+    qp_map: QPMap
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +72,7 @@ class Reference:
 
     sample: Sample
     key: bytes
-    importance: npt.NDArray[np.float32]
+    importance: Probability
 
     @cached_property
     def mask(self) -> Mask:
@@ -105,7 +102,7 @@ def _digest(sample: Sample) -> bytes:
     return digest.digest()
 
 
-def psnr(image: npt.NDArray[np.uint8], reconstruction: npt.NDArray[np.uint8]) -> float:
+def psnr(image: Image, reconstruction: Image) -> float:
     """Return the peak signal-to-noise ratio of 8-bit images in dB, at most `PSNR_CAP`."""
     error = cv2.norm(image, reconstruction, cv2.NORM_L2SQR) / image.size
     return PSNR_CAP if error == 0 else min(PSNR_CAP, 10 * float(np.log10(255**2 / error)))
@@ -114,8 +111,8 @@ def psnr(image: npt.NDArray[np.uint8], reconstruction: npt.NDArray[np.uint8]) ->
 def encode_result(
     reference: Reference,
     encoded: Encoded,
-    probability: npt.NDArray[np.float32],
-    qp_map: npt.NDArray[np.integer[Any]],
+    probability: Probability,
+    qp_map: AnyQPMap,
 ) -> EncodeResult:
     """Compare what the segmenter sees in the reconstruction with the masks of the reference."""
     mask = binarize(probability)

@@ -45,6 +45,17 @@ class Reward(Protocol):
         ...
 
 
+def paid(reward: Reward, figures: Figures, anchors: Anchors) -> dict[str, float]:
+    """Return the terms that `reward` pays; raise InvalidInputError if it names none."""
+    terms: object = reward(figures, anchors)
+    if not isinstance(terms, Mapping):
+        raise InvalidInputError(
+            f"The reward returned {terms!r}, but its terms are named and then summed: "
+            f'return {{"gain": {terms!r}}}.'
+        )
+    return dict(terms)
+
+
 @dataclass(frozen=True)
 class LinearReward:
     """Weighted gain in Dice plus weighted share of bits saved, both against the anchor.

@@ -11,13 +11,13 @@ import numpy.typing as npt
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from dmic_gym.envs.base import CodingArguments
 from dmic_gym.envs.observations import Observation
+from dmic_gym.envs.settings import CodingArguments, DataSet, shows_settings
 from dmic_gym.envs.vector_env import CodingVectorEnv
 from dmic_gym.errors import InvalidInputError
 
 _PER_EPISODE = {
-    "encode_result": "results",
+    "result": "results",
     "reference": "references",
     "base_qp": "episode_base_qps",
 }
@@ -60,16 +60,16 @@ class SB3CodingVecEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Step; return observations, rewards float32 (num_envs,), dones and infos."""
-        observations, finished = self.env.advance(self._actions)
+        observations, finished, begun = self.env.advance(self._actions)
         rewards = np.zeros(self.num_envs, np.float32)
         dones = np.zeros(self.num_envs, np.bool_)
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
         for end in finished:
-            rewards[end.row], dones[end.row] = end.reward, True
-            self.reset_infos[end.row] = end.reset_info
+            rewards[end.row], dones[end.row] = end.verdict.reward, True
+            self.reset_infos[end.row] = begun[end.row]
             infos[end.row] = {
-                **end.info,
-                "TimeLimit.truncated": end.truncated,
+                **end.verdict.info,
+                "TimeLimit.truncated": end.verdict.truncated,
                 "terminal_observation": end.observation,
             }
         return observations, rewards, dones, infos
@@ -122,8 +122,10 @@ class SB3CodingVecEnv(VecEnv):
         return {key: [options.get(key) for options in self._options] for key in keys}
 
 
+@shows_settings
 def make_sb3_vec(
     num_envs: int = 8,
+    dataset: DataSet = "phantoms",
     *,
     seed: int | None = None,
     workers: int | None = None,
@@ -135,6 +137,7 @@ def make_sb3_vec(
 
     Args:
         num_envs: number of episodes in step.
+        dataset: as for `CodingEnv`.
         seed: of the first reset; sub-environment i gets ``seed + i``.
         workers: threads that encode; default: one a processor.
         segment_batch: images the segmenter gets at once; default: measured at first use.
@@ -147,6 +150,7 @@ def make_sb3_vec(
     """
     env = CodingVectorEnv(
         num_envs,
+        dataset,
         workers=workers,
         segment_batch=segment_batch,
         render_mode=render_mode,

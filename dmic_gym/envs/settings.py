@@ -1,15 +1,18 @@
-"""Turning the arguments of the environments into objects, with errors that say what to type."""
+"""The arguments of the environments, with errors that say what to type."""
 
 from __future__ import annotations
 
 import difflib
+import inspect
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from functools import cache
 from os import PathLike
-from typing import Any
+from typing import Any, TypeAlias, TypedDict, TypeVar
 
 from dmic_gym.codecs.base import MAX_QP, MIN_QP, Codec
+from dmic_gym.envs.rewards import Reward, make_reward
 from dmic_gym.errors import InvalidInputError, unknown_name
 from dmic_gym.io import load_instance
 from dmic_gym.tasks.data.sample import Sample
@@ -17,9 +20,65 @@ from dmic_gym.tasks.segmenters.protocol import Segmenter
 
 DEFAULT_BASE_QPS = (22, 27, 32, 37)
 DEFAULT_QP_OFFSETS = (-10, -6, -3, 0, 3, 6, 9, 12, 15, 18, 21, 25, 29)
+DEFAULT_MAX_FAILURES = 10
+
+DataSet: TypeAlias = Sequence[Sample] | str | PathLike[str]
+Made = TypeVar("Made", bound=Callable[..., Any])
 
 
-def make_dataset(dataset: Sequence[Sample] | str | PathLike[str]) -> Sequence[Sample]:
+class CodingArguments(TypedDict, total=False):
+    """The fields of `CodingSettings` but `dataset`, as keyword arguments."""
+
+    segmenter: Segmenter | str | None
+    codec: Codec | str
+    ctu_size: int | None
+    base_qps: Sequence[int]
+    qp_offsets: Sequence[int]
+    reward: Reward | str
+    preset: str | None
+    max_failures: int
+
+
+@dataclass(frozen=True)
+class CodingSettings:
+    """What all coding environments can be told; `CodingEnv` documents the fields.
+
+    Raises:
+        InvalidInputError: a value is none of the valid ones.
+    """
+
+    dataset: DataSet = "phantoms"
+    _: KW_ONLY
+    segmenter: Segmenter | str | None = None
+    codec: Codec | str = "x265"
+    ctu_size: int | None = None
+    base_qps: Sequence[int] = DEFAULT_BASE_QPS
+    qp_offsets: Sequence[int] = DEFAULT_QP_OFFSETS
+    reward: Reward | str = "rate_saving"
+    preset: str | None = None
+    max_failures: int = DEFAULT_MAX_FAILURES
+
+    def __post_init__(self) -> None:
+        check_base_qps(self.base_qps)
+        check_qp_offsets(self.qp_offsets)
+        check_count("max_failures", self.max_failures)
+        make_reward(self.reward)
+
+
+def shows_settings(make: Made) -> Made:
+    """Let `help` and `inspect.signature` name the settings that `make` takes as ``**arguments``."""
+    own = inspect.signature(make)
+    named = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    settings = inspect.signature(CodingSettings).parameters.values()
+    more = [p for p in settings if p.name not in own.parameters]
+    positional = [p for p in named if p.kind is not p.KEYWORD_ONLY]
+    keywords = [p for p in named if p.kind is p.KEYWORD_ONLY]
+    shown = own.replace(parameters=[*positional, *more, *keywords])
+    make.__signature__ = shown  # type: ignore[attr-defined]
+    return make
+
+
+def make_dataset(dataset: DataSet) -> Sequence[Sample]:
     """Return the samples named by `dataset`; raise InvalidInputError if there are none."""
     from dmic_gym.tasks.data.registry import load_dataset
 
@@ -29,14 +88,21 @@ def make_dataset(dataset: Sequence[Sample] | str | PathLike[str]) -> Sequence[Sa
     return samples
 
 
-def make_segmenter(segmenter: Segmenter | None) -> Segmenter:
-    """Return `segmenter`, or the shipped default; raise InvalidInputError if not callable."""
+def make_segmenter(segmenter: Segmenter | str | None) -> Segmenter:
+    """Return `segmenter`, the one of that name, or the shipped one for None.
+
+    Raises:
+        InvalidInputError: it is not callable, or there is none of that name.
+        WeightsError: the weights are damaged.
+    """
     if segmenter is None:
         return _default_segmenter()
+    if isinstance(segmenter, str):
+        return named_segmenter(segmenter)
     if not callable(segmenter):
         raise InvalidInputError(
-            f"segmenter must be callable, uint8 (N, H, W) -> float32 (N, H, W), "
-            f"got {type(segmenter).__name__}."
+            f"segmenter must be a name, a path of weights, module:object or a callable, "
+            f"uint8 (N, H, W) -> float32 (N, H, W), got {type(segmenter).__name__}."
         )
     return segmenter
 

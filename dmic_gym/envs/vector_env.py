@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -13,17 +13,28 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from dmic_gym.codecs.base import Codec
-from dmic_gym.envs.base import CodingArguments, CodingSetup, error_info
-from dmic_gym.envs.evaluator import TOOL_ERRORS, EncodeResult, Evaluator, Reference, ToolError
-from dmic_gym.envs.observation_batch import ObservationBatch
-from dmic_gym.envs.observations import Observation, observation_space
-from dmic_gym.envs.parallel import ParallelEvaluator, default_workers
-from dmic_gym.envs.settings import check_count
-from dmic_gym.errors import InvalidInputError
-from dmic_gym.tasks.segmenters.protocol import Segmenter
+from dmic_gym.envs.base import CodingSetup, raise_closed
+from dmic_gym.envs.evaluator import EncodeResult, Reference
+from dmic_gym.envs.image_view import view_of
+from dmic_gym.envs.observations import Observation, ObservationBuilder, observation_space
+from dmic_gym.envs.parallel import default_workers
+from dmic_gym.envs.settings import (
+    CodingArguments,
+    CodingSettings,
+    DataSet,
+    check_count,
+    shows_settings,
+)
+from dmic_gym.envs.vector_inputs import (
+    actions_of,
+    options_of,
+    rows_of,
+    seeds_of,
+    separate_unlike,
+)
+from dmic_gym.envs.verdict import Info, Verdict
+from dmic_gym.errors import unknown_name
 
-Info = dict[str, Any]
 Flags = npt.NDArray[np.bool_]
 Rewards = npt.NDArray[np.float64]
 
@@ -34,19 +45,13 @@ class Finished:
 
     Attributes:
         row: its sub-environment.
-        reward: the step's.
-        truncated: whether a tool failed; otherwise the episode terminated.
         observation: the last one.
-        info: as `CodingEnv.step` gives it.
-        reset_info: of the episode that follows, as `CodingEnv.reset` gives it.
+        verdict: what it came to.
     """
 
     row: int
-    reward: float
-    truncated: bool
     observation: Observation
-    info: Info
-    reset_info: Info
+    verdict: Verdict
 
 
 class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]):
@@ -56,19 +61,26 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
     and actions. The steps of all sub-environments are array operations on observation buffers
     that are made once. The episodes that end in a step are encoded in a thread pool and
     segmented in the batches that suit the segmenter best. Images may differ in size; their
-    episodes then end at different steps. Originals, importance maps and anchor encodes are shared
-    by all sub-environments.
+    episodes then end at different steps. References with their importance maps and
+    anchor encodes are shared by all sub-environments.
 
-    Autoreset is SAME_STEP, as ``metadata["autoreset_mode"]`` says: the step that ends an episode
-    returns the next one's first observation; the last observation and info of the old one are in
-    ``infos["final_obs"]`` and ``infos["final_info"]``. Maps of different shapes make
-    ``infos["final_info"]["qp_map"]`` an array of objects.
+    Episodes follow one another as ``metadata["autoreset_mode"]`` says:
+
+    - SAME_STEP (default): the step that ends an episode returns the next one's first observation;
+      the last observation and info of the old one are in ``infos["final_obs"]`` and
+      ``infos["final_info"]``.
+    - NEXT_STEP: the step after it resets and ignores the action. Gymnasium's wrappers of vector
+      observations need this mode or the next.
+    - DISABLED: ``reset(options={"reset_mask": ended})`` starts the next one.
+
+    Maps of different shapes make ``infos["qp_map"]`` an array of objects.
 
     Sub-environment i is seeded with ``seed + i``, or with item i of a list. ``reset(options=)``
     takes what `CodingEnv.reset` takes, for all sub-environments, or a list of `num_envs` values
     for one each (``{"sample": [0, 1, 2], "base_qp": 32}``), and Gymnasium's ``reset_mask``.
 
-    A failure of codec or segmenter truncates the one episode that it hits.
+    A failure of codec or segmenter truncates the one episode that it hits. `max_failures` counts
+    episodes in the order of their rows.
 
     Attributes:
         results: of the last episode that ended in each sub-environment, with bitstream and
@@ -76,6 +88,7 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
 
     Args:
         num_envs: number of episodes in step.
+        autoreset_mode: `gymnasium.vector.AutoresetMode` or its name, see above.
         copy: return copies of the observation buffers; without, the next call overwrites what the
             last one returned.
         workers: threads that encode; default: one a processor.
@@ -94,10 +107,13 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
 
+    @shows_settings
     def __init__(
         self,
         num_envs: int = 1,
+        dataset: DataSet = "phantoms",
         *,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         copy: bool = True,
         workers: int | None = None,
         segment_batch: int | None = None,
@@ -105,11 +121,13 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         **arguments: Unpack[CodingArguments],
     ) -> None:
         self.num_envs = check_count("num_envs", num_envs)
-        self._workers = default_workers() if workers is None else check_count("workers", workers)
-        self._segment_batch = segment_batch
-        if segment_batch is not None:
-            check_count("segment_batch", segment_batch)
-        super().__init__(**arguments)
+        self.autoreset_mode = _checked_mode(autoreset_mode)
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        super().__init__(
+            CodingSettings(dataset, **arguments),
+            workers=default_workers() if workers is None else check_count("workers", workers),
+            batch=None if segment_batch is None else check_count("segment_batch", segment_batch),
+        )
         self.copy = copy
         self.render_mode = render_mode
         self.single_observation_space = observation_space()
@@ -119,7 +137,8 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         self.results: list[EncodeResult | None] = [None] * self.num_envs
         self._rngs: list[np.random.Generator | None] = [None] * self.num_envs
         self._references: list[Reference | None] = [None] * self.num_envs
-        self._batch = ObservationBatch(self.num_envs)
+        self._builder = ObservationBuilder(self.num_envs)
+        self._ended = np.zeros(self.num_envs, np.bool_)
         self._ready = False
 
     @property
@@ -131,7 +150,13 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
     @property
     def episode_base_qps(self) -> npt.NDArray[np.int64]:
         """The base QP of each running episode, int64 (num_envs,)."""
-        return self._batch.base_qps.copy()
+        return np.array([self._builder.base_qp(row) for row in range(self.num_envs)])
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """Return bool (num_envs, n): False for offsets that clip to the QP of one nearer to 0."""
+        self._check_ready()
+        masks: npt.NDArray[np.bool_] = self._masks[self.episode_base_qps]
+        return masks
 
     def reset(
         self,
@@ -143,18 +168,19 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
 
         Raises:
             InvalidInputError: `seed` or `options` do not fit; see the class.
+            ClosedEnvironmentError: the environment is closed.
         """
         self._check_open()
-        seeds = self._seeds(seed)
+        seeds = seeds_of(seed, self.num_envs)
         given = dict(options or {})
-        rows = self._masked(given.pop("reset_mask", None))
+        rows = rows_of(given.pop("reset_mask", None), self.num_envs)
         self._ready = self._ready and len(rows) < self.num_envs
         for row in rows:
             if seeds[row] is not None:
                 self._rngs[row] = seeding.np_random(seeds[row])[0]
             self.results[row] = None
         infos: Info = {}
-        for row, info in zip(rows, self._begin(rows, self._per_row(given)), strict=True):
+        for row, info in self._begin(rows, options_of(given, self.num_envs)).items():
             infos = self._add_info(infos, info, row)
         self._ready = self._ready or all(self._references)
         return self._observations(), infos
@@ -168,30 +194,46 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         Raises:
             InvalidInputError: the actions are not in the action space.
             ResetNeeded: there was no reset, or the last step raised an error.
+            ClosedEnvironmentError: the environment is closed.
+            CodecError, SegmenterError: `max_failures` episodes in a row have failed.
         """
-        observations, finished = self.advance(actions)
+        observations, finished, begun = self.advance(actions)
         rewards = np.zeros(self.num_envs, np.float64)
         terminations, truncations = np.zeros((2, self.num_envs), np.bool_)
         infos: Info = {}
-        for end in finished:
-            rewards[end.row] = end.reward
-            terminations[end.row], truncations[end.row] = not end.truncated, end.truncated
-            last = {"final_obs": end.observation, "final_info": end.info}
-            infos = self._add_info(infos, last, end.row)
-            infos = self._add_info(infos, end.reset_info, end.row)
+        for row in sorted({*begun, *(end.row for end in finished)}):
+            for end in finished:
+                if end.row == row:
+                    rewards[row] = end.verdict.reward
+                    terminations[row] = not end.verdict.truncated
+                    truncations[row] = end.verdict.truncated
+                    infos = self._add_info(infos, self._shown(end), row)
+            infos = self._add_info(infos, begun.get(row, {}), row)
         return observations, rewards, terminations, truncations, infos
 
-    def advance(self, actions: Any) -> tuple[Observation, list[Finished]]:
-        """Do what `step` does; return the observations and the episodes that ended."""
+    def advance(self, actions: Any) -> tuple[Observation, list[Finished], dict[int, Info]]:
+        """Do what `step` does.
+
+        Returns:
+            The observations; the episodes that ended; the reset info of each row in which one
+            began.
+        """
         self._check_ready()
-        chosen = self._checked_actions(actions)
+        chosen = actions_of(actions, self.num_envs, len(self.qp_offsets))
+        if self.autoreset_mode is AutoresetMode.DISABLED and self._ended.any():
+            raise gym.error.ResetNeeded(
+                f"The episodes of rows {np.flatnonzero(self._ended).tolist()} are over: call "
+                'reset(options={"reset_mask": terminated | truncated}) first.'
+            )
         self._ready = False  # until all is well: an error leaves episodes half finished
-        self._batch.decide(self._qps[self._batch.base_qps, chosen])
-        self._batch.observe()
-        over = self._batch.over()
+        waiting = np.flatnonzero(self._ended).tolist()
+        over = self._decide(chosen)
         finished = self._finish(over) if over else []
+        next_rows = over if self.autoreset_mode is AutoresetMode.SAME_STEP else waiting
+        self._ended[over] = True
+        begun = self._begin(next_rows, [{}] * self.num_envs) if next_rows else {}
         self._ready = True
-        return self._observations(), finished
+        return self._observations(), finished, begun
 
     def render(self) -> tuple[npt.NDArray[np.uint8], ...] | None:
         """Return a picture of each running episode, as `CodingEnv.render` draws it."""
@@ -200,56 +242,55 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
             return None
         from dmic_gym.envs.rendering import draw
 
-        maps = [self._batch.qp_map(row) for row in range(self.num_envs)]
+        maps = [self._builder.qp_map(row) for row in range(self.num_envs)]
         drawn = zip(self.references, maps, strict=True)
         return tuple(draw(reference, qp_map, self.ctu_size, None) for reference, qp_map in drawn)
 
     def close_extras(self, **_: Any) -> None:
-        """End the thread pool and free the codec's encoders."""
+        """End the thread pool; a codec that was passed to the environment stays open."""
         self._ready = False
-        self.evaluator.close()
+        self._free()
 
-    def _make_evaluator(self, codec: Codec, segmenter: Segmenter) -> Evaluator:
-        return ParallelEvaluator(codec, segmenter, self._workers, self._segment_batch)
-
-    def _begin(self, rows: Sequence[int], options: Sequence[Info]) -> list[Info]:
+    def _begin(self, rows: Sequence[int], options: Sequence[Info]) -> dict[int, Info]:
         """Start episodes in `rows`; return their reset infos."""
-        drawn = [self._draw(self._rng(row), options[row]) for row in rows]
-        references = self.evaluator.references([sample for sample, _ in drawn])
-        for row, reference, (_, base_qp) in zip(rows, references, drawn, strict=True):
+        drawn = {row: self._draw(self._rng(row), options[row]) for row in rows}
+        references = self.evaluator.references([sample for sample, _ in drawn.values()])
+        for (row, (_, base_qp)), reference in zip(drawn.items(), references, strict=True):
             self._references[row] = reference
-            self._batch.begin(row, self._view(reference), base_qp)
-        self._batch.observe(rows)
-        return [{"sample": sample.name, "base_qp": base_qp} for sample, base_qp in drawn]
+            self._builder.begin(view_of(reference, self.ctu_size), base_qp, row)
+            self._ended[row] = False
+        return {
+            row: {"sample": sample.name, "base_qp": base_qp}
+            for row, (sample, base_qp) in drawn.items()
+        }
+
+    def _decide(self, actions: npt.NDArray[np.integer[Any]]) -> list[int]:
+        """Set the QPs of the running episodes; return the rows that are over now."""
+        qps = self._qps[self.episode_base_qps, actions].tolist()
+        running = np.flatnonzero(~self._ended).tolist()
+        for row in running:
+            self._builder.decide(qps[row], row)
+        return [row for row in running if self._builder.over(row)]
 
     def _finish(self, rows: Sequence[int]) -> list[Finished]:
-        """Code and judge the episodes of `rows` and start the next ones."""
-        jobs = [(self._reference(row), self._batch.qp_map(row)) for row in rows]
-        judged = [
-            self._conclude(row, found)
-            for row, found in zip(rows, self.evaluator.score_all(jobs), strict=True)
-        ]
-        last = [self._batch.row(row) for row in rows]
-        reset_infos = self._begin(rows, [{}] * self.num_envs)
-        return [
-            Finished(row, *verdict[:2], observation, verdict[2], info)
-            for row, verdict, observation, info in zip(rows, judged, last, reset_infos, strict=True)
-        ]
+        """Code and judge the episodes of `rows`."""
+        jobs = [(self._reference(row), self._builder.qp_map(row)) for row in rows]
+        ended = []
+        for row, job, found in zip(rows, jobs, self.evaluator.score_all(jobs), strict=True):
+            base_qp = self._builder.base_qp(row)
+            verdict = self._conclude(job[0], base_qp, job[1], found)
+            self.results[row] = verdict.result
+            ended.append(Finished(row, self._builder.observation(row), verdict))
+        return ended
 
-    def _conclude(self, row: int, found: EncodeResult | ToolError) -> tuple[float, bool, Info]:
-        """Return reward, whether the episode is truncated, and the final info."""
-        self.results[row] = None if isinstance(found, TOOL_ERRORS) else found
-        try:
-            if isinstance(found, TOOL_ERRORS):
-                raise found
-            base_qp = int(self._batch.base_qps[row])
-            reward, info = self._judge(self._reference(row), base_qp, found)
-        except TOOL_ERRORS as error:
-            return 0.0, True, error_info(error)
-        return reward, False, info
+    def _shown(self, end: Finished) -> Info:
+        """Return what ``infos`` holds of an episode that ended."""
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            return {"final_obs": end.observation, "final_info": end.verdict.info}
+        return end.verdict.info
 
     def _observations(self) -> Observation:
-        arrays = self._batch.arrays
+        arrays = self._builder.arrays
         return {key: array.copy() if self.copy else array for key, array in arrays.items()}
 
     def _reference(self, row: int) -> Reference:
@@ -263,58 +304,9 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
             rng = self._rngs[row] = seeding.np_random()[0]
         return rng
 
-    def _seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
-        if seed is None:
-            return [None] * self.num_envs
-        if isinstance(seed, int | np.integer):
-            return [int(seed) + row for row in range(self.num_envs)]
-        if len(seed) != self.num_envs:
-            raise InvalidInputError(
-                f"seed holds {len(seed)} values for {self.num_envs} sub-environments: pass one "
-                f"integer, or a list of {self.num_envs}."
-            )
-        return seed
-
-    def _masked(self, mask: Any) -> list[int]:
-        if mask is None:
-            return list(range(self.num_envs))
-        array = np.asarray(mask)
-        if array.dtype != np.bool_ or array.shape != (self.num_envs,) or not array.any():
-            raise InvalidInputError(
-                f"options['reset_mask'] must be a bool array ({self.num_envs},) with a True in "
-                f"it, got {array.dtype} {array.shape}."
-            )
-        rows: list[int] = np.flatnonzero(array).tolist()
-        return rows
-
-    def _per_row(self, options: Mapping[str, Any]) -> list[Info]:
-        """Give each sub-environment its options."""
-        spread = [dict[str, Any]() for _ in range(self.num_envs)]
-        for key, value in options.items():
-            many = isinstance(value, list | tuple | np.ndarray)
-            if many and len(value) != self.num_envs:
-                raise InvalidInputError(
-                    f"options[{key!r}] holds {len(value)} values for {self.num_envs} "
-                    "sub-environments: pass one value, or one for each."
-                )
-            for row, own in enumerate(spread):
-                own[key] = value[row] if many else value
-        return spread
-
-    def _checked_actions(self, actions: Any) -> npt.NDArray[np.integer[Any]]:
-        array = np.asarray(actions)
-        count = len(self.qp_offsets)
-        fits = array.shape == (self.num_envs,) and np.issubdtype(array.dtype, np.integer)
-        if not fits or array.min() < 0 or array.max() >= count:
-            raise InvalidInputError(
-                f"Actions {actions!r} are not in {self.action_space}: pass {self.num_envs} integer "
-                f"indices into qp_offsets, 0..{count - 1}."
-            )
-        return array
-
     def _check_open(self) -> None:
         if self.closed:
-            raise gym.error.ClosedEnvironmentError("This environment is closed: make a new one.")
+            raise_closed()
 
     def _check_ready(self) -> None:
         self._check_open()
@@ -324,22 +316,15 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
             )
 
     def _add_info(self, vector_infos: Info, env_info: Info, env_num: int) -> Info:
-        for key, value in env_info.items():
-            kept = vector_infos.get(key)
-            if isinstance(value, np.ndarray) and _unlike(kept, value):
-                vector_infos[key] = _as_objects(vector_infos[key], vector_infos[f"_{key}"])
+        separate_unlike(vector_infos, env_info)
         added: Info = super()._add_info(vector_infos, env_info, env_num)
         return added
 
 
-def _unlike(kept: Any, value: npt.NDArray[Any]) -> bool:
-    """Whether the arrays kept so far have another shape than `value`."""
-    stacked = isinstance(kept, np.ndarray) and kept.dtype != object
-    return bool(stacked and kept.shape[1:] != value.shape)
-
-
-def _as_objects(arrays: npt.NDArray[Any], present: Flags) -> npt.NDArray[Any]:
-    objects = np.full(len(arrays), None, dtype=object)
-    for row in np.flatnonzero(present):
-        objects[row] = arrays[row]
-    return objects
+def _checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    known = {member.value: member for member in AutoresetMode}
+    known |= {member.name: member for member in AutoresetMode}
+    found = mode if isinstance(mode, AutoresetMode) else known.get(mode)
+    if found is None:
+        raise unknown_name("autoreset_mode", mode, AutoresetMode.__members__)
+    return found

@@ -236,7 +236,9 @@ def test_the_options_given_are_not_changed(env: CodingEnv) -> None:
         ({"dataset": "phantom"}, InvalidInputError, "Did you mean 'phantoms'"),
         ({"dataset": []}, InvalidInputError, "empty"),
         ({"dataset": "no/such/folder"}, DataError, "No folder"),
-        ({"segmenter": "unet"}, InvalidInputError, "segmenter must be callable"),
+        ({"segmenter": "unett"}, InvalidInputError, "Did you mean 'unet'"),
+        ({"segmenter": 3}, InvalidInputError, "segmenter must be a name, a path"),
+        ({"max_failures": 0}, InvalidInputError, "Nearest: 1"),
         ({"codec": "x256"}, InvalidInputError, "Did you mean 'x265'"),
         ({"codec": object()}, InvalidInputError, "encode, decode, close and ctu_size"),
         ({"ctu_size": 48}, InvalidInputError, "Nearest: "),
@@ -302,7 +304,8 @@ def test_a_codec_that_fails_truncates(works: int) -> None:
     observation, _ = env.reset(seed=0)
     for _ in range(8):
         observation, *_ = env.step(3)
-    observation, reward, terminated, truncated, info = env.step(3)
+    with pytest.warns(RuntimeWarning, match="caught fire"):
+        observation, reward, terminated, truncated, info = env.step(3)
     assert env.observation_space.contains(observation)
     assert (reward, terminated, truncated) == (0.0, False, True)
     assert info["error"] == "EncodeError: the encoder caught fire"
@@ -314,7 +317,8 @@ def test_a_codec_that_fails_truncates(works: int) -> None:
 
 def test_a_codec_that_drops_offsets_never_rewards() -> None:
     env = small_env(codec=X265Codec(64, "ultrafast", {"aq-mode": 0}))
-    reward, info = play(env, keep, seed=0)
+    with pytest.warns(RuntimeWarning, match=SelfTestError.__name__):
+        reward, info = play(env, keep, seed=0)
     assert reward == 0.0
     assert info["error"].startswith(SelfTestError.__name__)
 

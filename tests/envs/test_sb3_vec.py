@@ -128,7 +128,8 @@ def test_a_failure_is_a_truncation() -> None:
     data = [Sample(texture((64, 64)))]
     vec = dmic_gym.make_sb3_vec(2, dataset=data, segmenter=vesselness, codec=Broken())
     vec.reset()
-    _, rewards, dones, infos = vec.step(np.array([0, 0]))
+    with pytest.warns(RuntimeWarning, match="broken"):
+        _, rewards, dones, infos = vec.step(np.array([0, 0]))
     assert dones.all()
     assert not rewards.any()
     assert all(info["TimeLimit.truncated"] for info in infos)
@@ -143,7 +144,7 @@ def test_attributes(vec: SB3CodingVecEnv) -> None:
         vec.env.references[0].sample,
         vec.env.references[2].sample,
     ]
-    assert vec.get_attr("encode_result") == [None] * 3
+    assert vec.get_attr("result") == [None] * 3
     assert not vec.has_attr("colour")
     vec.set_attr("base_qps", (51,))
     vec.reset()

@@ -25,7 +25,7 @@ from dmic_gym.agents.training.progress import Episodes, ProgressCallback, silent
 from dmic_gym.agents.training.value_tables import QPValueTable, collect_value_tables
 from dmic_gym.agents.training.warm_start import WarmStart, warm_start
 from dmic_gym.envs.evaluator import Evaluator
-from dmic_gym.envs.observations import ImageView
+from dmic_gym.envs.image_view import ImageView
 from dmic_gym.envs.sb3 import SB3CodingVecEnv
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.sample import Sample

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from dmic_gym.agents.training.value_tables import QPValueTable, Values
 from dmic_gym.codecs.base import MAX_QP, MIN_QP
-from dmic_gym.envs.observations import ImageView, Observer
+from dmic_gym.envs.image_view import ImageView
+from dmic_gym.envs.observations import ObservationBuilder
 
 _BOUND = 3.0
 
@@ -119,14 +120,15 @@ def _lecture(
     """Return the observations of all CTUs of some images at some base QPs, and their values."""
     seen: dict[str, list[npt.NDArray[np.generic]]] = {}
     values = []
+    builder = ObservationBuilder()
     for (view, value_table), base_qp in cases:
         worth = value_table.values(base_qp, qp_offsets)
         best = base_qp + np.asarray(qp_offsets)[worth.argmax(axis=1)]
         walked = np.rint(best + rng.normal(0.0, noise, len(best))).clip(MIN_QP, MAX_QP)
-        observer = Observer(view, base_qp)
+        builder.begin(view, base_qp)
         for qp in walked.astype(int).tolist():
-            for key, value in observer.observe().items():
+            for key, value in builder.observation().items():
                 seen.setdefault(key, []).append(value)
-            observer.decide(qp)
+            builder.decide(qp)
         values.append(worth)
     return {key: np.stack(column) for key, column in seen.items()}, np.concatenate(values)

@@ -1,0 +1,81 @@
+"""What an episode came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import nan
+from typing import Any
+
+from dmic_gym.envs.evaluator import Anchors, EncodeResult, Figures, ToolError
+from dmic_gym.types import QPMap
+
+Info = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an episode came to.
+
+    Attributes:
+        reward: of its last step.
+        truncated: whether a tool failed; otherwise the episode terminated.
+        info: of its last step.
+        result: the encode; None if there is none.
+    """
+
+    reward: float
+    truncated: bool
+    info: Info
+    result: EncodeResult | None
+
+
+def end_info(anchors: Anchors, qp_map: QPMap, figures: Figures, terms: Mapping[str, float]) -> Info:
+    """Return the info of an episode that ended with an encode; `CodingEnv` documents it."""
+    base = anchors.base
+    numbers = {
+        "bits": float(figures.bits),
+        "slice_bits": float(figures.slice_bits),
+        "dice": figures.dice,
+        "consistency_dice": figures.consistency_dice,
+        "psnr": figures.psnr,
+        "anchor_bits": float(base.bits),
+        "anchor_dice": base.dice,
+    }
+    return _info(anchors, qp_map, numbers, terms)
+
+
+def failure_info(anchors: Anchors, qp_map: QPMap, error: ToolError) -> Info:
+    """Return the same keys for an episode that a tool's failure has ended, and ``error``."""
+    numbers = dict.fromkeys(_NUMBERS, nan)
+    return {
+        **_info(anchors, qp_map, numbers, {}),
+        "error": f"{type(error).__name__}: {error}",
+    }
+
+
+_NUMBERS = (
+    "bits",
+    "slice_bits",
+    "dice",
+    "consistency_dice",
+    "psnr",
+    "anchor_bits",
+    "anchor_dice",
+)
+
+
+def _info(
+    anchors: Anchors,
+    qp_map: QPMap,
+    numbers: Mapping[str, float | None],
+    terms: Mapping[str, float],
+) -> Info:
+    return {
+        "sample": anchors.reference.sample.name,
+        "base_qp": anchors.base_qp,
+        **numbers,
+        "qp_map": qp_map.copy(),
+        "encodes": 1,
+        "reward_terms": dict(terms),
+    }
