@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from dmic_gym.types import Image, Mask
+
+Plane = npt.NDArray[np.float32]
+"""float32 (H, W), an image or a mask as numbers."""
 
 
-def augment(
-    image: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], rng: np.random.Generator, size: int
-) -> tuple[Floats, Floats]:
+def augment(image: Image, mask: Mask, rng: np.random.Generator, size: int) -> tuple[Plane, Plane]:
     """Draw one variation.
 
     Args:
@@ -35,7 +36,7 @@ def augment(
     return _photometry(picture, rng), (target > 0.5).astype(np.float32)
 
 
-def _grid(shape: tuple[int, ...], rng: np.random.Generator, size: int) -> Floats:
+def _grid(shape: tuple[int, ...], rng: np.random.Generator, size: int) -> Plane:
     """Return source coordinates (size, size, 2) as x, y."""
     axis = np.arange(size, dtype=np.float32) - (size - 1) / 2
     grid = np.stack(np.meshgrid(axis, axis), axis=-1)
@@ -61,23 +62,23 @@ def _linear_map(rng: np.random.Generator) -> npt.NDArray[np.float64]:
     return np.asarray(scale[0] * turn @ stretch)
 
 
-def _elastic(rng: np.random.Generator, size: int) -> Floats:
+def _elastic(rng: np.random.Generator, size: int) -> Plane:
     strength = rng.uniform(0.0, 0.025) * size
     coarse = rng.normal(0.0, strength, (6, 6, 2)).astype(np.float32)
     return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-def _sample(picture: Floats, grid: Floats) -> Floats:
+def _sample(picture: Plane, grid: Plane) -> Plane:
     border = cv2.BORDER_REFLECT_101 if min(picture.shape) > 1 else cv2.BORDER_REPLICATE
     warped = cv2.remap(picture, grid[..., 0], grid[..., 1], cv2.INTER_LINEAR, borderMode=border)
     return np.asarray(warped, np.float32)
 
 
-def _mirrored(picture: Floats, flip: bool) -> Floats:
+def _mirrored(picture: Plane, flip: bool) -> Plane:
     return picture[:, ::-1] if flip else picture
 
 
-def _photometry(picture: Floats, rng: np.random.Generator) -> Floats:
+def _photometry(picture: Plane, rng: np.random.Generator) -> Plane:
     shape = picture.shape[::-1]
     if rng.random() < 0.2:
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.0)), np.float32)

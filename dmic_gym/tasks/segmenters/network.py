@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dmic_gym.errors import InvalidInputError, WeightsError, unknown_name
 from dmic_gym.tasks.segmenters.architectures import build
 from dmic_gym.tasks.segmenters.layers import fuse_normalisation
-from dmic_gym.tasks.segmenters.protocol import Images, Probabilities, check_images
+from dmic_gym.tasks.segmenters.protocol import check_images
 from dmic_gym.tasks.segmenters.weights import (
     Card,
     apply_weights,
@@ -20,6 +20,7 @@ from dmic_gym.tasks.segmenters.weights import (
     find_weights,
     load_weights,
 )
+from dmic_gym.types import Images, Probabilities
 
 Dtype = Literal["float32", "bfloat16"]
 DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")

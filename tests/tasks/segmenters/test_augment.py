@@ -5,10 +5,10 @@ import numpy.typing as npt
 import pytest
 
 from dmic_gym.tasks.data.phantoms.dataset import Phantoms
-from dmic_gym.tasks.segmenters.augment import Floats, augment
+from dmic_gym.tasks.segmenters.augment import Plane, augment
 
 
-def varied(seed: int) -> tuple[Floats, Floats]:
+def varied(seed: int) -> tuple[Plane, Plane]:
     sample = Phantoms(1, size=96, seed=2)[0]
     assert sample.mask is not None
     return augment(sample.image, sample.mask, np.random.default_rng(seed), 64)
