@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
 from dmic_gym.errors import InvalidInputError, WeightsError
+from dmic_gym.tasks.data import load_dataset
 from dmic_gym.tasks.data.phantoms.dataset import Phantoms
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.architectures import ARCHITECTURES, build
@@ -21,7 +21,7 @@ from dmic_gym.tasks.segmenters.fit import Epoch, Progress, Recipe, fit, segmenta
 from dmic_gym.tasks.segmenters.loader import Batches
 from dmic_gym.tasks.segmenters.network import load_segmenter
 from dmic_gym.tasks.segmenters.train import Network, train
-from dmic_gym.tasks.segmenters.weights import load_weights, read_card, shipped_names
+from dmic_gym.tasks.segmenters.weights import SHIPPED, load_weights, read_card, shipped_names
 
 TINY = {"channels": [8, 8, 16], "dilations": [1]}
 FAST = Recipe(size=64)
@@ -279,14 +279,13 @@ def test_an_epoch_that_is_left_early_stops_its_threads() -> None:
 @pytest.mark.skipif("DMIC_DATA" not in os.environ, reason="DMIC_DATA is not set")
 @pytest.mark.parametrize("name", shipped_names())
 def test_shipped_networks_reach_their_cards_figure(name: str) -> None:
-    folder = Path(os.environ["DMIC_DATA"]) / "angiograms" / "test"
-    samples = []
-    for path in sorted(folder.glob("*_gt.png")):
-        stem = path.stem.removesuffix("_gt")
-        image, mask = (cv2.imread(str(folder / f"{s}.png"), 0) for s in (stem, path.stem))
-        assert image is not None
-        assert mask is not None
-        samples.append(Sample(np.asarray(image, np.uint8), np.asarray(mask) > 127, stem))
-    scores = measure(load_segmenter(name, "cpu"), samples)
-    claimed = load_weights(name)[1].metrics["test_dice"]
-    assert np.mean(list(scores.values())) == pytest.approx(claimed, abs=0.003)
+    card = read_card(SHIPPED / f"{name}.safetensors")
+    (where,) = card.metrics.get("test_data") or card.data[-1:]
+    samples = load_dataset(os.path.expandvars(where))
+    claimed = card.metrics.get("test_images") or card.metrics["held_out"]
+    chosen = [sample for sample in samples if sample.name in claimed]
+    assert len(chosen) == len(claimed)
+    chosen = chosen[:: max(1, len(chosen) // 20)]
+    scores = measure(load_segmenter(name, "cpu"), chosen)
+    expected = np.mean([claimed[sample.name] for sample in chosen])
+    assert np.mean(list(scores.values())) == pytest.approx(expected, abs=0.003)
