@@ -20,19 +20,21 @@ from dmic_gym.agents.policy.loading import save_policy
 from dmic_gym.agents.training.learn import check_out
 from dmic_gym.agents.training.progress import Episodes
 from dmic_gym.agents.training.telemetry import GpuMonitor
-from dmic_gym.cli.common import command_line, integers_of, portable, select, trained_segmenter
+from dmic_gym.cli.common import command_line, integers_of
 from dmic_gym.envs.sb3 import make_sb3_vec
+from dmic_gym.io import portable
+from dmic_gym.tasks.data import load_dataset
 
 ROLLOUT = 2048
 
 
 def train(options: argparse.Namespace) -> Path:
-    images = select(options.data, options.select)
+    images = load_dataset(options.data)
     env = make_sb3_vec(
         options.envs,
         seed=options.seed,
         dataset=images,
-        segmenter=trained_segmenter(options.segmenter),
+        segmenter=options.segmenter,
         ctu_size=options.ctu,
         base_qps=integers_of("--qps", options.qps),
     )
@@ -52,7 +54,7 @@ def train(options: argparse.Namespace) -> Path:
         options.out,
         options.name,
         data=[
-            f"{portable(options.data)} ({len(images)} images, {options.select})",
+            f"{portable(options.data)} ({len(images)} images)",
             f"segmenter {portable(options.segmenter)}",
         ],
         command=command_line().replace("dmic ", "python benchmarks/baseline_ppo.py ", 1),
@@ -81,7 +83,6 @@ def _say(stage: str, done: int, total: int, word: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder of annotated images")
-    parser.add_argument("--select", default="::", help="slice START:STOP:STEP of the images")
     parser.add_argument("--segmenter", default="unet", help="name, path or module:object")
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--qps", default="22,27,32,37,42,47")

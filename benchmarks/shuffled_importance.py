@@ -29,16 +29,14 @@ from dmic_gym.bench.summary import compare_all, summarize
 from dmic_gym.cli.common import (
     command_line,
     integers_of,
-    portable,
-    select,
     stdout,
-    trained_segmenter,
 )
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.evaluator import Evaluator, Reference
 from dmic_gym.errors import InvalidInputError
-from dmic_gym.io import write_atomically
-from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.io import portable, write_atomically
+from dmic_gym.tasks.data import Sample, load_dataset
+from dmic_gym.tasks.segmenters import find_segmenter
 
 OWN, SHUFFLED = "own importance", "shuffled importance"
 
@@ -105,7 +103,6 @@ def table(results: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True)
-    parser.add_argument("--select", default="::", help="slice START:STOP:STEP of the images")
     parser.add_argument("--agent", required=True, help="a policy's name or file, or module:object")
     parser.add_argument("--segmenter", default="unet", help="name, path or module:object")
     parser.add_argument("--qps", default="22,27,32,37")
@@ -117,15 +114,15 @@ def main() -> None:
     )
     options = parser.parse_args()
     settings = {"ctu_size": options.ctu, "preset": options.preset}
-    images = select(options.data, options.select)
-    judge = trained_segmenter(options.segmenter)
+    images = load_dataset(options.data)
+    judge = find_segmenter(options.segmenter)
     env = CodingEnv(dataset=images, segmenter=judge, **settings)
     base_qps = sorted(integers_of("--qps", options.qps))
     run = code(env, options.agent, base_qps, seed=options.seed)
     used, left_out = split_by_use(list(images))
     protocol = describe(
         env,
-        data=f"{portable(options.data)} {options.select}",
+        data=portable(options.data),
         qp_sets={"": base_qps},
         used=used,
         left_out=left_out,

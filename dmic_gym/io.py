@@ -1,8 +1,10 @@
-"""Files, versions and objects: atomic writes, what is installed, loading of ``module:object``."""
+"""Files, versions and objects: atomic writes, paths, what is installed, ``module:object``."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import inspect
 import os
 import platform
 import sys
@@ -40,6 +42,27 @@ def _forget(partial: Path) -> None:
         partial.unlink(missing_ok=True)
     except OSError:
         return  # in a folder that cannot be written there is nothing to remove
+
+
+def expanded(path: str) -> str:
+    """Return `path` with its environment variables expanded.
+
+    Raises:
+        InvalidInputError: one of them is not set.
+    """
+    found = os.path.expandvars(path)
+    if "$" in found and not Path(found).exists():
+        variable = found[found.index("$") :].split("/")[0]
+        raise InvalidInputError(
+            f"{path!r}: {variable} is not set. Type: export {variable.strip('${}')}=FOLDER"
+        )
+    return found
+
+
+def portable(text: str) -> str:
+    """Write the folder of DMIC_DATA as the variable, so that a record holds on other machines."""
+    folder = os.environ.get("DMIC_DATA", "").rstrip("/")
+    return text.replace(folder, "$DMIC_DATA") if folder else text
 
 
 def versions_of(packages: Iterable[str]) -> dict[str, str]:
@@ -82,3 +105,21 @@ def load_instance(spec: str) -> Any:
     """Do what `load_object` does, and make an instance where the object is a class."""
     found = load_object(spec)
     return found() if isinstance(found, type) else found
+
+
+def qualified_name(thing: Any) -> str:
+    """Return ``module:name`` of a class or function, or of an object's class."""
+    named = thing if hasattr(thing, "__qualname__") else type(thing)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def source_sha256(thing: Any) -> str:
+    """Return the SHA-256 of the source file that defines an object or its class.
+
+    "unknown" where there is none: the object is built in, or typed at a prompt.
+    """
+    defined = thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing)
+    try:
+        return hashlib.sha256(Path(inspect.getfile(defined)).read_bytes()).hexdigest()
+    except (TypeError, OSError):
+        return "unknown"

@@ -84,7 +84,7 @@ def test_every_image_gets_anothers_importance(program: Any) -> None:
 def test_shuffled_importance_writes_what_it_found(program: Any, tmp_path: Path) -> None:
     out = tmp_path / "results.json"
     program(
-        "shuffled_importance", "--data", "phantoms", "--select", "0:2", "--agent", "roi",
+        "shuffled_importance", "--data", "phantoms?select=0:2", "--agent", "roi",
         "--segmenter", "tests.support:vesselness", "--preset", "ultrafast", "--qps", "22,32,42",
         "--json", out,
     )  # fmt: skip
@@ -97,7 +97,7 @@ def test_shuffled_importance_writes_what_it_found(program: Any, tmp_path: Path) 
 @pytest.mark.slow
 def test_the_ppo_baseline_can_be_benched(program: Any, tmp_path: Path) -> None:
     program(
-        "baseline_ppo", "--data", "phantoms", "--select", "0:1", "--envs", 16, "--steps", 1,
+        "baseline_ppo", "--data", "phantoms?select=0:1", "--envs", 16, "--steps", 1,
         "--segmenter", "tests.support:vesselness", "--out", tmp_path / "ppo", "--device", "cpu",
     )  # fmt: skip
     card = json.loads((tmp_path / "ppo" / "ppo.json").read_text())

@@ -19,7 +19,7 @@ from dmic_gym.envs.image_view import view_of
 from dmic_gym.envs.observations import ObservationBuilder
 from dmic_gym.envs.rewards import bit_price
 from dmic_gym.errors import InvalidInputError
-from dmic_gym.tasks.metrics import Mask
+from dmic_gym.types import Mask
 
 
 @dataclass(frozen=True, eq=False)

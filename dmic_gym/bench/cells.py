@@ -59,7 +59,7 @@ class Cell:
     """One image in one setting; two cells of a store that are equal are the same measurement.
 
     Attributes:
-        data: what the data set was called, environment variables unexpanded; see `load_data`.
+        data: what the data set was called, environment variables unexpanded; see `load_dataset`.
         image: name of the sample.
         agent: spec of the agent (see `make_agent`); `CONSTANT` for a still codec.
         base_qp: the anchor's QP; for a still codec its quality setting.

@@ -24,7 +24,7 @@ class Definition:
     """The axes of a sweep, each a tuple without repetitions, and what all cells share.
 
     Attributes:
-        data: data sets, see `load_data`.
+        data: data sets, see `load_dataset`.
         agents: specs, see `make_agent`; the anchor always takes part.
         base_qps: base QPs by name of the set, the headline set first. A BD-rate needs three.
         ctu_sizes: 64, 32, 16.

@@ -7,8 +7,9 @@ import numpy.typing as npt
 
 from dmic_gym.envs.evaluator import EncodeResult, sample_key
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.metrics import Mask, binarize, dice
+from dmic_gym.tasks.metrics import binarize, dice
 from dmic_gym.tasks.segmenters.protocol import Segmenter, check_probabilities
+from dmic_gym.types import Mask
 
 
 class HeldOutSegmenter:

@@ -11,6 +11,7 @@ from dmic_gym.codecs.hevc.params import x265_params
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.io import versions_of
 from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.segmenters.find import describe_segmenter
 
 PROTOCOL = 1
 """Raised by hand whenever a change makes old and new figures incomparable."""
@@ -71,19 +72,11 @@ def describe(
         "codec": repr(codec),
         "x265_params": x265_params(0, codec.ctu_size, overrides).replace("crf=0", "crf=QP"),
         "qp_offsets": list(env.qp_offsets),
-        "segmenter": _describe_segmenter(env.evaluator.segmenter),
-        "second_segmenter": None if second is None else _describe_segmenter(second),
+        "segmenter": describe_segmenter(env.evaluator.segmenter),
+        "second_segmenter": None if second is None else describe_segmenter(second),
         "quality": "Dice against the expert mask; mean bits against mean Dice over images",
         "bd_rate": "bjontegaard, pchip on log rate, non-dominated points, total bits",
         "interval": "95 % percentile bootstrap over images, 1000 resamples, seed 0",
         "versions": versions(),
         "command": command,
     }
-
-
-def _describe_segmenter(segmenter: Any) -> dict[str, Any]:
-    card = getattr(segmenter, "card", None)
-    described = {"object": repr(segmenter)}
-    if card is not None:
-        described |= {"name": card.name, "sha256": card.sha256}
-    return described

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import re
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,9 @@ from dmic_gym.codecs.hevc.params import x265_params
 from dmic_gym.codecs.hevc.x265 import X265Codec
 from dmic_gym.envs.results import sample_key
 from dmic_gym.errors import EncodeError
+from dmic_gym.io import qualified_name, source_sha256
 from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.segmenters.find import describe_segmenter
 
 _INFO = re.compile(rb"x265 \(build \d+\) - [^:\x00]*")
 
@@ -57,8 +57,8 @@ def surroundings(cell: Cell, sample: Sample, bench: Workbench) -> dict[str, Any]
         "package": __version__,
         "protocol": PROTOCOL,
         "encoder": _encoder(cell, bench),
-        "segmenter": _network(bench.segmenter),
-        "second": _network(bench.second.segmenter) if bench.second else None,
+        "segmenter": describe_segmenter(bench.segmenter),
+        "second": describe_segmenter(bench.second.segmenter) if bench.second else None,
     }
 
 
@@ -104,13 +104,6 @@ def hevc_version(codec: str) -> str:
     return found.group().decode(errors="replace").strip()
 
 
-def _network(segmenter: Any) -> dict[str, Any]:
-    card = getattr(segmenter, "card", None)
-    if card is None:
-        return {"name": _name(segmenter), "sha256": source_sha256(segmenter)}
-    return {"name": card.name, "sha256": card.sha256, "dtype": segmenter.dtype_name}
-
-
 def _posterior(agent: Planner, bench: Workbench) -> str | None:
     """Return the posterior's hash where the agent asks it; it names its networks by hash."""
     if not isinstance(agent, SearchAgent | RefinedAgent) or not hasattr(bench.segmenter, "card"):
@@ -130,10 +123,10 @@ def _agent(agent: Any) -> dict[str, Any] | None:
         return {"name": card.name, "sha256": card.sha256}
     policy = getattr(inner, "policy", inner)
     if hasattr(policy, "state_dict"):
-        return {"name": _name(inner), "sha256": _state_sha256(policy.state_dict())}
+        return {"name": qualified_name(inner), "sha256": _state_sha256(policy.state_dict())}
     if type(inner).__module__.startswith("dmic_gym."):
         return None
-    return {"name": _name(inner), "sha256": source_sha256(inner)}
+    return {"name": qualified_name(inner), "sha256": source_sha256(inner)}
 
 
 def _state_sha256(tensors: Mapping[str, Any]) -> str:
@@ -141,17 +134,3 @@ def _state_sha256(tensors: Mapping[str, Any]) -> str:
     for name in sorted(tensors):
         digest.update(name.encode() + tensors[name].detach().cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def source_sha256(thing: Any) -> str:
-    """Return the SHA-256 of the source file that defines an object or its class."""
-    defined = thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing)
-    try:
-        return hashlib.sha256(Path(inspect.getfile(defined)).read_bytes()).hexdigest()
-    except (TypeError, OSError):  # built in, or typed at a prompt
-        return "unknown"
-
-
-def _name(thing: Any) -> str:
-    named = thing if hasattr(thing, "__qualname__") else type(thing)
-    return f"{named.__module__}:{named.__qualname__}"

@@ -9,12 +9,12 @@ from functools import lru_cache
 from typing import Any
 
 from dmic_gym.bench.cells import Cell
-from dmic_gym.bench.datasets import load_data
 from dmic_gym.bench.groups import single_thread
 from dmic_gym.bench.provenance import surroundings
 from dmic_gym.bench.store import Record
 from dmic_gym.bench.workbench import workbench
 from dmic_gym.errors import DataError, DmicError, InvalidInputError
+from dmic_gym.tasks.data.registry import load_dataset
 from dmic_gym.tasks.data.sample import Sample
 
 TOLERANCE = 1e-3
@@ -108,7 +108,7 @@ def _short(value: Any) -> str:
 
 
 def _by_name(data: str) -> Mapping[str, Sample]:
-    return {sample.name: sample for sample in load_data(data)}
+    return {sample.name: sample for sample in load_dataset(data)}
 
 
 def _found(samples: Mapping[str, Sample], cell: Cell) -> Sample:

@@ -10,7 +10,6 @@ from itertools import groupby, islice
 from pathlib import Path
 
 from dmic_gym.bench.cells import Cell
-from dmic_gym.bench.datasets import load_data
 from dmic_gym.bench.definition import Definition
 from dmic_gym.bench.engines import Engine
 from dmic_gym.bench.groups import Group, Job
@@ -19,6 +18,7 @@ from dmic_gym.bench.provenance import identity, provenance
 from dmic_gym.bench.store import Record, Store
 from dmic_gym.bench.workbench import workbench
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.data.registry import load_dataset
 from dmic_gym.tasks.data.sample import Sample
 
 _HEVC_FIELDS = ("ctu_size", "preset", "agent", "base_qp", "reward", "seed")
@@ -143,7 +143,7 @@ def _generator(engine: Engine, groups: Sequence[Group]) -> Generator[Record, Non
 
 
 def _samples(spec: str, images: int | None) -> list[Sample]:
-    samples = list(islice(load_data(spec), images))
+    samples = list(islice(load_dataset(spec), images))
     names = Counter(sample.name for sample in samples)
     if twice := [name for name, count in names.items() if count > 1]:
         raise InvalidInputError(f"{spec}: several images are named {twice[0]!r}; rename them.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,9 @@ from dmic_gym.codecs.base import Encoded
 from dmic_gym.envs.evaluator import Anchors, Evaluator
 from dmic_gym.envs.results import EncodeResult, Figures, Reference, encode_result, sample_key
 from dmic_gym.envs.rewards import make_reward
-from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS, make_codec, named_segmenter
+from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS, make_codec
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.segmenters.protocol import Segmenter
+from dmic_gym.tasks.segmenters.find import find_segmenter
 
 _KEPT = 4
 
@@ -46,8 +46,10 @@ class Workbench:
     """
 
     def __init__(self, codec: str, ctu_size: int, preset: str, segmenter: str, second: str) -> None:
-        self.segmenter = find_segmenter(segmenter)
-        self.second = HeldOutSegmenter(find_segmenter(second)) if second else None
+        self.segmenter = find_segmenter(segmenter, dtype="float32")  # so that machines agree
+        self.second = None
+        if second:
+            self.second = HeldOutSegmenter(find_segmenter(second, dtype="float32"))
         self.evaluator = Evaluator(make_codec(codec, ctu_size, preset), self.segmenter)
         self.qp_offsets = DEFAULT_QP_OFFSETS
         self._posteriors = PosteriorCache(self.segmenter)
@@ -131,15 +133,3 @@ def workbench(cell: Cell) -> Workbench:
 
 
 _workbench: Callable[..., Workbench] = lru_cache(_KEPT)(Workbench)
-
-
-@cache
-def find_segmenter(spec: str) -> Segmenter:
-    """Return a segmenter by name or path of weights, or by ``module:object``.
-
-    Networks run in float32, whatever the processor would be faster at, so that machines agree.
-
-    Raises:
-        InvalidInputError, WeightsError: as `named_segmenter`.
-    """
-    return named_segmenter(spec, dtype="float32")

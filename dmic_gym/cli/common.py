@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -20,10 +19,7 @@ from rich.progress import (
 )
 
 from dmic_gym.errors import InvalidInputError
-
-if TYPE_CHECKING:
-    from dmic_gym.tasks.data import Sample
-    from dmic_gym.tasks.segmenters.protocol import Segmenter
+from dmic_gym.io import portable
 
 app = typer.Typer(
     add_completion=False,
@@ -35,58 +31,18 @@ stdout = Console(emoji=False)
 stderr = Console(stderr=True, emoji=False)
 
 DataOption = Annotated[
-    str, typer.Option(help='"phantoms", "dca1", "dca1-test", or a folder of images with masks.')
+    str,
+    typer.Option(
+        help='A name (see dmic list) or a folder of images with masks; options as in "phantoms?'
+        'count=6&size=128" or "FOLDER?select=::4".'
+    ),
 ]
 SegmenterOption = Annotated[
-    str | None, typer.Option(help="module:object in place of the shipped network.")
+    str | None,
+    typer.Option(
+        help="Weights by name or path, module:object, or a folder of train-segmenter --folds."
+    ),
 ]
-
-
-def segmenter_of(spec: str | None) -> Segmenter | None:
-    """Return the segmenter of `module:object`, or None for the shipped one."""
-    if spec is None:
-        return None
-    from dmic_gym.io import load_instance
-
-    segmenter: Segmenter = load_instance(spec)
-    return segmenter
-
-
-def trained_segmenter(spec: str) -> Segmenter:
-    """Return the network of a name, of a weights file, or of `module:object`."""
-    from dmic_gym.envs.settings import named_segmenter
-
-    return named_segmenter(spec)
-
-
-def select(data: str, take: str, **options: Any) -> Sequence[Sample]:
-    """Return the images of a data set that a slice START:STOP:STEP takes.
-
-    Raises:
-        InvalidInputError: no data set, or no slice.
-        DataError: the folder holds no readable images.
-    """
-    from dmic_gym.tasks.data import load_dataset
-
-    samples = load_dataset(data, **options)
-    try:
-        bounds = slice(*(int(part) if part else None for part in take.split(":")))
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(
-            f"--select {take!r} must be START:STOP:STEP, as in --select 0::4 for every fourth."
-        ) from error
-    if bounds.step == 0 or not (chosen := samples if take.strip(":") == "" else samples[bounds]):
-        raise InvalidInputError(
-            f"--select {take!r} takes none of the {len(samples)} images of {data}. All: --select ::"
-        )
-    return chosen
-
-
-def select_training(data: str, take: str, phantoms: int, size: int | None) -> Sequence[Sample]:
-    """Return what `select` does, of so many phantoms, or of DAVIS frames scaled to `size`."""
-    if data == "phantoms":
-        return select(data, take, count=phantoms)
-    return select(data, take, **({} if size is None else {"size": size}))
 
 
 def each(option: str, values: Sequence[str], count: int) -> list[str]:
@@ -97,13 +53,6 @@ def each(option: str, values: Sequence[str], count: int) -> list[str]:
             "for each."
         )
     return list(values) * (count // len(values))
-
-
-def second_segmenter() -> Segmenter:
-    """Return the shipped network that only scores."""
-    from dmic_gym.tasks.segmenters.network import load_segmenter
-
-    return load_segmenter("second")
 
 
 def qp_sets_of(text: str) -> dict[str, Sequence[int]]:
@@ -136,12 +85,6 @@ def integers_of(option: str, text: str) -> list[int]:
 def command_line() -> str:
     """Return this process's command line for records."""
     return portable(shlex.join(["dmic", *sys.argv[1:]]))
-
-
-def portable(text: str) -> str:
-    """Write the data folder as its variable, so that a record holds on other machines."""
-    folder = os.environ.get("DMIC_DATA", "").rstrip("/")
-    return text.replace(folder, "$DMIC_DATA") if folder else text
 
 
 def progress_bar() -> Progress:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dmic_gym.cli.batch import run_batch
-from dmic_gym.cli.common import SegmenterOption, app, segmenter_of
+from dmic_gym.cli.common import SegmenterOption, app
 from dmic_gym.errors import InvalidInputError
 
 _DEFAULT_QP = 32
@@ -51,7 +51,7 @@ def encode(
         target_bytes=target_bytes,
         ctu_size=ctu,
         preset=preset,
-        segmenter=segmenter_of(segmenter),
+        segmenter=segmenter,
     )
     reading = Reading(bit_depth, None if window is None else parse_window(window))
     jobs = encoding_jobs(source, target, f".{to}")

@@ -13,13 +13,11 @@ from dmic_gym.cli.common import (
     app,
     command_line,
     names_of,
-    portable,
     progress_bar,
     qp_sets_of,
-    second_segmenter,
-    segmenter_of,
     stdout,
 )
+from dmic_gym.io import portable
 
 _QUICK_IMAGES = 6
 
@@ -61,11 +59,13 @@ def bench(
     from dmic_gym.bench.bench import bench as run_bench
     from dmic_gym.bench.files import check_folder, save
     from dmic_gym.envs.coding_env import CodingEnv
+    from dmic_gym.tasks.registry import task_of
 
     check_folder(out)
+    task = task_of(data, segmenter)
     env = CodingEnv(
-        dataset=data,
-        segmenter=segmenter_of(segmenter),
+        dataset=task.load_data(),
+        segmenter=task.load_segmenter(),
         ctu_size=ctu,
         preset=preset,
         reward="linear",
@@ -73,22 +73,22 @@ def bench(
     if quick and images is None:
         images = _QUICK_IMAGES
     with progress_bar() as progress:
-        task = progress.add_task("coding", total=None)
+        bar = progress.add_task("coding", total=None)
         results = run_bench(
             env,
             agents=names_of(agents),
             qp_sets=qp_sets_of(qps),
-            second=second_segmenter() if segmenter is None else None,
+            second=task.load_second(),
             images=images,
-            data=portable(data),
+            data=portable(str(task.test)),
             command=command_line(),
-            on_start=lambda cells: progress.update(task, total=cells),
-            on_cell=lambda name: progress.update(task, advance=1, description=name),
+            on_start=lambda cells: progress.update(bar, total=cells),
+            on_cell=lambda name: progress.update(bar, advance=1, description=name),
         )
     env.close()
     for table in report.tables(results):
         stdout.print(table)
-    for note in report.notes(results):
+    for note in [*report.notes(results), *task.leakage()]:
         stdout.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
     for path in save(results, out):
         stdout.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
@@ -100,6 +100,7 @@ def list_names() -> None:
     from dmic_gym.agents.policy.shipped import policy_names
     from dmic_gym.agents.registry import DESCRIPTIONS
     from dmic_gym.tasks.data.registry import DATASETS
+    from dmic_gym.tasks.registry import TASKS
     from dmic_gym.tasks.segmenters.weights import find_weights, read_card, shipped_names
 
     stdout.print("[bold]agents[/]")
@@ -110,6 +111,9 @@ def list_names() -> None:
     stdout.print("[bold]weights[/]")
     for name in shipped_names():
         stdout.print(f"  {name:16} {read_card(find_weights(name)).architecture}", highlight=False)
+    stdout.print("[bold]tasks[/]")
+    for task in TASKS.values():
+        stdout.print(f"  {task.name:16} {task.test}, {task.segmenter}", highlight=False)
     stdout.print("[bold]data[/]")
     for name in DATASETS:
         stdout.print(f"  {name}", highlight=False)

@@ -15,19 +15,18 @@ from dmic_gym.cli.common import (
     command_line,
     each,
     integers_of,
-    portable,
     progress_bar,
-    select,
-    select_training,
     stages,
     stderr,
     stdout,
 )
+from dmic_gym.io import portable
 
 if TYPE_CHECKING:
     from dmic_gym.agents.training.progress import ProgressCallback
     from dmic_gym.agents.training.run import Training
     from dmic_gym.tasks.data import Sample
+    from dmic_gym.tasks.registry import Task
 
 MakeTraining = Callable[..., "Training"]
 
@@ -45,9 +44,9 @@ def _options(
         list[str],
         typer.Option(
             help="Weights by name or path, module:object, or a folder of train-segmenter --folds; "
-            "one for all data, or one each."
+            "one for all data, or one each. Default: the task's, or the shipped network."
         ),
-    ] = ["unet"],  # noqa: B006
+    ] = [],  # noqa: B006
     qps: Annotated[str, typer.Option(help="Base QPs to learn at.")] = "22,27,32,37,42,47",
     ctu: Annotated[int, typer.Option(help="CTU size: 64, 32 or 16.")] = 64,
     envs: Annotated[int, typer.Option(help="Episodes at once.")] = 16,
@@ -62,6 +61,7 @@ def _options(
     """Take the options that both commands have; what is returned takes the images."""
 
     def training(
+        tasks: Sequence[Task],
         images: Mapping[str, Sequence[Sample]],
         words: Sequence[str],
         on_progress: ProgressCallback,
@@ -69,10 +69,11 @@ def _options(
     ) -> Training:
         from dmic_gym.agents.training.learn import TrainingConfig
         from dmic_gym.agents.training.run import Record, Training
-        from dmic_gym.cli.judges import Judges
+        from dmic_gym.tasks.leakage import UnseenSegmenters
 
-        judges = Judges(images, each("--segmenter", segmenter, len(images)), strict)
-        for note in judges.notes:
+        specs = segmenter or [str(task.training_segmenter) for task in tasks]
+        unseen = UnseenSegmenters(images, each("--segmenter", specs, len(images)), strict)
+        for note in unseen.notes:
             stderr.print(f"[yellow]Note:[/] {note}", highlight=False, soft_wrap=True)
         return Training(
             name=name,
@@ -84,15 +85,17 @@ def _options(
                 learning_rate=rate,
                 seed=seed,
             ),
-            segmenter=judges.first,
-            judge_of=judges if judges.several else None,
+            segmenter=unseen.first,
+            judge_of=unseen.for_sample if unseen.several else None,
             ctu_size=ctu,
             base_qps=integers_of("--qps", qps),
             envs=envs,
             device=device,
             resume=resume,
             record=Record(
-                [*words, judges.words], command_line(), [portable(note) for note in judges.notes]
+                [*words, unseen.description],
+                command_line(),
+                [portable(note) for note in unseen.notes],
             ),
             on_progress=on_progress,
         )
@@ -141,15 +144,10 @@ def pretrain(
     data: Annotated[
         list[str],
         typer.Option(
-            help='Source domain: "phantoms", a DAVIS folder, or any with masks; repeatable.'
+            help="Source domain: a task, a data set or a folder, with options as in "
+            '"phantoms?count=800&select=100::" or "DAVIS?size=240"; repeatable.'
         ),
     ],
-    phantoms: Annotated[int, typer.Option(help='How many images "phantoms" is.')] = 800,
-    size: Annotated[int | None, typer.Option(help="Height DAVIS frames are scaled to.")] = None,
-    take: Annotated[
-        list[str],
-        typer.Option("--select", help="Slice START:STOP:STEP; one for all data, or one each."),
-    ] = ["::"],  # noqa: B006
     variations: Annotated[
         int, typer.Option(help="Data of fewer images is brought to so many by variations of them.")
     ] = 0,
@@ -158,17 +156,12 @@ def pretrain(
     """Train a policy on a source domain: by value_tables of what QPs are worth, then A2C."""
     from dmic_gym.agents.training.pretrain import pretrain as run
     from dmic_gym.agents.training.variations import Variations
+    from dmic_gym.tasks.registry import task_of
 
-    takes = each("--select", take, len(data))
-    images = {
-        spec: select_training(spec, part, phantoms, size)
-        for spec, part in zip(data, takes, strict=True)
-    }
-    words = [
-        f"{portable(spec)} ({len(images[spec])} images, {part})"
-        for spec, part in zip(images, takes, strict=False)
-    ]
-    how = training(images, words, strict=False)
+    tasks = [task_of(spec) for spec in data]
+    images = {str(task.train): task.load_data("train") for task in tasks}
+    words = [f"{portable(spec)} ({len(own)} images)" for spec, own in images.items()]
+    how = training(tasks, images, words, strict=False)
     varied = [Variations(own, max(variations, len(own)), seed)[:] for own in images.values()]
     return run([sample for own in varied for sample in own], how)
 
@@ -189,11 +182,13 @@ def finetune(
     from dmic_gym.agents.training.finetune import choose_samples
     from dmic_gym.agents.training.finetune import finetune as run
     from dmic_gym.envs.settings import find_sample
+    from dmic_gym.tasks.registry import task_of
 
-    images = select(data, "::")
+    task = task_of(data)
+    images = task.load_data("train")
     chosen = [find_sample(images, image)] if image else choose_samples(images, samples, seed)
-    words = f"{portable(data)}: {', '.join(sample.name for sample in chosen)}"
-    how = training({data: chosen}, [words], strict=True)
+    words = f"{portable(str(task.train))}: {', '.join(sample.name for sample in chosen)}"
+    how = training([task], {str(task.train): chosen}, [words], strict=True)
     return run(chosen, how, weights=weights, tune=tune, variations=variations)
 
 

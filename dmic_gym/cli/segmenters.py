@@ -14,20 +14,25 @@ import typer
 from dmic_gym.cli.common import (
     app,
     command_line,
-    portable,
     progress_bar,
-    select_training,
     stages,
     stderr,
     stdout,
 )
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.io import portable
 
 
 @app.command("train-segmenter")
 def train_segmenter(
     out: Annotated[Path, typer.Option(help="Folder for the weights and their card.")],
-    data: Annotated[list[str], typer.Option(help='Folders with masks, or "phantoms"; repeatable.')],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            help="A task, a data set or a folder with masks, with options as in "
+            '"phantoms?count=400&select=::2"; repeatable.'
+        ),
+    ],
     epochs: Annotated[int, typer.Option(help="Passes over the images.")] = 120,
     seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
     folds: Annotated[int, typer.Option(help="K >= 2 trains K networks, cross-validated.")] = 0,
@@ -46,21 +51,20 @@ def train_segmenter(
     minutes: Annotated[
         float | None, typer.Option(help="Stop after the epoch that passes this; --resume goes on.")
     ] = None,
-    phantoms: Annotated[int, typer.Option(help='How many images "phantoms" is.')] = 400,
-    take: Annotated[str, typer.Option("--select", help="Slice START:STOP:STEP.")] = "::",
-    size: Annotated[int | None, typer.Option(help="Height DAVIS frames are scaled to.")] = None,
 ) -> None:
     """Train a segmentation network and write it with a card that says how."""
+    from dmic_gym.tasks.registry import task_of
     from dmic_gym.tasks.segmenters.fit import Epoch, Recipe
     from dmic_gym.tasks.segmenters.train import Network, train
 
-    samples = [s for spec in data for s in select_training(spec, take, phantoms, size)]
+    tasks = [task_of(spec) for spec in data]
+    samples = [sample for task in tasks for sample in task.load_data("train")]
     network = Network(
         name,
         architecture,
         _arguments(argument or []),
         init=init,
-        data=[portable(spec) for spec in data],
+        data=[portable(str(task.train)) for task in tasks],
         command=command_line(),
     )
     end = None if minutes is None else time.monotonic() + 60.0 * minutes
@@ -94,11 +98,12 @@ def train_segmenter(
 
 
 def _measure(path: Path, test: str) -> None:
-    from dmic_gym.tasks.data import load_dataset
+    from dmic_gym.tasks.registry import task_of
     from dmic_gym.tasks.segmenters.evaluate import record_test
 
+    task = task_of(test)
     look = f"{date.today().isoformat()}: by the command that trained it, after training."
-    metrics = record_test(path, load_dataset(test), look, [portable(test)]).metrics
+    metrics = record_test(path, task.load_data(), look, [portable(str(task.test))]).metrics
     low, high = metrics["test_interval"]
     stdout.print(f"Dice {metrics['test_dice']:.4f} ({low:.4f} .. {high:.4f})", highlight=False)
 
@@ -122,9 +127,10 @@ def fit_posterior(
     name: Annotated[str, typer.Option(help="Name of the file written.")] = "posterior",
 ) -> None:
     """Calibrate a network's probabilities on images that its folds have not seen."""
-    from dmic_gym.tasks.data import load_dataset
+    from dmic_gym.tasks.registry import task_of
     from dmic_gym.tasks.segmenters.fit_posterior import fit_posterior as fit
 
+    task = task_of(data)
     checkpoints = sorted(folds.glob(f"{Path(member).stem}-fold*.safetensors"))
     if not checkpoints:
         raise InvalidInputError(
@@ -132,12 +138,12 @@ def fit_posterior(
             "--folds 5 first."
         )
     path = fit(
-        load_dataset(data),
+        task.load_data("train"),
         [checkpoints],
         [member],
         out=out,
         name=name,
-        data=[portable(data)],
+        data=[portable(str(task.train))],
         command=command_line(),
     )
     stdout.print(f"wrote {path}", highlight=False, markup=False)

@@ -13,15 +13,15 @@ from dmic_gym.agents.baselines import Agent
 from dmic_gym.agents.planning import Planner
 from dmic_gym.agents.policy.shipped import policy_names
 from dmic_gym.agents.registry import as_planner, make_agent
-from dmic_gym.agents.search.objective import Objective
 from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.codecs.base import uniform_map
 from dmic_gym.deploy.pictures import Picture
 from dmic_gym.envs.evaluator import Evaluator
-from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS, make_codec, make_segmenter
+from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS, make_codec
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.metrics import binarize
-from dmic_gym.tasks.segmenters.protocol import Segmenter
+from dmic_gym.tasks.metrics import binarize, expected_dice
+from dmic_gym.tasks.segmenters.find import find_segmenter
+from dmic_gym.tasks.segmenters.protocol import SegmenterSpec
 
 QPMap: TypeAlias = npt.NDArray[np.int16]
 AnyAgent: TypeAlias = str | Agent | Planner
@@ -49,7 +49,7 @@ class Allocator:
     """
 
     def __init__(
-        self, agent: AnyAgent, ctu_size: int, preset: str, segmenter: Segmenter | None
+        self, agent: AnyAgent, ctu_size: int, preset: str, segmenter: SegmenterSpec
     ) -> None:
         self.agent = agent
         self.ctu_size = ctu_size
@@ -84,7 +84,7 @@ class Allocator:
     def evaluator(self) -> Evaluator:
         """Encoder and segmenter."""
         codec = make_codec("x265", self.ctu_size, self.preset)
-        return Evaluator(codec, make_segmenter(self._segmenter))
+        return Evaluator(codec, find_segmenter(self._segmenter))
 
     def close(self) -> None:
         """Free the encoders that agents used."""
@@ -107,9 +107,9 @@ class Allocator:
 
     def _retained(self, sample: Sample, decoded: npt.NDArray[np.uint8]) -> float:
         reference = self.evaluator.reference(sample)
-        objective = Objective(self.evaluator, reference, self._posteriors(reference), price=0.0)
-        kept = objective.expected_dice(binarize(self.evaluator.segment([decoded])[0]))
-        whole = objective.expected_dice(reference.mask)
+        posterior = self._posteriors(reference)
+        kept = expected_dice(binarize(self.evaluator.segment([decoded])[0]), posterior)
+        whole = expected_dice(reference.mask, posterior)
         return min(kept / whole, 1.0) if whole else 1.0
 
 

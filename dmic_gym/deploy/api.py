@@ -13,7 +13,7 @@ from dmic_gym.deploy.coder import Encoding, Settings, decode_picture, encode_pic
 from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits
 from dmic_gym.deploy.pictures import Picture
 from dmic_gym.errors import InvalidInputError
-from dmic_gym.tasks.segmenters.protocol import Segmenter
+from dmic_gym.tasks.segmenters.protocol import SegmenterSpec
 
 __all__ = ["Encoding", "Settings", "decode", "decode_picture", "encode", "encode_picture"]
 
@@ -29,7 +29,7 @@ def encode(
     preset: str = "medium",
     format: str = "hevc",
     bit_depth: int | None = None,
-    segmenter: Segmenter | None = None,
+    segmenter: SegmenterSpec = None,
 ) -> bytes:
     """Code a grey picture, or several of one size, with bits where the diagnosis needs them.
 
@@ -53,7 +53,7 @@ def encode(
             Main 10, for ordinary players, up to 10 bits; "main" is the stream of "mp4" without
             the container.
         bit_depth: 10 or 12, where uint16 samples are all dark; None is the least that holds them.
-        segmenter: the diagnosis network; None is the shipped one.
+        segmenter: the diagnosis network, see `dmic_gym.load_segmenter`; None is the shipped one.
 
     Returns:
         The file. `decode` returns its pictures, and refuses it if a bit of it has changed.

@@ -18,7 +18,7 @@ from dmic_gym.deploy.targets import highest_qp, lowest_qp
 from dmic_gym.envs.evaluator import Evaluator
 from dmic_gym.envs.settings import check_base_qps
 from dmic_gym.errors import InvalidInputError, unknown_name
-from dmic_gym.tasks.segmenters.protocol import Segmenter
+from dmic_gym.tasks.segmenters.protocol import SegmenterSpec
 
 OnFrame = Callable[[int, int], None]
 
@@ -39,7 +39,7 @@ class Settings:
     target_bytes: int | None = None
     ctu_size: int = 64
     preset: str = "medium"
-    segmenter: Segmenter | None = None
+    segmenter: SegmenterSpec = None
 
     def __post_init__(self) -> None:
         check_base_qps([self.qp])

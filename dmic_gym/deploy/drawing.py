@@ -15,7 +15,7 @@ from dmic_gym.deploy.pictures import Picture
 from dmic_gym.envs.rendering import draw
 from dmic_gym.envs.results import encode_result
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.metrics import Mask
+from dmic_gym.types import Mask
 
 _TITLE = 24
 _WHITE = 255

@@ -23,17 +23,17 @@ from dmic_gym.envs.failures import ToolFailures
 from dmic_gym.envs.rewards import Reward, make_reward, paid
 from dmic_gym.envs.settings import (
     CodingSettings,
-    DataSet,
     check_base_qps,
     check_qp_offsets,
     find_sample,
     make_codec,
     make_dataset,
-    make_segmenter,
 )
 from dmic_gym.envs.verdict import Verdict, end_info, failure_info
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.data.pairs import DataSpec
 from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.segmenters.find import find_segmenter
 from dmic_gym.types import QPMap
 
 SETTABLE = ("base_qps", "dataset", "render_mode", "reward")
@@ -63,7 +63,7 @@ class CodingSetup:
         self._owns_codec = isinstance(settings.codec, str)
         self.evaluator = Evaluator(
             make_codec(settings.codec, settings.ctu_size, settings.preset),
-            make_segmenter(settings.segmenter),
+            find_segmenter(settings.segmenter),
             workers=workers,
             batch=batch,
         )
@@ -77,7 +77,7 @@ class CodingSetup:
         return self._samples.dataset
 
     @dataset.setter
-    def dataset(self, dataset: DataSet) -> None:
+    def dataset(self, dataset: DataSpec) -> None:
         self._samples = DatasetCache(make_dataset(dataset))
 
     @property

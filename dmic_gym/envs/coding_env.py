@@ -11,8 +11,9 @@ import numpy.typing as npt
 from dmic_gym.envs.base import SingleCoding
 from dmic_gym.envs.image_view import view_of
 from dmic_gym.envs.observations import Observation, ObservationBuilder, observation_space
-from dmic_gym.envs.settings import CodingArguments, CodingSettings, DataSet, shows_settings
+from dmic_gym.envs.settings import CodingArguments, CodingSettings, shows_settings
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.data.pairs import DataSpec
 from dmic_gym.types import QPMap
 
 
@@ -138,7 +139,7 @@ class CodingEnv(SingleCoding, gym.Env[Observation, np.int64]):
     @shows_settings
     def __init__(
         self,
-        dataset: DataSet = "phantoms",
+        dataset: DataSpec = "phantoms",
         *,
         render_mode: str | None = None,
         **arguments: Unpack[CodingArguments],

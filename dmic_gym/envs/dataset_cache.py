@@ -27,7 +27,7 @@ class DatasetCache(Sequence[Sample]):
 
     def __init__(self, dataset: Sequence[Sample], max_bytes: int = 128 << 20) -> None:
         self.dataset = dataset
-        self._lasting = isinstance(dataset, LazySamples)
+        self._lasting = isinstance(dataset, LazySamples) and dataset.lasting
         self._kept = ByteBoundedCache(max_bytes, _sample_bytes)
 
     def __len__(self) -> int:

@@ -13,30 +13,25 @@ from dmic_gym.envs.batches import Batcher, Numbered
 from dmic_gym.envs.cache import ByteBoundedCache
 from dmic_gym.envs.parallel import start_pool
 from dmic_gym.envs.results import (
-    PSNR_CAP,
     EncodeResult,
     Figures,
     Reference,
     encode_result,
-    psnr,
     sample_key,
 )
 from dmic_gym.errors import CodecError, DmicError, SegmenterError
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.protocol import Segmenter, check_probabilities
-from dmic_gym.types import AnyQPMap, Image, Mask, Probabilities, Probability
+from dmic_gym.types import AnyQPMap, Image, Probabilities, Probability
 
 __all__ = [
     "CURVE_QPS",
-    "PSNR_CAP",
     "Anchors",
     "EncodeResult",
     "Evaluator",
     "Figures",
-    "Mask",
     "Reference",
     "encode_result",
-    "psnr",
     "sample_key",
 ]
 

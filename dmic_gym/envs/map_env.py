@@ -14,8 +14,9 @@ from dmic_gym.envs.base import SingleCoding
 from dmic_gym.envs.features import FIXED_FEATURES
 from dmic_gym.envs.image_view import SIDE, view_of
 from dmic_gym.envs.observations import Observation
-from dmic_gym.envs.settings import CodingArguments, CodingSettings, DataSet, shows_settings
+from dmic_gym.envs.settings import CodingArguments, CodingSettings, shows_settings
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.data.pairs import DataSpec
 from dmic_gym.tasks.data.sample import Sample
 
 
@@ -84,7 +85,7 @@ class CodingMapEnv(SingleCoding, gym.Env[Observation, npt.NDArray[np.int64]]):
     @shows_settings
     def __init__(
         self,
-        dataset: DataSet = "phantoms",
+        dataset: DataSpec = "phantoms",
         *,
         map_shape: tuple[int, int] | None = None,
         render_mode: str | None = None,

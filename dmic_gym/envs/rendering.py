@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dmic_gym.codecs.base import MAX_QP
-from dmic_gym.envs.evaluator import EncodeResult, Mask, Reference
+from dmic_gym.envs.evaluator import EncodeResult, Reference
+from dmic_gym.types import Mask
 
 Picture = npt.NDArray[np.uint8]
 

@@ -7,16 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
-import cv2
 import numpy as np
 
 from dmic_gym.codecs.base import Encoded
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.metrics import binarize, dice
-from dmic_gym.types import AnyQPMap, Image, Mask, Probability, QPMap
-
-PSNR_CAP = 100.0
-"""PSNR given to identical pictures, in dB."""
+from dmic_gym.tasks.metrics import binarize, dice, psnr
+from dmic_gym.types import AnyQPMap, Mask, Probability, QPMap
 
 
 @dataclass(frozen=True)
@@ -28,7 +24,7 @@ class Figures:
         slice_bits: bits of the coded slices alone.
         dice: Dice of the decoded image's mask against the expert mask; None without one.
         consistency_dice: the same against the segmenter's mask of the reference.
-        psnr: of the decoded image, dB, at most `PSNR_CAP`.
+        psnr: of the decoded image, dB, at most `dmic_gym.tasks.metrics.PSNR_CAP`.
     """
 
     bits: int
@@ -100,12 +96,6 @@ def _digest(sample: Sample) -> bytes:
     if sample.mask is not None:
         digest.update(np.packbits(sample.mask).tobytes() + b"mask")
     return digest.digest()
-
-
-def psnr(image: Image, reconstruction: Image) -> float:
-    """Return the peak signal-to-noise ratio of 8-bit images in dB, at most `PSNR_CAP`."""
-    error = cv2.norm(image, reconstruction, cv2.NORM_L2SQR) / image.size
-    return PSNR_CAP if error == 0 else min(PSNR_CAP, 10 * float(np.log10(255**2 / error)))
 
 
 def encode_result(

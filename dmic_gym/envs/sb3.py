@@ -12,9 +12,10 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from dmic_gym.envs.observations import Observation
-from dmic_gym.envs.settings import CodingArguments, DataSet, shows_settings
+from dmic_gym.envs.settings import CodingArguments, shows_settings
 from dmic_gym.envs.vector_env import CodingVectorEnv
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.data.pairs import DataSpec
 
 _PER_EPISODE = {
     "result": "results",
@@ -125,7 +126,7 @@ class SB3CodingVecEnv(VecEnv):
 @shows_settings
 def make_sb3_vec(
     num_envs: int = 8,
-    dataset: DataSet = "phantoms",
+    dataset: DataSpec = "phantoms",
     *,
     seed: int | None = None,
     workers: int | None = None,

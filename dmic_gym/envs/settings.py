@@ -7,29 +7,26 @@ import inspect
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from functools import cache
-from os import PathLike
-from typing import Any, TypeAlias, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from dmic_gym.codecs.base import MAX_QP, MIN_QP, Codec
 from dmic_gym.envs.rewards import Reward, make_reward
 from dmic_gym.errors import InvalidInputError, unknown_name
-from dmic_gym.io import load_instance
+from dmic_gym.tasks.data.pairs import DataSpec
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.segmenters.protocol import Segmenter
+from dmic_gym.tasks.segmenters.protocol import SegmenterSpec
 
 DEFAULT_BASE_QPS = (22, 27, 32, 37)
 DEFAULT_QP_OFFSETS = (-10, -6, -3, 0, 3, 6, 9, 12, 15, 18, 21, 25, 29)
 DEFAULT_MAX_FAILURES = 10
 
-DataSet: TypeAlias = Sequence[Sample] | str | PathLike[str]
 Made = TypeVar("Made", bound=Callable[..., Any])
 
 
 class CodingArguments(TypedDict, total=False):
     """The fields of `CodingSettings` but `dataset`, as keyword arguments."""
 
-    segmenter: Segmenter | str | None
+    segmenter: SegmenterSpec
     codec: Codec | str
     ctu_size: int | None
     base_qps: Sequence[int]
@@ -47,9 +44,9 @@ class CodingSettings:
         InvalidInputError: a value is none of the valid ones.
     """
 
-    dataset: DataSet = "phantoms"
+    dataset: DataSpec = "phantoms"
     _: KW_ONLY
-    segmenter: Segmenter | str | None = None
+    segmenter: SegmenterSpec = None
     codec: Codec | str = "x265"
     ctu_size: int | None = None
     base_qps: Sequence[int] = DEFAULT_BASE_QPS
@@ -78,7 +75,7 @@ def shows_settings(make: Made) -> Made:
     return make
 
 
-def make_dataset(dataset: DataSet) -> Sequence[Sample]:
+def make_dataset(dataset: DataSpec) -> Sequence[Sample]:
     """Return the samples named by `dataset`; raise InvalidInputError if there are none."""
     from dmic_gym.tasks.data.registry import load_dataset
 
@@ -86,52 +83,6 @@ def make_dataset(dataset: DataSet) -> Sequence[Sample]:
     if len(samples) == 0:
         raise InvalidInputError("The data set is empty: pass at least one Sample.")
     return samples
-
-
-def make_segmenter(segmenter: Segmenter | str | None) -> Segmenter:
-    """Return `segmenter`, the one of that name, or the shipped one for None.
-
-    Raises:
-        InvalidInputError: it is not callable, or there is none of that name.
-        WeightsError: the weights are damaged.
-    """
-    if segmenter is None:
-        return _default_segmenter()
-    if isinstance(segmenter, str):
-        return named_segmenter(segmenter)
-    if not callable(segmenter):
-        raise InvalidInputError(
-            f"segmenter must be a name, a path of weights, module:object or a callable, "
-            f"uint8 (N, H, W) -> float32 (N, H, W), got {type(segmenter).__name__}."
-        )
-    return segmenter
-
-
-@cache
-def _default_segmenter() -> Segmenter:
-    """Load the shipped network, once in a process: it is not changed by use."""
-    from dmic_gym.tasks.segmenters.network import load_segmenter
-
-    return load_segmenter()
-
-
-def named_segmenter(spec: str, dtype: str = "auto") -> Segmenter:
-    """Return a segmenter by name or path of weights, or by ``module:object``.
-
-    Args:
-        spec: which.
-        dtype: of a network: "float32", "bfloat16" or "auto".
-
-    Raises:
-        InvalidInputError: there is none of that name.
-        WeightsError: the weights are damaged.
-    """
-    if ":" in spec:
-        made: Segmenter = load_instance(spec)
-        return made
-    from dmic_gym.tasks.segmenters.network import load_segmenter
-
-    return load_segmenter(spec, dtype=dtype)
 
 
 def make_codec(codec: Codec | str, ctu_size: int | None, preset: str | None) -> Codec:

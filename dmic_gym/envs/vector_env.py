@@ -21,7 +21,6 @@ from dmic_gym.envs.parallel import default_workers
 from dmic_gym.envs.settings import (
     CodingArguments,
     CodingSettings,
-    DataSet,
     check_count,
     shows_settings,
 )
@@ -34,6 +33,7 @@ from dmic_gym.envs.vector_inputs import (
 )
 from dmic_gym.envs.verdict import Info, Verdict
 from dmic_gym.errors import unknown_name
+from dmic_gym.tasks.data.pairs import DataSpec
 
 Flags = npt.NDArray[np.bool_]
 Rewards = npt.NDArray[np.float64]
@@ -111,7 +111,7 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
     def __init__(
         self,
         num_envs: int = 1,
-        dataset: DataSet = "phantoms",
+        dataset: DataSpec = "phantoms",
         *,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         copy: bool = True,

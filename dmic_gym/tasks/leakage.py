@@ -1,19 +1,26 @@
-"""Which images a network has been trained on: its Dice on them flatters.
+"""The leakage check: nobody is judged by a network that has seen it, whose Dice there flatters.
 
-Told by cards: a card names the folders of the training data and the images of them that were
-trained on (``metrics["trained_on"]``); older cards leave out the latter, but name the images that
-a fold did not see (``metrics["held_out"]``). Of a folder's copy elsewhere a card knows nothing.
+What a network has seen its card tells: the data sets of its training, and the images of them that
+were trained on (``metrics["trained_on"]``) or, in older cards, those that a fold did not see
+(``metrics["held_out"]``). Of a folder's copy elsewhere a card knows nothing.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from dmic_gym.errors import InvalidInputError
-from dmic_gym.tasks.segmenters.weights import Card, read_card
+from dmic_gym.errors import DmicError, InvalidInputError
+from dmic_gym.io import portable
+from dmic_gym.tasks.data.registry import DATASETS, load_dataset
+from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.data.sequence import Selection, names_of
+from dmic_gym.tasks.segmenters.find import find_segmenter
+from dmic_gym.tasks.segmenters.folds import folds_without, origin
+from dmic_gym.tasks.segmenters.protocol import Segmenter
+from dmic_gym.tasks.segmenters.weights import Card
 
 _REMARK = re.compile(r"( \(.*\))?(, .*)?$")
 
@@ -23,58 +30,115 @@ def seen_names(card: Card, data: str, names: Iterable[str]) -> list[str]:
 
     Args:
         card: the network's.
-        data: the folder, as a user types it.
+        data: the data set, as a user types it.
         names: of the images.
     """
-    if not any(_same_folder(data, _REMARK.sub("", words)) for words in card.data):
+    own = [words for text in card.data if _place(words := _REMARK.sub("", text)) == _place(data)]
+    if not own:
         return []
     trained_on = card.metrics.get("trained_on")
-    if trained_on is not None:
-        return [name for name in names if name in trained_on]
+    if trained_on is None:
+        trained_on = _all_names(own)
     held_out = card.metrics.get("held_out", ())
-    return [name for name in names if name not in held_out]
+    return [n for n in names if (trained_on is None or n in trained_on) and n not in held_out]
 
 
-def fold_without(folder: Path, names: Collection[str]) -> Path:
-    """Return the weights of the fold that was trained without these images.
+class UnseenSegmenters:
+    """For each image of some data sets a segmenter that was not trained on it, if there is one.
 
     Args:
-        folder: where ``dmic train-segmenter --folds`` wrote.
-        names: of the images.
+        images: by data set, as the user typed it.
+        specs: a segmenter for each data set, see `find_segmenter`; of a folder of folds each image
+            gets one that has not seen it.
+        strict: whether a segmenter that has seen an image is refused, or noted.
+
+    Attributes:
+        notes: what segmenters have seen of the images.
+        description: the segmenters, for a card.
 
     Raises:
-        InvalidInputError: there is none.
-        WeightsError: a card there is damaged.
+        InvalidInputError: no such segmenter; or it has seen an image, and `strict`.
     """
-    paths = sorted(folder.glob("*-fold*.safetensors"))
-    for path in paths:
-        if set(names) <= read_card(path).metrics.get("held_out", {}).keys():
-            return path
-    what = f"None of the {len(paths)} folds in" if paths else "There are no *-fold*.safetensors in"
-    raise InvalidInputError(
-        f"{what} {folder} that were trained without {', '.join(names)}. Pass images of one fold, "
-        "or the folder that dmic train-segmenter --folds 5 wrote for this data."
-    )
+
+    def __init__(
+        self, images: Mapping[str, Sequence[Sample]], specs: Sequence[str], strict: bool
+    ) -> None:
+        self.notes: list[str] = []
+        self._segmenters: dict[str, Segmenter] = {}
+        self._chosen: dict[str, str] = {}
+        for (data, own), spec in zip(images.items(), specs, strict=True):
+            self._add(data, names_of(own), spec)
+        if strict and self.notes:
+            raise InvalidInputError(
+                f"{self.notes[0]} Train folds with dmic train-segmenter --data {data} --folds 5 "
+                "--out FOLDS, and pass --segmenter FOLDS to have folds that have not seen them."
+            )
+        self.description = "; ".join(f"segmenter {portable(path)}" for path in self._segmenters)
+
+    def for_sample(self, sample: Sample) -> Segmenter:
+        """Return the segmenter of an image or of a variation of it."""
+        return self._segmenters[self._chosen[origin(sample.name)]]
+
+    @property
+    def first(self) -> Segmenter:
+        """The segmenter of the first image."""
+        return next(iter(self._segmenters.values()))
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one."""
+        return len(self._segmenters) > 1
+
+    def _add(self, data: str, names: Sequence[str], spec: str) -> None:
+        if twice := sorted(self._chosen.keys() & set(names)):
+            raise InvalidInputError(
+                f"Two data sets have an image named {twice[0]!r}: give each its own name."
+            )
+        folds = folds_without(Path(spec), names) if Path(spec).is_dir() else {}
+        chosen = {name: str(folds.get(name, spec)) for name in names}
+        self._chosen |= chosen
+        for path in dict.fromkeys(chosen.values()):
+            segmenter = self._segmenters.setdefault(path, find_segmenter(path))
+            own = [name for name in names if chosen[name] == path]
+            self.notes += leakage_notes(segmenter, path, data, own)
 
 
-def folds_without(folder: Path, names: Collection[str]) -> dict[str, Path]:
-    """Return for each image the weights of the fold that was trained without it.
+def leakage_notes(
+    segmenter: Segmenter | None, name: str, data: str, names: Iterable[str]
+) -> list[str]:
+    """Return a sentence where a segmenter has seen images that it is to judge, else nothing.
 
-    As few folds as will do: one, if it has seen none of them.
-
-    Raises:
-        InvalidInputError: there is none for an image.
-        WeightsError: a card there is damaged.
+    Args:
+        segmenter: with or without a card.
+        name: what the user calls it.
+        data: the data set, as the user types it.
+        names: of its images.
     """
+    card = getattr(segmenter, "card", None)
+    if card is None or not (seen := seen_names(card, data, names)):
+        return []
+    few = f"image{'s' * (len(seen) > 1)} {', '.join(seen)}"
+    few = few if len(seen) <= 3 else f"{len(seen)} images"
+    return [f"The segmenter {name} was trained on {few} of {data}: its Dice there flatters."]
+
+
+def _place(data: str) -> str:
+    """Return where a data set comes from: a folder's real path, or the name of a synthetic one."""
+    name = os.path.expandvars(data).partition("?")[0]
+    if name == "phantoms":
+        return name
+    if name not in DATASETS:
+        return os.path.realpath(name)
     try:
-        return dict.fromkeys(names, fold_without(folder, names))
-    except InvalidInputError:
-        return {name: fold_without(folder, [name]) for name in names}
+        found = load_dataset(data)
+    except DmicError:
+        return data  # it is not here
+    found = found.samples if isinstance(found, Selection) else found
+    return os.path.realpath(getattr(found, "path", getattr(found, "root", name)))
 
 
-def _same_folder(one: str, other: str) -> bool:
-    return _resolved(one) == _resolved(other)
-
-
-def _resolved(path: str) -> str:
-    return os.path.realpath(os.path.expandvars(path))
+def _all_names(data: Sequence[str]) -> set[str] | None:
+    """Return the names of synthetic data sets, which are known without a look; None of others."""
+    if any(_place(words) != "phantoms" for words in data):
+        return None
+    return {name for words in data for name in names_of(load_dataset(words))}

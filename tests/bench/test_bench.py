@@ -97,7 +97,7 @@ def test_the_protocol_is_enough_to_run_it_again(results: dict[str, Any]) -> None
     assert "crf=QP" in protocol["x265_params"]
     assert "psy-rd=0" in protocol["x265_params"]
     assert protocol["qp_offsets"][3] == 0
-    assert "vesselness" in protocol["segmenter"]["object"]
+    assert "vesselness" in protocol["segmenter"]["name"]
     assert protocol["versions"] == versions()
     assert {"python", "av", "torch", "dmic_gym"} <= set(versions())
 

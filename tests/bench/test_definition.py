@@ -37,7 +37,7 @@ from tests.support import ROOT
         ({"seeds": [0.5]}, r"type seeds = \[0, 1\]"),
         ({"images": 0}, "type a number of 1 or more"),
         ({"segmenter": 3}, 'type segmenter = "unet"'),
-        ({"segmenter": "unett"}, "Unknown weights 'unett'. Did you mean 'unet'"),
+        ({"segmenter": "unett"}, "Unknown segmenter 'unett'. Did you mean 'unet'"),
     ],
 )
 def test_what_is_not_valid_is_refused_with_what_to_type(

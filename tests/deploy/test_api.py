@@ -20,7 +20,7 @@ from dmic_gym.deploy import allocation
 from dmic_gym.deploy.coder import Coder, Encoding, Settings, decode_picture
 from dmic_gym.deploy.pictures import Picture
 from dmic_gym.errors import DecodeError, InvalidInputError, SegmenterError
-from dmic_gym.tasks.metrics import binarize
+from dmic_gym.tasks.metrics import expected_dice
 from tests.deploy.makers import picture
 from tests.support import phantoms, vesselness
 
@@ -255,7 +255,7 @@ def test_retained_dice_is_that_of_the_objective(coder: Coder) -> None:
     """Our formula and the one that agents are trained on are the same."""
     reference = coder.evaluator.reference(SAMPLE)
     objective = Objective(coder.evaluator, reference, reference.importance, price=0.0)
-    decoded = code(Picture(SAMPLE.image), qp=40).reconstruction.eight_bit[0]
-    mask = binarize(vesselness(decoded[None])[0])
-    ratio = objective.expected_dice(mask) / objective.expected_dice(reference.mask)
+    trial = objective.try_uniform(40)
+    ratio = trial.value / expected_dice(reference.mask, objective.posterior)
+    decoded = trial.result.encoded.reconstruction
     assert retained(SAMPLE.image, decoded) == pytest.approx(min(ratio, 1.0))

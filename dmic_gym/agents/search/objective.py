@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from dmic_gym.codecs.base import uniform_map
 from dmic_gym.envs.complexity import complexity
-from dmic_gym.envs.evaluator import EncodeResult, Evaluator, Mask, Reference
+from dmic_gym.envs.evaluator import EncodeResult, Evaluator, Reference
+from dmic_gym.tasks.metrics import expected_dice
+from dmic_gym.types import Mask
 
 QPMap = npt.NDArray[np.int16]
 PosteriorMap = npt.NDArray[np.floating[Any]]
@@ -35,8 +37,7 @@ class Objective:
     """Values QP maps of one image by real encodes, and counts them.
 
     The value of a map is ``dice - price * bits / pixels``, where dice is the expected Dice of the
-    decoded image's mask under `posterior`:
-    ``2 sum(posterior in mask) / (|mask| + sum(posterior))``.
+    decoded image's mask under `posterior`; see `dmic_gym.tasks.metrics.expected_dice`.
 
     Args:
         evaluator: encoder and segmenter.
@@ -83,7 +84,7 @@ class Objective:
 
     def accept(self, result: EncodeResult) -> Trial:
         """Value an encode that somebody else has made and counted."""
-        value = self.expected_dice(result.mask) - self.price * result.figures.bits
+        value = expected_dice(result.mask, self.posterior) - self.price * result.figures.bits
         trial = Trial(result.qp_map, result, value)
         self._known[trial.qp_map.tobytes()] = trial
         return trial
@@ -99,8 +100,3 @@ class Objective:
             image = self.reference.sample.image
             self._complexity[qp] = complexity(image, self.evaluator.codec.ctu_size, qp)
         return self._complexity[qp]
-
-    def expected_dice(self, mask: Mask) -> float:
-        """Return the expected Dice of `mask`; 1 where it and the posterior are empty."""
-        total = float(np.count_nonzero(mask)) + self.mass
-        return 2.0 * float(self.posterior[mask].sum()) / total if total else 1.0

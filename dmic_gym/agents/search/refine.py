@@ -11,6 +11,7 @@ import numpy as np
 from dmic_gym.agents.search.objective import Objective, QPMap, Trial
 from dmic_gym.codecs.base import MAX_QP
 from dmic_gym.envs.complexity import Table, ctu_sums
+from dmic_gym.tasks.metrics import expected_dice
 
 STEPS = (6, 3, 2, 1)
 """QP steps of the first sweeps, coarse to fine; later sweeps try random ones."""
@@ -157,7 +158,7 @@ def _assigned(change: Table, moves: Sequence[Move]) -> dict[Move, float]:
 def _gain(objective: Objective, before: Trial, after: Trial) -> Table:
     """Change of the expected Dice, linearised at `before`, by CTU."""
     old, new = before.result.mask, after.result.mask
-    dice = objective.expected_dice(old)
+    dice = expected_dice(old, objective.posterior)
     total = max(float(np.count_nonzero(old)) + objective.mass, 1.0)
     change = (new.astype(np.float64) - old) * (2 * objective.posterior - dice) / total
     return ctu_sums(change, objective.evaluator.codec.ctu_size)

@@ -18,6 +18,7 @@ from dmic_gym.agents.training.telemetry import GpuMonitor, TelemetryCallback
 from dmic_gym.envs.sb3 import SB3CodingVecEnv, make_sb3_vec
 from dmic_gym.errors import DataError, InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.segmenters.find import segmenter_label
 from dmic_gym.tasks.segmenters.protocol import Segmenter
 from dmic_gym.tasks.segmenters.weights import write_json
 
@@ -160,7 +161,7 @@ class Training:
             "base_qps": list(self.base_qps),
             "envs": self.envs,
             "reward": REWARD,
-            "segmenter": _describe(env.env.evaluator.segmenter),
+            "segmenter": segmenter_label(env.env.evaluator.segmenter),
         }
 
     def _begin(self, told: Mapping[str, Any]) -> None:
@@ -187,14 +188,6 @@ class Training:
             metrics=metrics,
             notes=self.record.notes,
         )
-
-
-def _describe(segmenter: Any) -> str:
-    card = getattr(segmenter, "card", None)
-    if card is not None:
-        return f"{card.name} {card.sha256[:12]}"
-    kind = segmenter if hasattr(segmenter, "__qualname__") else type(segmenter)
-    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def _compare(out: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -23,7 +23,8 @@ from dmic_gym.bench.workbench import workbench
 from dmic_gym.envs.rendering import agreement, qp_overlay
 from dmic_gym.errors import DmicError
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.metrics import Mask, binarize, dice
+from dmic_gym.tasks.metrics import binarize, dice
+from dmic_gym.types import Mask
 
 Picture = npt.NDArray[np.uint8]
 Records = Mapping[tuple[str, str, int], Record]

@@ -9,13 +9,13 @@ from itertools import islice
 from typing import Any
 
 from dmic_gym.bench.cells import Cell
-from dmic_gym.bench.datasets import load_data
 from dmic_gym.bench.definition import Definition
 from dmic_gym.bench.protocol import split_by_use
 from dmic_gym.bench.store import Record, Store, SweepRun
 from dmic_gym.bench.sweep_results import label, results_of
 from dmic_gym.envs.results import sample_key
 from dmic_gym.errors import DmicError, InvalidInputError
+from dmic_gym.tasks.data.registry import load_dataset
 from dmic_gym.tasks.data.sample import Sample
 
 _SHARED = ("package", "protocol", "segmenter", "second")
@@ -125,7 +125,7 @@ def _images(
     warnings: list[str] = []
     for data in dict.fromkeys([*definition.data, *(record.cell.data for record in records)]):
         try:
-            used, empty = split_by_use(list(islice(load_data(data), definition.images)))
+            used, empty = split_by_use(list(islice(load_dataset(data), definition.images)))
         except DmicError as error:
             warnings.append(f"No pictures and no vessel areas of {data}: {error}")
             continue

@@ -11,7 +11,13 @@ from dmic_gym.tasks.data.sample import Sample
 
 
 class LazySamples(Sequence[Sample]):
-    """A sequence that makes a sample anew each time it is asked for; slices are lists."""
+    """A sequence that makes a sample anew each time it is asked for; slices are lists.
+
+    Attributes:
+        lasting: whether an index gives the same sample each time.
+    """
+
+    lasting = True
 
     @abstractmethod
     def _read(self, index: int) -> Sample:
@@ -20,6 +26,11 @@ class LazySamples(Sequence[Sample]):
     @abstractmethod
     def _content(self) -> str:
         """What there are len(self) of, for messages."""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the samples, in order."""
+        return [sample.name for sample in self]
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...
@@ -34,3 +45,42 @@ class LazySamples(Sequence[Sample]):
         if not -len(self) <= i < len(self):
             raise IndexError(f"index {i} is out of range for {len(self)} {self._content()}")
         return self._read(i % len(self))
+
+
+class Selection(LazySamples):
+    """Some of the samples of a lazy sequence.
+
+    Args:
+        samples: the sequence.
+        places: which of them, in this order.
+    """
+
+    def __init__(self, samples: LazySamples, places: range) -> None:
+        self.samples = samples
+        self.places = places
+        self.lasting = samples.lasting
+
+    def __repr__(self) -> str:
+        return f"Selection({self.samples!r}, {self.places})"
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the samples, in order."""
+        names = self.samples.names
+        return [names[place] for place in self.places]
+
+    def _content(self) -> str:
+        return f"selected {self.samples._content()}"
+
+    def _read(self, index: int) -> Sample:
+        return self.samples[self.places[index]]
+
+
+def names_of(samples: Sequence[Sample]) -> list[str]:
+    """Return the names of samples; of a lazy sequence without making them where it can."""
+    if isinstance(samples, LazySamples):
+        return samples.names
+    return [sample.name for sample in samples]

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import isotonic_regression  # type: ignore[import-untyped]
 
 from dmic_gym.errors import InvalidInputError, WeightsError
+from dmic_gym.types import Mask, Probability
 
-Floats = npt.NDArray[np.floating[Any]]
+AnyFloats = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,13 @@ class Calibration:
                 f"calibrated non-decreasing in 0..1; got {self.raw} and {self.calibrated}."
             )
 
-    def __call__(self, probability: Floats) -> npt.NDArray[np.float32]:
+    def __call__(self, probability: AnyFloats) -> Probability:
         """Return calibrated probabilities of the same shape."""
         return np.interp(probability, self.raw, self.calibrated).astype(np.float32)
 
 
-def fit_calibration(probability: Floats, truth: npt.NDArray[np.bool_], bins: int) -> Calibration:
-    """Fit by isotonic regression (pool adjacent violators) on bins of equal mass of vessel.
+def fit_calibration(probability: AnyFloats, truth: Mask, bins: int) -> Calibration:
+    """Fit by isotonic regression on bins of equal mass of vessel.
 
     Args:
         probability: any shape, 0..1, of images the network has not seen.
@@ -63,29 +65,14 @@ def fit_calibration(probability: Floats, truth: npt.NDArray[np.bool_], bins: int
     groups = np.split(np.arange(p.size), np.searchsorted(mass, np.linspace(0, 1, bins + 1)[1:-1]))
     groups = [group for group in groups if group.size]
     raw = np.array([p[group].mean() for group in groups])
-    weight = np.array([float(group.size) for group in groups])
-    fitted = pool_adjacent_violators(np.array([y[group].mean() for group in groups]), weight)
+    found = [y[group].mean() for group in groups]
+    fitted = isotonic_regression(found, weights=[group.size for group in groups]).x
     keep = np.concatenate([[True], np.diff(raw) > 1e-9])
     return Calibration([float(v) for v in raw[keep]], [float(v) for v in fitted[keep]])
 
 
-def pool_adjacent_violators(
-    values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Return the non-decreasing sequence nearest to ``values`` in weighted squares."""
-    blocks: list[tuple[float, float, int]] = []
-    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
-        block = (value, weight, 1)
-        while blocks and blocks[-1][0] >= block[0]:
-            v, w, n = blocks.pop()
-            total = w + block[1]
-            block = ((v * w + block[0] * block[1]) / total, total, n + block[2])
-        blocks.append(block)
-    return np.concatenate([np.full(n, value) for value, _, n in blocks])
-
-
 def reliability(
-    probability: Floats, truth: npt.NDArray[np.bool_], edges: Sequence[float] | None = None
+    probability: AnyFloats, truth: Mask, edges: Sequence[float] | None = None
 ) -> list[Mapping[str, float]]:
     """Tabulate what was promised against what came true.
 

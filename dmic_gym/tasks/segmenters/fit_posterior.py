@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dmic_gym.errors import InvalidInputError
-from dmic_gym.tasks.metrics import binarize, dice
+from dmic_gym.tasks.metrics import binarize, dice, expected_dice
 from dmic_gym.tasks.segmenters.calibration import (
     Calibration,
     calibration_error,
@@ -21,15 +21,16 @@ from dmic_gym.tasks.segmenters.calibration import (
 from dmic_gym.tasks.segmenters.crossval import fold_blocks
 from dmic_gym.tasks.segmenters.loader import Annotated, expert_mask
 from dmic_gym.tasks.segmenters.network import NetworkSegmenter, load_segmenter
-from dmic_gym.tasks.segmenters.posterior import expected_dice, mirror_average
+from dmic_gym.tasks.segmenters.posterior import mirror_average
 from dmic_gym.tasks.segmenters.train import versions
 from dmic_gym.tasks.segmenters.weights import read_card, write_json
+from dmic_gym.types import Images, Mask, Probability
 
 MOST_PIXELS = 30_000_000
 """How many pixels a calibration is fitted on; neighbours tell nearly the same."""
 
-Maps = list[npt.NDArray[np.float32]]
-Masks = list[npt.NDArray[np.bool_]]
+Maps = list[Probability]
+Masks = list[Mask]
 
 
 def fit_posterior(
@@ -139,7 +140,7 @@ def _held_out(path: str | Path, samples: Sequence[Annotated], block: range) -> N
     return segmenter
 
 
-def _image(sample: Annotated) -> npt.NDArray[np.uint8]:
+def _image(sample: Annotated) -> Images:
     return sample.image[np.newaxis]
 
 

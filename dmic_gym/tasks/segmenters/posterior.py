@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dmic_gym.errors import InvalidInputError, WeightsError
 from dmic_gym.tasks.segmenters.calibration import Calibration
+from dmic_gym.tasks.segmenters.find import describe_segmenter, find_segmenter
 from dmic_gym.tasks.segmenters.protocol import (
-    Images,
-    Probabilities,
     Segmenter,
     check_images,
     check_probabilities,
 )
 from dmic_gym.tasks.segmenters.weights import SHIPPED
+from dmic_gym.types import Images, Probabilities
 
 
 class Posterior:
@@ -64,64 +63,32 @@ def mirror_average(members: Sequence[Segmenter], images: Images) -> Probabilitie
     return (total / (2 * len(members))).astype(np.float32)
 
 
-def expected_dice(mask: npt.NDArray[np.bool_], posterior: npt.NDArray[np.floating[Any]]) -> float:
-    """Return the Dice to expect of a mask when the truth is drawn from the posterior.
-
-    It is the ratio of expectations, 2 sum(p in mask) / (|mask| + sum(p)), which stands for the
-    expectation of the ratio: exact where the truth's area is certain, and within
-    Var(area) / area**2 of it otherwise (the first term of the delta method). The correlation
-    between pixels does not enter the ratio, only that remainder.
-
-    Args:
-        mask: bool array (H, W), the prediction.
-        posterior: float array (H, W), 0..1, calibrated.
-
-    Returns:
-        0..1; 1.0 where the mask and the posterior are empty.
-
-    Raises:
-        InvalidInputError: the shapes differ.
-    """
-    if mask.shape != posterior.shape:
-        raise InvalidInputError(
-            f"expected_dice: mask is {mask.shape}, posterior is {posterior.shape}. "
-            "Pass a mask and a posterior of one image."
-        )
-    total = float(np.count_nonzero(mask)) + float(posterior.sum(dtype=np.float64))
-    return 2.0 * float(posterior[mask].sum(dtype=np.float64)) / total if total > 0.0 else 1.0
-
-
-def load_posterior(name_or_path: str | Path = "posterior", device: str = "auto") -> Posterior:
+def load_posterior(
+    name_or_path: str | Path = "posterior", device: str = "auto", dtype: str = "auto"
+) -> Posterior:
     """Load a posterior: a JSON file that names its networks and holds its calibration.
 
     Args:
         name_or_path: ``"posterior"`` (shipped), or the path of a JSON file written by
             :func:`~dmic_gym.tasks.segmenters.fit_posterior.fit_posterior`.
         device: a torch device, or ``"auto"``.
+        dtype: of its networks, see `find_segmenter`.
 
     Raises:
         WeightsError: the file is missing or damaged, or one of its networks is not the one that
             it was fitted for.
     """
-    from dmic_gym.tasks.segmenters.network import load_segmenter  # torch comes with it
-
     content = _content(name_or_path)
-    members = []
-    for name, sha256 in content["members"].items():
-        member = load_segmenter(name, device)
-        if member.card is None or member.card.sha256 != sha256:
-            raise WeightsError(
-                f"The posterior was fitted for other weights of {name!r}; fit it again."
-            )
-        members.append(member)
-    return Posterior(members, Calibration(content["raw"], content["calibrated"]))
+    names = content["members"]
+    members = [find_segmenter(name, device=device, dtype=dtype) for name in names]
+    return _posterior(content, dict(zip(names, members, strict=True)))
 
 
-def posterior_of(segmenter: Segmenter, name_or_path: str | Path = "posterior") -> Posterior | None:
-    """Return the posterior that belongs to a segmenter, or None where none was fitted for it.
+def posterior_of(segmenter: Segmenter) -> Posterior | None:
+    """Return the shipped posterior that belongs to a segmenter, or None where there is none.
 
-    A network that the posterior names gets it whole; one of the folds that it was fitted on gets
-    its calibration.
+    The network that a posterior names gets it whole; one of the folds that it was fitted on gets
+    its calibration. The segmenter itself does the work: no network is loaded a second time.
 
     Raises:
         WeightsError: as `load_posterior`.
@@ -129,12 +96,33 @@ def posterior_of(segmenter: Segmenter, name_or_path: str | Path = "posterior") -
     card = getattr(segmenter, "card", None)
     if card is None:
         return None
-    content = _content(name_or_path)
-    if card.sha256 in content["members"].values():
-        return load_posterior(name_or_path)
-    if card.sha256 in content.get("folds", ()):
-        return Posterior([segmenter], Calibration(content["raw"], content["calibrated"]))
+    for path in sorted(SHIPPED.glob("*posterior*.json")):
+        content = _content(path)
+        if card.sha256 in content.get("folds", ()):
+            return Posterior([segmenter], _calibration(content))
+        if card.sha256 in content["members"].values():
+            names = content["members"].items()
+            return _posterior(
+                content,
+                {
+                    name: segmenter if sha256 == card.sha256 else find_segmenter(name)
+                    for name, sha256 in names
+                },
+            )
     return None
+
+
+def _posterior(content: dict[str, Any], members: Mapping[str, Segmenter]) -> Posterior:
+    for name, member in members.items():
+        if describe_segmenter(member)["sha256"] != content["members"][name]:
+            raise WeightsError(
+                f"The posterior was fitted for other weights of {name!r}; fit it again."
+            )
+    return Posterior(list(members.values()), _calibration(content))
+
+
+def _calibration(content: dict[str, Any]) -> Calibration:
+    return Calibration(content["raw"], content["calibrated"])
 
 
 def _content(name_or_path: str | Path) -> dict[str, Any]:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+import os
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.types import Images, Probabilities
 
-Images = npt.NDArray[np.uint8]
-Probabilities = npt.NDArray[np.float32]
+__all__ = [
+    "Images",
+    "Probabilities",
+    "Segmenter",
+    "SegmenterSpec",
+    "check_images",
+    "check_probabilities",
+]
 
 
 @runtime_checkable
@@ -27,6 +35,10 @@ class Segmenter(Protocol):
             float32 array (N, H, W), probability of the structure at each pixel, 0..1.
         """
         ...
+
+
+SegmenterSpec: TypeAlias = Segmenter | str | os.PathLike[str] | None
+"""What `dmic_gym.load_segmenter` takes."""
 
 
 def check_images(images: npt.NDArray[Any]) -> Images:

@@ -17,8 +17,8 @@ from PIL import Image as Pillow
 
 from dmic_gym.codecs.stills import AVIF, JPEG, STILLS, Still, WebP
 from dmic_gym.codecs.stills.containers import box_size, riff_size, without_segments
-from dmic_gym.envs.results import psnr
 from dmic_gym.errors import DecodeError, EncodeError, InvalidInputError, MissingDependencyError
+from dmic_gym.tasks.metrics import psnr
 from tests.support import phantoms, texture
 
 pytest.importorskip("imagecodecs", reason="no imagecodecs (pip install dmic_gym[codecs])")

@@ -91,7 +91,7 @@ def test_the_plain_layout(tmp_path: Path) -> None:
     assert np.array_equal(samples[1].image, picture(4))
     assert samples[1].mask is not None
     assert np.flatnonzero(samples[1].mask.any(1)).tolist() == [4]
-    assert repr(load_dataset("arcade-val", root=tmp_path)).endswith("split='val')")
+    assert repr(load_dataset("arcade?split=val", root=tmp_path)).endswith("split='val')")
 
 
 def test_the_folder_of_the_environment_variable(
@@ -156,7 +156,7 @@ def test_an_image_of_another_size_than_its_annotation_says(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif("DMIC_DATA" not in os.environ, reason="DMIC_DATA is not set")
-@pytest.mark.parametrize(("name", "count"), [("arcade", 695), ("arcade-val", 200)])
+@pytest.mark.parametrize(("name", "count"), [("arcade", 695), ("arcade?split=val", 200)])
 def test_the_real_angiograms(name: str, count: int) -> None:
     samples = load_dataset(name)
     assert len(samples) == count

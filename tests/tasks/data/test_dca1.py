@@ -247,7 +247,7 @@ def test_default_root_is_the_users_cache(tmp_path: Path, monkeypatch: pytest.Mon
     write(where / OFFICIAL_FOLDER)
     assert len(DCA1()) == 100
     assert len(load_dataset("dca1", split="all")) == 134
-    assert len(load_dataset("dca1-test")) == 34
+    assert len(load_dataset("dca1?split=test")) == 34
 
 
 def test_incomplete_folder_is_refused(tmp_path: Path) -> None:

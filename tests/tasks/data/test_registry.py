@@ -8,6 +8,7 @@ import pytest
 
 from dmic_gym.errors import DataError, InvalidInputError
 from dmic_gym.tasks.data import ImageFolder, Phantoms, Sample, load_dataset
+from dmic_gym.tasks.data.sequence import names_of
 
 
 def test_name_gives_phantoms_with_options() -> None:
@@ -58,7 +59,7 @@ def test_anything_else_is_refused(spec: object) -> None:
 def test_items_that_are_no_samples_are_named() -> None:
     sample = Sample(np.zeros((4, 4), np.uint8))
     with pytest.raises(InvalidInputError, match=r"Item 1 .* int"):
-        load_dataset([sample, 3])  # type: ignore[list-item]
+        load_dataset([sample, 3])
     with pytest.raises(InvalidInputError, match=r"\[sample\]"):
         load_dataset(sample)  # type: ignore[arg-type]
 
@@ -70,3 +71,38 @@ def test_importing_the_package_does_not_import_cv2() -> None:
         "assert 'cv2' in sys.modules; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_options_behind_a_question_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = load_dataset("phantoms?count=4&size=40,50&seed=9")
+    assert isinstance(data, Phantoms)
+    assert data[1].image.shape == (40, 50)
+    assert load_dataset("phantoms?count=4", count=2)[-1].name == "phantom-0-0001"
+    folder = tmp_path / "odd?name"
+    folder.mkdir()
+    for name in "abc":
+        cv2.imwrite(str(folder / f"{name}.png"), np.full((8, 8), 7, np.uint8))
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    assert len(load_dataset("$PLACE/odd?name")) == 3
+    with pytest.raises(InvalidInputError, match="export NO_SUCH_PLACE=FOLDER"):
+        load_dataset("$NO_SUCH_PLACE/images")
+    for spec in ("phantoms?count", "phantoms?count=3&size"):
+        with pytest.raises(InvalidInputError, match="option=value"):
+            load_dataset(spec)
+
+
+def test_select_takes_a_slice_of_any_data_set() -> None:
+    data = load_dataset("phantoms?count=900&size=16&select=100::300")
+    assert names_of(data) == ["phantom-0-0100", "phantom-0-0400", "phantom-0-0700"]
+    assert [sample.name for sample in data] == names_of(data)
+    assert data[-1].name == "phantom-0-0700"
+    assert [sample.name for sample in data[1:]] == names_of(data)[1:]
+    samples = Phantoms(3, 16)[:]
+    assert load_dataset(samples, select="::-1") == samples[::-1]
+    take: object
+    for take in ("9::", "2:1"):
+        with pytest.raises(InvalidInputError, match="takes none of the 3 images"):
+            load_dataset(samples, select=take)
+    for take in ("::0", "a", 3, "1:2:3:4"):
+        with pytest.raises(InvalidInputError, match="START:STOP:STEP"):
+            load_dataset(samples, select=take)

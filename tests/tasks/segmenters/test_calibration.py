@@ -11,11 +11,8 @@ from dmic_gym.tasks.segmenters.calibration import (
     Calibration,
     calibration_error,
     fit_calibration,
-    pool_adjacent_violators,
     reliability,
 )
-
-VALUES = st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 9)), min_size=1, max_size=20)
 
 
 def overconfident(seed: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
@@ -26,23 +23,24 @@ def overconfident(seed: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bo
     return 1 / (1 + np.exp(-3 * logit)), rng.random(p.shape) < p
 
 
-@settings(max_examples=100, deadline=None)
-@given(VALUES)
-def test_pooling_is_monotone_keeps_the_mean_and_cannot_be_improved(
-    pairs: list[tuple[float, float]],
-) -> None:
-    values, weights = (np.array(column) for column in zip(*pairs, strict=True))
-    fitted = pool_adjacent_violators(values, weights)
-    assert (np.diff(fitted) >= 0).all()
-    assert np.average(fitted, weights=weights) == pytest.approx(np.average(values, weights=weights))
-    rivals = [np.sort(values), np.full_like(values, np.average(values, weights=weights))]
-    error = float((weights * (fitted - values) ** 2).sum())
-    assert all(error <= float((weights * (r - values) ** 2).sum()) + 1e-9 for r in rivals)
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 12))
+def test_the_fit_is_monotone_and_keeps_the_mean(seed: int, bins: int) -> None:
+    raw, truth = overconfident(seed)
+    calibration = fit_calibration(raw, truth, bins)
+    assert (np.diff(calibration.calibrated) >= 0).all()
+    order = np.argsort(raw, axis=None)
+    mass = np.cumsum(raw.ravel()[order] + truth.ravel()[order])
+    edges = np.searchsorted(mass / mass[-1], np.linspace(0, 1, bins + 1)[1:-1])
+    pixels = [group.size for group in np.split(order, edges)]
+    mean = np.average(calibration.calibrated, weights=pixels)
+    assert mean == pytest.approx(truth.mean())
 
 
-def test_pooling_by_hand() -> None:
-    fitted = pool_adjacent_violators(np.array([0.1, 0.5, 0.3, 0.9]), np.array([1.0, 1.0, 3.0, 1.0]))
-    assert fitted == pytest.approx([0.1, 0.35, 0.35, 0.9])
+def test_a_network_that_ranks_backwards_gets_one_probability() -> None:
+    raw = np.repeat([0.2, 0.8], 50)
+    truth = np.concatenate([np.arange(50) < 30, np.arange(50) < 10])
+    assert fit_calibration(raw, truth, bins=2).calibrated == pytest.approx([0.4, 0.4], abs=0.02)
 
 
 def test_calibration_mends_an_overconfident_network_on_new_data() -> None:

@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 
 from dmic_gym.errors import InvalidInputError, WeightsError
 from dmic_gym.tasks.data.phantoms.dataset import Phantoms
-from dmic_gym.tasks.metrics import dice
+from dmic_gym.tasks.metrics import dice, expected_dice
 from dmic_gym.tasks.segmenters.calibration import Calibration
 from dmic_gym.tasks.segmenters.fit import Recipe
 from dmic_gym.tasks.segmenters.fit_posterior import fit_posterior
 from dmic_gym.tasks.segmenters.network import load_segmenter
 from dmic_gym.tasks.segmenters.posterior import (
     Posterior,
-    expected_dice,
     load_posterior,
     mirror_average,
 )

@@ -58,7 +58,15 @@ class Phantoms(LazySamples):
 
     def _read(self, index: int) -> Sample:
         image, mask = synthesize(self.seed, index, self.size)
-        return Sample(image, mask, f"phantom-{self.seed}-{index:04d}")
+        return Sample(image, mask, self._name(index))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the samples; none is made for it."""
+        return [self._name(index) for index in range(len(self))]
+
+    def _name(self, index: int) -> str:
+        return f"phantom-{self.seed}-{index:04d}"
 
 
 def _integer(name: str, value: object, low: int, high: int | None = None) -> int:

@@ -1,0 +1,97 @@
+"""Which segmenter: names, paths, folders of folds, objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dmic_gym.errors import InvalidInputError, WeightsError
+from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.segmenters import find_segmenter
+from dmic_gym.tasks.segmenters.find import describe_segmenter, segmenter_label
+from dmic_gym.tasks.segmenters.fit import Recipe
+from dmic_gym.tasks.segmenters.folds import FoldSegmenters, segmenter_for
+from dmic_gym.tasks.segmenters.network import NetworkSegmenter
+from dmic_gym.tasks.segmenters.train import Network, train
+from dmic_gym.tasks.segmenters.weights import SHIPPED
+from tests.support import phantoms, vesselness
+
+TINY = Network("tiny", "unet", {"channels": [4, 8], "dilations": [1]})
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("folds")
+    train(phantoms(4, 64), out=out, epochs=1, folds=2, network=TINY, recipe=Recipe(size=64))
+    return out
+
+
+def test_every_form_of_the_same_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_name = find_segmenter("unet")
+    assert find_segmenter() is by_name
+    assert find_segmenter("unet") is by_name
+    monkeypatch.setenv("WEIGHTS", str(SHIPPED))
+    for spec in (SHIPPED / "unet.safetensors", "$WEIGHTS/unet.safetensors"):
+        found = find_segmenter(spec)
+        assert isinstance(found, NetworkSegmenter)
+        assert describe_segmenter(found) == describe_segmenter(by_name)
+    assert find_segmenter("unet", dtype="float32").dtype_name == "float32"  # type: ignore[attr-defined]
+
+
+def test_objects() -> None:
+    assert find_segmenter(vesselness) is vesselness
+    found = find_segmenter("tests.support:vesselness")
+    assert segmenter_label(found) == "tests.support:vesselness"
+    assert len(describe_segmenter(found)["sha256"]) == 64
+    assert segmenter_label(find_segmenter("unet")).startswith("unet 82a60645a3f5")
+
+
+def test_weights_that_were_trained_anew_are_loaded_anew(tmp_path: Path) -> None:
+    samples = phantoms(2, 64)
+    seen = []
+    for seed in (0, 1):
+        (path,) = train(
+            samples, out=tmp_path, epochs=1, seed=seed, network=TINY, recipe=Recipe(size=64)
+        )
+        seen.append(describe_segmenter(find_segmenter(path))["sha256"])
+    assert seen[0] != seen[1]
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "words"),
+    [
+        ("unett", InvalidInputError, "Did you mean 'unet'.*FOLDER.*module:object"),
+        ("no/such.safetensors", WeightsError, "no such weights file"),
+        ("$NO_SUCH_VARIABLE/a.safetensors", InvalidInputError, "export NO_SUCH_VARIABLE=FOLDER"),
+        ("tests.support:ROOT", InvalidInputError, "a callable"),
+        (3, InvalidInputError, "a name, a path.*got int"),
+        (".", InvalidInputError, r"no \*-fold\*\.safetensors in \.\. Pass the folder"),
+    ],
+)
+def test_what_is_no_segmenter_is_refused(
+    spec: object,
+    error: type[Exception],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=words):
+        find_segmenter(spec)  # type: ignore[arg-type]
+
+
+def test_each_image_is_judged_by_the_fold_that_has_not_seen_it(folds: Path) -> None:
+    segmenter = find_segmenter(folds)
+    assert isinstance(segmenter, FoldSegmenters)
+    samples = phantoms(4, 64)
+    names = [segmenter_label(segmenter_for(segmenter, sample))[:10] for sample in samples]
+    assert names == ["tiny-fold0"] * 2 + ["tiny-fold1"] * 2
+    varied = Sample(samples[3].image, samples[3].mask, "phantom-0-0003~2")
+    assert segmenter_for(segmenter, varied) is segmenter_for(segmenter, samples[3])
+    assert segmenter_for(vesselness, varied) is vesselness
+    with pytest.raises(InvalidInputError, match=r"None of the 2 folds in .* without stranger"):
+        segmenter.for_sample(Sample(samples[0].image, None, "stranger"))
+    with pytest.raises(InvalidInputError, match="Call for_sample"):
+        segmenter(np.zeros((1, 8, 8), np.uint8))
