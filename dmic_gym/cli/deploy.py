@@ -39,8 +39,8 @@ def encode(
 ) -> None:
     """Code pictures as HEVC, with the bits where the diagnosis needs them."""
     from dmic_gym.deploy.coder import Coder, Settings
-    from dmic_gym.deploy.dicom_window import parse_window
     from dmic_gym.deploy.files import Reading, encode_file, encoding_jobs
+    from dmic_gym.deploy.window import parse_window
 
     if qp is not None and (target_dice is not None or target_bytes is not None):
         raise InvalidInputError("Pass --qp or a target, not both: a target finds the QP.")

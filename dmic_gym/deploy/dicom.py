@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from dmic_gym.codecs.hevc.frames import BIT_DEPTHS
 from dmic_gym.deploy.dicom_file import read_file, shielded, syntax_name, within
-from dmic_gym.deploy.dicom_window import Table, Window, plain_table, windowed_table
+from dmic_gym.deploy.dicom_window import Table, plain_table, windowed_table
 from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits
 from dmic_gym.deploy.mp4 import from_mp4
 from dmic_gym.deploy.pictures import Picture
 from dmic_gym.deploy.streams import decode_stream
+from dmic_gym.deploy.window import Window
 from dmic_gym.errors import DataError, MissingDependencyError
 
 if TYPE_CHECKING:

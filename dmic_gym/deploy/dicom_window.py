@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.errors import DataError, InvalidInputError
+from dmic_gym.deploy.window import WHITE, Window, checked_window, linear_window, rounded
+from dmic_gym.errors import DataError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-Window = tuple[float, float] | Literal["auto"]
 Table = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-_WHITE = 255
-
-
-def parse_window(text: str) -> Window:
-    """Read a window as it is typed: ``auto``, or centre and width as in ``2048,4096``.
-
-    Raises:
-        InvalidInputError: it is neither.
-    """
-    if text.strip() == "auto":
-        return "auto"
-    try:
-        centre, width = (float(word) for word in text.split(","))
-    except ValueError:
-        raise InvalidInputError(
-            f"window {text!r} is neither auto nor CENTRE,WIDTH, as in 2048,4096."
-        ) from None
-    return checked_window((centre, width))
-
-
-def checked_window(window: Window) -> Window:
-    """Return the window; raise InvalidInputError unless it is finite and at least 1 wide."""
-    if window == "auto":
-        return window
-    centre, width = window
-    if not (math.isfinite(centre) and math.isfinite(width) and width >= 1):
-        raise InvalidInputError(
-            f"window {centre:g},{width:g}: the centre must be a number and the width at least 1."
-        )
-    return window
 
 
 def plain_table(bits: int, inverted: bool) -> Table:
@@ -63,16 +32,16 @@ def windowed_table(
         DataError: "auto", and the file has neither window nor VOI LUT.
         InvalidInputError: the window is none.
     """
-    from pydicom.pixels.processing import apply_modality_lut
+    from pydicom.pixels.processing import apply_modality_lut, apply_windowing
 
     stored = np.arange(1 << bits)
     if signed:
         stored = np.where(stored >> (bits - 1), stored - (1 << bits), stored)
     values = np.asarray(apply_modality_lut(stored, dataset))
-    if checked_window(window) != "auto":
-        grey = _linear(values, _voi(*window))
+    if (chosen := checked_window(window)) != "auto":
+        grey = linear_window(values, *chosen)
     elif "WindowCenter" in dataset and "WindowWidth" in dataset:
-        grey = _linear(values, _own_voi(dataset))
+        grey = np.asarray(apply_windowing(values, _own_voi(dataset)))
     elif "VOILUTSequence" in dataset:
         grey = _looked_up(values, dataset)
     else:
@@ -82,14 +51,8 @@ def windowed_table(
         )
     if not np.isfinite(grey).all():
         raise DataError(f"{path}: its rescale or window values are no numbers.")
-    table = np.rint(np.clip(grey, 0, _WHITE)).astype(np.uint8)
-    return np.asarray(_WHITE - table if inverted else table, np.uint8)
-
-
-def _linear(values: npt.NDArray[Any], voi: Dataset) -> npt.NDArray[Any]:
-    from pydicom.pixels.processing import apply_windowing
-
-    return np.asarray(apply_windowing(values, voi))
+    table = rounded(grey)
+    return np.asarray(WHITE - table if inverted else table, np.uint8)
 
 
 def _looked_up(values: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[Any]:
@@ -97,20 +60,16 @@ def _looked_up(values: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[Any]:
 
     bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
     looked_up = np.asarray(apply_voi(values.astype(np.int64), dataset), np.float64)
-    return looked_up * _WHITE / ((1 << bits) - 1)
+    return looked_up * WHITE / ((1 << bits) - 1)
 
 
-def _voi(centre: object, width: object, function: object = "LINEAR") -> Dataset:
-    """Return what pydicom needs to know to window to 0..255."""
+def _own_voi(dataset: Dataset) -> Dataset:
+    """Return what pydicom needs to know to apply the file's window and give 0..255."""
     from pydicom.dataset import Dataset
 
     voi = Dataset()
     voi.PhotometricInterpretation, voi.PixelRepresentation = "MONOCHROME2", 0
     voi.BitsStored = 8
-    voi.WindowCenter, voi.WindowWidth, voi.VOILUTFunction = centre, width, function
+    voi.WindowCenter, voi.WindowWidth = dataset.WindowCenter, dataset.WindowWidth
+    voi.VOILUTFunction = dataset.get("VOILUTFunction") or "LINEAR"
     return voi
-
-
-def _own_voi(dataset: Dataset) -> Dataset:
-    function = dataset.get("VOILUTFunction") or "LINEAR"
-    return _voi(dataset.WindowCenter, dataset.WindowWidth, function)

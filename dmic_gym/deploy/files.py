@@ -17,7 +17,7 @@ from dmic_gym.io import write_atomically
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
 
-    from dmic_gym.deploy.dicom_window import Window
+    from dmic_gym.deploy.window import Window
 
 _DICOM = ".dcm"
 CODED_FORMATS = {".hevc": "hevc", ".265": "hevc", ".mp4": "mp4", _DICOM: "main"}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dmic_gym.codecs.base import MAX_SIDE
-from dmic_gym.errors import InvalidInputError
+from dmic_gym.errors import DataError, InvalidInputError
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Limits:
         max_bytes: of the file or stream.
         max_side: of a picture, in samples.
         max_samples: of all pictures of a file together, each colour channel counted.
-        max_units: NAL units in a stream, or pages in a file.
+        max_units: NAL units in a stream.
         seconds: for decoding a stream, looked at between pictures.
     """
 
@@ -69,3 +70,19 @@ class Deadline:
 
 
 DEFAULT_LIMITS = Limits()
+
+
+def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """Read a file.
+
+    Raises:
+        DataError: it is missing, no regular file, too large or unreadable.
+    """
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise DataError("it is a pipe or a device. Save it as a file first.")
+        limits.check_bytes(path.stat().st_size)
+        return path.read_bytes()
+    except (InvalidInputError, OSError) as error:
+        words = getattr(error, "strerror", None)
+        raise DataError(f"Cannot read {str(path)!r}: {f'{words}.' if words else error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.codecs.hevc.frames import BIT_DEPTHS, SampleFormat, Samples, check_bit_depth
-from dmic_gym.deploy.headers import Header, read_header
-from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits
-from dmic_gym.errors import DataError, DmicError, InvalidInputError, unknown_name
+from dmic_gym.codecs.hevc.frames import BIT_DEPTHS, SampleFormat, check_bit_depth
+from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits, read_bytes
+from dmic_gym.deploy.window import Window, checked_window, linear_window, rounded
+from dmic_gym.errors import (
+    DataError,
+    DmicError,
+    InvalidInputError,
+    MissingDependencyError,
+    unknown_name,
+)
 from dmic_gym.io import write_atomically
-from dmic_gym.tasks.data.folder import decode_pixels, grey_of
+from dmic_gym.tasks.data.picture_files import READABLE, Pixels, read_pixels
+from dmic_gym.types import Samples
 
 __all__ = [
     "BIT_DEPTHS",
@@ -27,7 +35,6 @@ __all__ = [
     "write_picture",
 ]
 
-READABLE = (".png", ".pgm", ".tif", ".tiff", ".jpg", ".jpeg")
 WRITABLE = (".png", ".pgm", ".tif", ".tiff")
 _TIFF = (".tif", ".tiff")
 
@@ -91,31 +98,61 @@ class Picture:
 
 
 def read_picture(
-    path: Path, bit_depth: int | None = None, limits: Limits = DEFAULT_LIMITS
+    path: Path,
+    bit_depth: int | None = None,
+    window: Window | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Picture:
-    """Read PNG, PGM, JPEG or TIFF, whose pages are frames; colour by ITU-R BT.601 luma.
+    """Read an image file of any format of `READABLE`; the pages of a TIFF are frames.
 
-    Samples of 16-bit files are taken as they are. Their depth is what a PGM's header says, else
-    the least of 10 and 12 bits that holds the largest.
+    Colour becomes ITU-R BT.601 luma, and the orientation that EXIF or TIFF asks for is applied. A
+    depth that the file states is believed: a PGM's maxval up to 4095, a TIFF's bits below 16.
+    Other samples of 16 bits are taken as they are, in the least of 10 and 12 bits that holds the
+    largest.
 
     Args:
         path: of the file.
         bit_depth: 10 or 12, where the file does not say it and the samples are dark.
+        window: (centre, width) brings samples of any depth to 8 bits.
         limits: on size; checked against the header, before decoding.
 
     Raises:
         DataError: the file is unreadable, damaged, of another format, too large or too deep.
+        InvalidInputError: the window is none.
     """
+    chosen = None if window is None else _typed_window(window)
+    data = read_bytes(path, limits)
     try:
-        limits.check_bytes(path.stat().st_size)
-        data = path.read_bytes()
-        header = read_header(data, limits.max_units)
-        limits.check_size(header.height, header.width, header.frames * header.channels)
-        return _picture(_decoded(data, header), header, bit_depth)
+        pixels = read_pixels(data, limits.check_size)
+        if chosen is not None:
+            return Picture(_unstacked(rounded(linear_window(pixels.frames, *chosen))))
+        return _picture(pixels, bit_depth)
+    except MissingDependencyError:
+        raise
     except DmicError as error:
         raise DataError(f"Cannot read {str(path)!r}: {error}") from error
-    except OSError as error:
-        raise DataError(f"Cannot read {str(path)!r}: {error.strerror or error}.") from error
+
+
+def _typed_window(window: Window) -> tuple[float, float]:
+    checked = checked_window(window)
+    if checked == "auto":
+        raise InvalidInputError(
+            "window 'auto' is for DICOM: no other file has a window of its own. Give one as "
+            "CENTRE,WIDTH."
+        )
+    return checked
+
+
+def _picture(pixels: Pixels, bit_depth: int | None) -> Picture:
+    if pixels.frames.dtype == np.uint8:
+        return Picture(_unstacked(pixels.frames), bit_depth or 8)
+    if bit_depth is None and pixels.maximum is not None:
+        bit_depth = pixels.maximum.bit_length()
+    return Picture.of(_unstacked(pixels.frames), bit_depth)
+
+
+def _unstacked(frames: Samples) -> Samples:
+    return frames if len(frames) > 1 else frames[0]
 
 
 def write_picture(picture: Picture, path: Path) -> None:
@@ -138,35 +175,29 @@ def write_picture(picture: Picture, path: Path) -> None:
 
 
 def _encoded(picture: Picture, suffix: str) -> bytes:
-    frames = list(picture.frames)
+    frames = picture.frames
+    if suffix in _TIFF:
+        return _tiff(frames)
     if suffix == ".pgm":
         height, width = picture.shape
-        big_endian = frames[0].astype(frames[0].dtype.newbyteorder(">"))
+        big_endian = frames[0].astype(frames.dtype.newbyteorder(">"))
         header = f"P5\n{width} {height}\n{2**picture.bit_depth - 1}\n"
         return header.encode() + bytes(big_endian.tobytes())
-    if suffix in _TIFF:
-        done, data = cv2.imencodemulti(suffix, frames)
-    else:
-        done, data = cv2.imencode(suffix, frames[0])
+    done, data = cv2.imencode(suffix, frames[0])
     if not done:
         raise DataError(f"OpenCV could not make a {suffix} file.")
     return bytes(data.tobytes())
 
 
-def _decoded(data: bytes, header: Header) -> npt.NDArray[Any]:
-    pages = decode_pixels(np.frombuffer(data, np.uint8), header.frames)
-    expected = (header.height, header.width)
-    if len(pages) != header.frames or any(page.shape[:2] != expected for page in pages):
-        raise DataError("it is damaged or truncated.")
-    return np.stack([grey_of(page) for page in pages])
+def _tiff(frames: Samples) -> bytes:
+    """Return a page for each frame in Deflate, whose checksums `read_picture` checks."""
+    import tifffile
 
-
-def _picture(frames: npt.NDArray[Any], header: Header, bit_depth: int | None) -> Picture:
-    if header.white_is_zero:
-        raise DataError("it says that 0 is white (WhiteIsZero): invert it first.")
-    if bit_depth is None and header.maximum is not None and frames.dtype == np.uint16:
-        bit_depth = _depth_for(header.maximum)
-    return Picture.of(frames if len(frames) > 1 else frames[0], bit_depth)
+    file = BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for frame in frames:
+            writer.write(frame, compression="zlib", photometric="minisblack", metadata=None)
+    return file.getvalue()
 
 
 def _depth_for(maximum: int) -> int:
@@ -175,5 +206,5 @@ def _depth_for(maximum: int) -> int:
             return depth
     raise InvalidInputError(
         f"Samples reach {maximum}; at most {BIT_DEPTHS[-1]} bits (0..{2 ** BIT_DEPTHS[-1] - 1}) "
-        "are coded. Scale or window them first."
+        "are coded. Scale them first, or choose a window: --window CENTRE,WIDTH."
     )

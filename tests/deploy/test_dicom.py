@@ -20,7 +20,7 @@ from pydicom.uid import (
 
 from dmic_gym.deploy.dicom import decode_dicom, read_dicom
 from dmic_gym.deploy.dicom_file import is_dicom
-from dmic_gym.deploy.dicom_window import parse_window
+from dmic_gym.deploy.window import parse_window
 from dmic_gym.errors import DataError, DmicError, InvalidInputError, MissingDependencyError
 from tests.deploy.dicoms import angiogram, noise, save
 

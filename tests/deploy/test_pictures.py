@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -12,12 +14,12 @@ import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image as PillowImage
 
-from dmic_gym.deploy import pictures
-from dmic_gym.deploy.headers import read_header
-from dmic_gym.deploy.limits import Limits
+from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits
 from dmic_gym.deploy.pictures import Picture, read_picture, write_picture
 from dmic_gym.errors import DataError, InvalidInputError
+from dmic_gym.tasks.data.picture_files import read_pixels
 from tests.deploy.makers import picture
 
 SUFFIXES = (".png", ".pgm", ".tif", ".tiff")
@@ -124,49 +126,61 @@ HUGE = [
 
 
 @pytest.mark.parametrize(("name", "data"), HUGE, ids=[name for name, _ in HUGE])
-def test_a_huge_size_is_refused_before_decoding(
-    name: str, data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pictures, "decode_pixels", None)
+def test_a_huge_size_is_refused_before_decoding(name: str, data: bytes, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(data)
-    with pytest.raises(DataError, match=rf"{name}.*65535 x 65535 .* outside 1\.\.4096"):
-        read_picture(path)
+    with pytest.raises(DataError, match=rf"{name}.*(outside 1\.\.4096|too large.*4294836225)"):
+        refused_cheaply(path)
 
 
-def test_many_pages_and_many_bytes_are_refused_before_decoding(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def refused_cheaply(path: Path, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Read a file without the memory for its pictures."""
+    tracemalloc.start()
+    try:
+        read_picture(path, limits=limits)
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2_000_000
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.gif", "a.jp2", "a.tif"])
+def test_a_picture_beyond_the_limits_is_refused_before_decoding(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    more = {"compression": "tiff_lzw"} if name == "a.tif" else {}
+    PillowImage.fromarray(np.zeros((5000, 600), np.uint8)).save(path, **more)
+    with pytest.raises(DataError, match=r"600 x 5000 samples .* outside 1\.\.4096"):
+        refused_cheaply(path)
+
+
+def test_many_pages_and_many_bytes_are_refused_before_decoding(tmp_path: Path) -> None:
     path = tmp_path / "pages.tif"
     path.write_bytes(tiff([np.zeros((4, 4), np.uint16)] * 5))
     assert len(read_picture(path, limits=Limits(max_samples=80)).frames) == 5
-    monkeypatch.setattr(pictures, "decode_pixels", None)
     for limits, words in (
         (Limits(max_samples=79), "5 x 4 x 4 samples"),
-        (Limits(max_units=4), "more than 4 pages"),
         (Limits(max_bytes=99), "more than the limit of 99"),
     ):
         with pytest.raises(DataError, match=words):
-            read_picture(path, limits=limits)
+            refused_cheaply(path, limits)
 
 
 BAD = [
-    (b"", "no PNG, PGM, TIFF or JPEG"),
-    (b"GIF89a", "no PNG, PGM, TIFF or JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "header is cut short"),
+    (b"", "none of PNG, PGM, TIFF"),
+    (b"GIF89a", "none of PNG, PGM, TIFF"),
+    (b"\x89PNG\r\n\x1a\n", "none of PNG, PGM, TIFF"),
     (png(5, 5), "damaged or truncated"),
     (b"P5\n5 5 five\n", "PGM header is damaged"),
-    (b"P5\n5 5\n255\n12", "damaged or truncated"),
-    (b"P5\n2 1\n65535\n\xff\xff\x00\x00", "at most 12 bits"),
+    (b"P5\n5 5\n255\n12", "is cut: 2 bytes of samples, 25 announced"),
+    (b"P5\n2 1\n65535\n\xff\xff\x00\x00", "at most 12 bits.*--window"),
     (jpeg(5, 5), "damaged or truncated"),
-    (b"\xff\xd8abcdefgh", "JPEG segments are damaged"),
-    (b"\xff\xd8\xff\xe0\xff\xff", "header is cut short"),
+    (b"\xff\xd8abcdefgh", "none of PNG, PGM, TIFF"),
+    (b"\xff\xd8\xff\xe0\xff\xff", "damaged, truncated"),
     (b"II*\0\0\0\0\0", "no pages"),
-    (b"II*\0\x08\0\0\0\0\0\x08\0\0\0", "states no size"),
-    (tiff([np.zeros((2, 2), np.uint16)], t258=12), "12 bits: store them in 8 or 16"),
+    (b"II*\0\x08\0\0\0\0\0\x08\0\0\0", "form a loop"),
     (tiff([np.zeros((2, 2), np.uint16)], t322=1 << 20, t323=1 << 20), "far larger"),
     (tiff([np.zeros((2, 2), np.uint16)], photometric=0), "0 is white"),
-    (tiff([np.full((2, 2), 5000, np.uint16)]), "at most 12 bits"),
+    (tiff([np.full((2, 2), 5000, np.uint16)]), "at most 12 bits.*--window"),
     (tiff([np.zeros((2, 2), np.uint16), np.zeros((2, 3), np.uint16)]), "page 2 has another size"),
 ]
 
@@ -183,7 +197,7 @@ def test_a_loop_of_pages_is_refused() -> None:
     data = bytearray(tiff([np.zeros((2, 2), np.uint16)]))
     data[-4:] = data[4:8]
     with pytest.raises(DataError, match="form a loop"):
-        read_header(bytes(data), 100)
+        read_pixels(bytes(data))
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
@@ -191,6 +205,9 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         read_picture(tmp_path / "none.png")
     with pytest.raises(DataError, match="directory"):
         read_picture(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"a pipe or a device\. Save it as a file first"):
+        read_picture(tmp_path / "pipe")
     with pytest.raises(DataError, match="cannot be written"):
         write_picture(picture(), tmp_path / "none" / "a.png")
     with pytest.raises(InvalidInputError, match=r"Unknown image format '\.bmp'"):
@@ -249,3 +266,24 @@ def test_every_cut_is_refused_or_whole(suffix: str, tmp_path: Path) -> None:
         else:
             np.testing.assert_array_equal(found.samples, original.samples)
     assert refused > 0.9 * len(data)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff", ".pgm"])
+@pytest.mark.parametrize("bit_depth", [8, 12, 16])
+def test_a_window_brings_every_depth_to_8_bits(suffix: str, bit_depth: int, tmp_path: Path) -> None:
+    """DICOM PS3.3 C.11.2.1.2.1, as for DICOM files."""
+    x = np.arange(256).reshape(8, 32) << bit_depth - 8
+    samples = x.astype(np.uint8 if bit_depth == 8 else np.uint16)
+    path = tmp_path / f"x{suffix}"
+    if suffix == ".pgm":
+        data = samples.astype(samples.dtype.newbyteorder(">")).tobytes()
+        path.write_bytes(b"P5 32 8 %d\n" % ((1 << bit_depth) - 1) + data)
+    else:
+        path.write_bytes(cv2.imencode(suffix, samples)[1].tobytes())  # type: ignore[arg-type]
+    centre, width = float(100 << bit_depth - 8), float(80 << bit_depth - 8)
+    y = np.clip((x - (centre - 0.5)) / (width - 1) + 0.5, 0, 1) * 255
+    np.testing.assert_array_equal(read_picture(path, window=(centre, width)).samples, np.rint(y))
+    above = read_picture(path, window=(centre, 1.0)).samples
+    np.testing.assert_array_equal(above, (x > centre - 0.5) * 255)
+    with pytest.raises(InvalidInputError, match=r"'auto' is for DICOM.*CENTRE,WIDTH"):
+        read_picture(path, window="auto")

@@ -4,38 +4,37 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable
+import warnings
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
-from dmic_gym.errors import DataError
+from dmic_gym.errors import DataError, DmicError
+from dmic_gym.tasks.data.picture_files import READABLE, read_pixels
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.data.sequence import LazySamples
+from dmic_gym.types import Image, Mask
 
-SUFFIXES = (".png", ".pgm", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 MASK_ENDINGS = ("_gt", "_mask")
+_KINDS = "|".join(suffix.lstrip(".") for suffix in READABLE)
 _LAYOUTS = (
-    "NAME.(png|pgm|tif|tiff|jpg|jpeg|bmp) with an optional NAME_gt.* beside it, "
-    "or images/NAME.* with masks/NAME.*"
+    f"NAME.({_KINDS}) with an optional NAME_gt.* beside it, or images/NAME.* with masks/NAME.*"
 )
 
 
 class ImageFolder(LazySamples):
     """A lazy sequence of the images in a folder, sorted by name, with their masks if any.
 
-    Two layouts are known: `NAME.(png|pgm|tif|tiff|jpg|jpeg|bmp)` with `NAME_gt.*` (or
-    `NAME_mask.*`) beside it, and `images/NAME.*` with `masks/NAME.*` (or `NAME_gt.*`,
-    `NAME_mask.*` there). A mask is optional, image by image; a mask without an image is not
-    read and is listed in `orphan_masks`. Files are opened when an item is asked for and nothing
-    is cached.
+    Two layouts are known: `NAME.(png|pgm|tif|tiff|jpg|jpeg|bmp|gif|webp|jp2)` with `NAME_gt.*`
+    (or `NAME_mask.*`) beside it, and `images/NAME.*` with `masks/NAME.*` (or `NAME_gt.*`,
+    `NAME_mask.*` there); capitals do not matter. A mask is optional, image by image; masks
+    without an image are named in a warning. Files are opened when an item is asked for and
+    nothing is cached.
 
     Colour files become grey by ITU-R BT.601 luma, 0.299 R + 0.587 G + 0.114 B; an alpha channel
-    and an EXIF orientation are ignored. A mask holds 0 and 255 (True above 127, so that lossy
-    noise does not show) or, in a lossless file, 0 and 1.
+    is ignored, and images and masks are turned as EXIF or TIFF asks for (`read_pixels`). A mask
+    holds 0 and 255 (True above 127, so that lossy noise does not show) or, in a lossless file, 0
+    and 1.
 
     Args:
         path: the folder.
@@ -53,7 +52,7 @@ class ImageFolder(LazySamples):
         images = _by_stem(self.path / "images" if nested else self.path)
         masks: dict[str, Path] = {}
         if not nested:
-            masks = {stem: images.pop(stem) for stem in list(images) if _is_mask(stem)}
+            masks = {stem: images.pop(stem) for stem in list(images) if is_mask(stem)}
         elif (self.path / "masks").is_dir():
             masks = _by_stem(self.path / "masks")
         if not images:
@@ -61,8 +60,11 @@ class ImageFolder(LazySamples):
             raise DataError(f"No images in {str(self.path)!r}{only}. Looked for {_LAYOUTS}.")
         self._images = [images[stem] for stem in sorted(images)]
         self._masks = [_mask_of(stem, masks, nested) for stem in sorted(images)]
-        used = {mask for mask in self._masks if mask is not None}
-        self.orphan_masks: tuple[Path, ...] = tuple(sorted(set(masks.values()) - used))
+        if lost := sorted({mask.name for mask in masks.values() if mask not in self._masks}):
+            warnings.warn(
+                f"{len(lost)} masks in {str(self.path)!r} belong to no image: {', '.join(lost)}.",
+                stacklevel=2,
+            )
 
     def __repr__(self) -> str:
         return f"ImageFolder({str(self.path)!r})"
@@ -101,68 +103,32 @@ def check_same_size(
         )
 
 
-def read_grey(path: Path) -> npt.NDArray[np.uint8]:
-    """Read an 8-bit image file as grey, uint8 (H, W); colour by ITU-R BT.601 luma.
+def read_grey(path: Path) -> Image:
+    """Read an image file of 8 bits as grey, uint8 (H, W); see `read_pixels`.
 
     Raises:
-        DataError: the file is unreadable, truncated, of an unknown format or not 8 bits deep.
+        DataError: the file is unreadable, damaged, of an unknown format, deeper than 8 bits, or
+            holds more than one picture.
     """
     try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise DataError(f"Cannot read {str(path)!r}: {error.strerror or error}.") from error
-    pages = decode_pixels(data)
-    if not pages:
+        frames = read_pixels(path.read_bytes()).frames
+    except (DmicError, OSError) as error:
+        words = getattr(error, "strerror", None)
+        raise DataError(f"Cannot read {str(path)!r}: {f'{words}.' if words else error}") from error
+    if len(frames) > 1:
         raise DataError(
-            f"Cannot decode {str(path)!r} ({data.size} bytes): it is empty, truncated or not an "
-            f"image. Replace it or remove it from the folder."
+            f"{str(path)!r} holds {len(frames)} pictures; in a data set each file holds one. Save "
+            "its pages as files of their own."
         )
-    pixels = pages[0]
-    if pixels.dtype != np.uint8:
+    if frames.dtype != np.uint8:
         raise DataError(
-            f"{str(path)!r} holds {pixels.dtype} pixels; only 8-bit images are read. Convert it "
+            f"{str(path)!r} holds {frames.dtype} pixels; only 8-bit images are read. Convert it "
             f"to 8 bits first, with a grey-level window of your choice."
         )
-    return np.asarray(grey_of(pixels), np.uint8)
+    return np.asarray(frames[0], np.uint8)
 
 
-def grey_of(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return decoded pixels as grey (H, W) of their dtype; colour by ITU-R BT.601 luma."""
-    if pixels.ndim == 2:
-        return pixels
-    code = cv2.COLOR_BGRA2GRAY if pixels.shape[2] == 4 else cv2.COLOR_BGR2GRAY
-    return np.asarray(cv2.cvtColor(pixels, code))
-
-
-def decode_pixels(data: npt.NDArray[np.uint8], most: int = 1) -> list[npt.NDArray[Any]]:
-    """Decode up to `most` pages of an image file, without OpenCV's own messages.
-
-    Returns:
-        One array a page; none where there is no complete image.
-    """
-    if not _complete(data.tobytes()):
-        return []
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        _, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(0, most))
-    except cv2.error:
-        return []
-    finally:
-        cv2.utils.logging.setLogLevel(level)
-    return list(pages)
-
-
-def _complete(data: bytes) -> bool:
-    """Whether a PNG or JPEG has its end marker; some OpenCV versions decode half a file."""
-    if data.startswith(b"\x89PNG"):
-        return b"IEND" in data
-    if data.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" in data
-    return len(data) > 0
-
-
-def _binary(path: Path) -> npt.NDArray[np.bool_]:
+def _binary(path: Path) -> Mask:
     grey = read_grey(path)
     top = int(grey.max())
     lossy = path.suffix.lower() in (".jpg", ".jpeg")
@@ -191,11 +157,16 @@ def check_folder(path: Path) -> None:
     raise DataError(f"No folder {str(path)!r}; the nearest folder that exists is {str(there)!r}.")
 
 
+def is_mask(stem: str) -> bool:
+    """Whether a file of that stem is a mask by its name, in any case: NAME_gt or NAME_mask."""
+    return stem.lower().endswith(MASK_ENDINGS)
+
+
 def _by_stem(folder: Path) -> dict[str, Path]:
     """The image files of a folder by stem; two files of one stem are an error."""
     found: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
-        if file.suffix.lower() not in SUFFIXES or file.name.startswith(".") or file.is_dir():
+        if file.suffix.lower() not in READABLE or file.name.startswith(".") or file.is_dir():
             continue
         if file.stem in found:
             raise DataError(
@@ -205,14 +176,17 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _is_mask(stem: str) -> bool:
-    return stem.lower().endswith(MASK_ENDINGS)
-
-
 def _mask_of(stem: str, masks: dict[str, Path], nested: bool) -> Path | None:
-    """The one mask of an image; two candidates are an error."""
-    names: Iterable[str] = [stem + ending for ending in MASK_ENDINGS] + [stem] * nested
-    found = [masks[name] for name in names if name in masks]
+    """The one mask of an image, whose ending may be in capitals; two candidates are an error."""
+    names = {stem + ending for ending in MASK_ENDINGS} | ({stem} if nested else set())
+    found = [
+        path for name, path in masks.items() if _with_small_ending(name) in names or name in names
+    ]
     if len(found) > 1:
         raise DataError(f"Two masks for {stem!r}: {str(found[0])!r}, {str(found[1])!r}; keep one.")
     return found[0] if found else None
+
+
+def _with_small_ending(stem: str) -> str:
+    head, _, ending = stem.rpartition("_")
+    return f"{head}_{ending.lower()}"

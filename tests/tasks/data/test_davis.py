@@ -140,7 +140,7 @@ def test_frames_are_read_on_demand(root: Path) -> None:
     data = Davis(root)
     with pytest.raises(DataError, match=r"dog/00000\.png.*20 x 86.*dog/00000\.jpg.*48 x 86"):
         data[-1]
-    with pytest.raises(DataError, match=r"Cannot decode .*camel/00000\.jpg"):
+    with pytest.raises(DataError, match=r"Cannot read .*camel/00000\.jpg"):
         data[2]
 
 

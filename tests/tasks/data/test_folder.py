@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image as PillowImage
 
 from dmic_gym.errors import DataError
 from dmic_gym.tasks.data import ImageFolder
@@ -149,12 +150,30 @@ def test_duplicate_stems_and_masks_are_refused(tmp_path: Path) -> None:
         ImageFolder(tmp_path / "two")
 
 
-def test_mask_without_image_is_listed(tmp_path: Path) -> None:
+def test_a_mask_without_image_is_named(tmp_path: Path) -> None:
     save(tmp_path / "a.png", GREY)
-    lost = save(tmp_path / "b_gt.png", MASK)
-    folder = ImageFolder(tmp_path)
-    assert folder.orphan_masks == (lost,)
+    save(tmp_path / "b_gt.png", MASK)
+    with pytest.warns(UserWarning, match=r"1 masks in .* belong to no image: b_gt\.png"):
+        folder = ImageFolder(tmp_path)
     assert len(folder) == 1
+
+
+@pytest.mark.parametrize("mask", ["01_GT.PNG", "01_gt.gif", "01_Mask.tif", "01_mask.webp"])
+def test_a_mask_of_any_format_and_case_pairs_up(mask: str, tmp_path: Path) -> None:
+    save(tmp_path / "01.png", GREY)
+    PillowImage.fromarray(MASK).save(tmp_path / mask, lossless=True)
+    assert np.array_equal(ImageFolder(tmp_path)[0].mask, MASK > 0)  # type: ignore[arg-type]
+
+
+def test_files_of_several_pictures_are_refused(tmp_path: Path) -> None:
+    pages = [PillowImage.fromarray(each) for each in (GREY, GREY[::-1])]
+    for name, format in (("a.tif", "TIFF"), ("b.png", "PNG"), ("c.jpg", "MPO"), ("d.gif", "GIF")):
+        pages[0].save(tmp_path / name, format, save_all=True, append_images=pages[1:])
+    (tmp_path / "e.pgm").write_bytes((b"P5 30 20 255\n" + GREY.tobytes()) * 2)
+    folder = ImageFolder(tmp_path)
+    for index, name in enumerate("abcde"):
+        with pytest.raises(DataError, match=rf"{name}\..*(2 pictures|more than one picture)"):
+            folder[index]
 
 
 def test_sequence_and_pickle(tmp_path: Path) -> None:
