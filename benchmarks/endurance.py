@@ -85,8 +85,8 @@ def cycles(seed: int, sizes: int) -> Iterator[None]:
         image = images[int(rng.integers(len(images)))][:height, :width]
         qp, (form, depth) = int(rng.integers(52)), _FORMATS[int(rng.integers(len(_FORMATS)))]
         if form == "x265":
-            encoded = codec.encode(image, uniform_map(image.shape, 64, qp))
-            decoded, expected = codec.decode(encoded.bitstream), encoded.reconstruction
+            encoded = codec.encode([image], [uniform_map(image.shape, 64, qp)])[0]
+            decoded, expected = codec.decode(encoded.bitstream)[0], encoded.reconstruction
         else:
             samples = image if depth == 8 else image.astype(np.uint16) << (depth - 8)
             with Coder(Settings("anchor", qp, preset="ultrafast")) as coder:

@@ -64,7 +64,7 @@ def test_bench_on_a_folder(dmic: Any, folder: Path, tmp_path: Path) -> None:
         image = cv2.imread(str(folder / f"{row['name']}.png"), cv2.IMREAD_GRAYSCALE)
         assert image is not None
         qps = uniform_map((100, 100), 64, row["base_qp"])
-        assert row["bits"] == codec.encode(image.astype(np.uint8), qps).bits
+        assert row["bits"] == codec.encode([image.astype(np.uint8)], [qps])[0].bits
     assert f"wrote {tmp_path / 'out' / 'results.json'}" in out.replace("\n", " ")
 
 

@@ -19,7 +19,7 @@ import torch
 from dmic_gym.agents.registry import make_agent
 from dmic_gym.bench.runner import code_image
 from dmic_gym.codecs import X265Codec, uniform_map
-from dmic_gym.codecs.hevc import intra
+from dmic_gym.codecs.hevc import codec as hevc_codec
 from dmic_gym.codecs.hevc.params import regions_of_interest, slice_qp
 from dmic_gym.envs import evaluator as evaluator_module
 from dmic_gym.envs import results as results_module
@@ -51,8 +51,8 @@ def check_environment(samples: list[Sample] = SAMPLES, segmenter: Any = vesselne
     for index, sample in enumerate(samples):
         _, info = play(env, lambda _: 3, options={"sample": index, "base_qp": 20})
         encoded = X265Codec(64, "ultrafast").encode(
-            sample.image, uniform_map(sample.image.shape, 64, 20)
-        )
+            [sample.image], [uniform_map(sample.image.shape, 64, 20)]
+        )[0]
         seen = binarize(vesselness(encoded.reconstruction[None])[0])
         own = SAMPLES[index].mask
         assert own is not None
@@ -138,7 +138,7 @@ def test_a_segmenter_that_is_asked_about_the_original_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def flattered(self: Any, reference: Any, qp_map: Any) -> Any:
-        encoded = self.codec.encode(reference.sample.image, qp_map)
+        encoded = self.codec.encode([reference.sample.image], [qp_map])[0]
         return evaluator_module.encode_result(reference, encoded, reference.importance, qp_map)
 
     check_environment()
@@ -151,14 +151,14 @@ def test_a_map_shifted_by_a_ctu_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
     def shifted(qps: Any, *rest: Any) -> Any:
         return regions_of_interest(np.roll(qps, 1, axis=1), *rest)
 
-    monkeypatch.setattr(intra, "regions_of_interest", shifted)
+    monkeypatch.setattr(hevc_codec, "regions_of_interest", shifted)
     with pytest.raises(AssertionError):
         check_coded_map()
 
 
 def test_an_anchor_with_another_qp_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intra, "slice_qp", lambda qps: slice_qp(qps) + 1)
-    monkeypatch.setattr(intra, "regions_of_interest", lambda *_: iter(()))
-    monkeypatch.setattr(intra, "require_working_offsets", lambda _: None)
+    monkeypatch.setattr(hevc_codec, "slice_qp", lambda qps: slice_qp(qps) + 1)
+    monkeypatch.setattr(hevc_codec, "regions_of_interest", lambda *_: iter(()))
+    monkeypatch.setattr(hevc_codec, "require_working_offsets", lambda _: None)
     with pytest.raises(AssertionError):
         check_anchor()

@@ -93,11 +93,11 @@ def qp_map(_: Path) -> Target:
         kind, rows, columns, *values = np.resize(np.frombuffer(data, np.uint8), 16 + len(data))
         given = np.resize(np.array(values, np.uint8), (int(rows) % 4, int(columns) % 4))
         qps = given.astype(kinds[int(kind) % len(kinds)])
-        encoded = codec.encode(image, qps)
+        encoded = codec.encode([image], [qps])[0]
         units = encode_grey(made, [qps], preset="ultrafast")
         same = np.array_equal(decode_picture(b"".join(units)).samples, encoded.reconstruction)
         return np.array(
-            [same and np.array_equal(codec.decode(encoded.bitstream), encoded.reconstruction)]
+            [same and np.array_equal(codec.decode(encoded.bitstream)[0], encoded.reconstruction)]
         )
 
     return Target(

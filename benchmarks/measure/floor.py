@@ -76,7 +76,7 @@ def _single_row(
         _episode(env, turn[0], actions[turn[0]])
 
     def floor() -> None:
-        encoded = env.evaluator.codec.encode(data[turn[0]].image, maps[turn[0]])
+        encoded = env.evaluator.codec.encode([data[turn[0]].image], [maps[turn[0]]])[0]
         segmenter(encoded.reconstruction[np.newaxis])
 
     times: dict[str, list[float]] = {"ours": [], "floor": []}
@@ -118,7 +118,7 @@ def _vector_row(scale: Scale, preset: str) -> Row:
     pool = start_pool(default_workers())
 
     def one(image: int) -> None:
-        encoded = env.evaluator.codec.encode(data[image].image, maps[image])
+        encoded = env.evaluator.codec.encode([data[image].image], [maps[image]])[0]
         segmenter(encoded.reconstruction[np.newaxis])
 
     times = interleave(

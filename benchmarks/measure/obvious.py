@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dmic_gym.codecs.hevc.decoder import decode_picture
+from dmic_gym.codecs.hevc.decoder import decode_stream
 from dmic_gym.codecs.hevc.ffmpeg import find_ffmpeg
 from dmic_gym.codecs.hevc.params import regions_of_interest, slice_qp, x265_params
 from dmic_gym.envs.parallel import default_workers, start_pool
@@ -70,7 +70,7 @@ class Obvious:
         return probability
 
     def episode(self, image: Image, qp_map: QPMap) -> npt.NDArray[np.float32]:
-        return self.segment(decode_picture(self.encode(image, qp_map)))
+        return self.segment(decode_stream(self.encode(image, qp_map)).frames[0])
 
 
 def alone(call: Callable[[], Any]) -> Callable[[], None]:
@@ -108,7 +108,7 @@ def against_obvious(scale: Scale) -> list[Row]:
             "ffmpeg encode": lambda: [obvious.encode(*job) for job in jobs],
             "ffmpeg decode": lambda: [obvious.decode(s, data[0].image.shape) for s in streams],
             "float32": alone(lambda: [obvious.segment(image) for image, _ in jobs]),
-            "codec": lambda: [env.evaluator.codec.encode(*job) for job in jobs],
+            "codec": lambda: [env.evaluator.codec.encode([image], [qps]) for image, qps in jobs],
             "our network": alone(lambda: [segmenter(image[np.newaxis]) for image, _ in jobs]),
         },
         max(2, scale.rounds // 2),

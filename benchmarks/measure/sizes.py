@@ -37,7 +37,7 @@ def _row(scale: Scale, side: int, ctu_size: int) -> Row:
     times = interleave(
         {
             "episode": episode,
-            "codec": lambda: env.evaluator.codec.encode(image, qp_map),
+            "codec": lambda: env.evaluator.codec.encode([image], [qp_map])[0],
             "segment": lambda: segmenter(image[np.newaxis]),
         },
         2 if side > 1024 else max(2, scale.rounds // 2),

@@ -1,4 +1,4 @@
-"""Codec control: image + QP map -> bitstream -> image. Knows nothing of diagnosis or RL."""
+"""Codec control: pictures + QP maps -> bitstream -> pictures. Knows nothing of diagnosis or RL."""
 
 from dmic_gym.codecs.base import (
     CTU_SIZES,

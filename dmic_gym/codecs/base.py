@@ -1,63 +1,75 @@
-"""What a codec is: an image and a QP map in, a bitstream and its decoded picture out."""
+"""What a codec is: pictures and QP maps in, a bitstream and the decoded pictures out."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 
 from dmic_gym.errors import InvalidInputError
-
-MIN_QP = 0
-MAX_QP = 51
-"""Range of the luma QP of 8-bit video (Rec. ITU-T H.265, 7.4.9.14)."""
+from dmic_gym.types import AnyQPMap, QPMap, Samples
 
 CTU_SIZES = (64, 32, 16)
 MAX_SIDE = 4096
 
-Image = npt.NDArray[np.uint8]
-QPMap = npt.NDArray[np.integer]
+MIN_QP, MAX_QP = 0, 51
+"""Range of the luma QP of 8-bit video (Rec. ITU-T H.265, 7.4.9.14)."""
+
+QPRange = tuple[int, int]
+"""Lowest and highest QP, both valid: ``np.clip(qp_map, *codec.qp_range)``."""
 
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """What one encode produced.
+    """What coding one picture produced.
 
     Attributes:
-        bitstream: the HEVC byte stream (Rec. ITU-T H.265, Annex B), one intra picture.
-        reconstruction: uint8 (H, W), what any decoder makes of `bitstream`.
-        bits: length of the whole stream in bits, parameter sets included.
+        bitstream: the picture's access unit as an HEVC byte stream (Rec. ITU-T H.265, Annex B).
+            Those of several pictures joined are one stream.
+        reconstruction: (H, W), what any decoder makes of it; of the picture's dtype.
+        bits: length of `bitstream` in bits, parameter sets included.
         slice_bits: bits of the coded slices alone (VCL NAL units with their start codes); the
-            rest is parameter sets, equal for every image and QP map of one size.
+            rest is parameter sets, equal for every picture and QP map of one size.
     """
 
     bitstream: bytes
-    reconstruction: Image
+    reconstruction: Samples
     bits: int
     slice_bits: int
 
 
 @runtime_checkable
 class Codec(Protocol):
-    """An intra codec with one QP per coding tree unit (CTU).
+    """A codec with one QP per coding tree unit (CTU): all that this package asks of one.
 
-    Codecs are safe to call from several threads, deterministic (same input, same bytes), and
-    pickle by their constructor's arguments.
+    Any object with these five can be passed as `codec`. It has to be safe to call from several
+    threads, deterministic (same input, same bytes), and picklable where worker processes use it.
     """
 
     @property
     def ctu_size(self) -> int:
-        """Side of a CTU in luma samples."""
+        """Side of a CTU in luma samples; QP maps have `map_shape(image_shape, ctu_size)`."""
         ...
 
-    def encode(self, image: Image, qp_map: QPMap) -> Encoded:
-        """Code `image`, uint8 (H, W), with `qp_map`, int (rows, cols) of absolute QPs 0..51."""
+    @property
+    def qp_range(self) -> QPRange:
+        """Lowest and highest QP that `encode` takes."""
         ...
 
-    def decode(self, bitstream: bytes) -> Image:
-        """Return the picture in `bitstream` as uint8 (H, W)."""
+    def encode(self, frames: Sequence[Samples], qp_maps: Iterable[AnyQPMap]) -> list[Encoded]:
+        """Code pictures of one size.
+
+        Args:
+            frames: uint8 (H, W) each, grey.
+            qp_maps: as many, integers (rows, cols), absolute QPs within `qp_range`. Each map is
+                asked for when its frame is coded, so a generator can decide late.
+        """
+        ...
+
+    def decode(self, bitstream: bytes) -> Samples:
+        """Return the pictures of a stream, uint8 (N, H, W)."""
         ...
 
     def close(self) -> None:
@@ -83,27 +95,50 @@ def map_shape(image_shape: tuple[int, int], ctu_size: int) -> tuple[int, int]:
     return -(-height // ctu_size), -(-width // ctu_size)
 
 
-def uniform_map(image_shape: tuple[int, int], ctu_size: int, qp: int) -> npt.NDArray[np.int16]:
+def uniform_map(image_shape: tuple[int, int], ctu_size: int, qp: int) -> QPMap:
     """Return the anchor's QP map: `qp` in every CTU."""
     return np.full(map_shape(image_shape, ctu_size), qp, dtype=np.int16)
 
 
-def check_image(image: Image) -> Image:
-    """Return `image` C-contiguous; raise InvalidInputError unless uint8 (H, W), 1..4096 a side."""
+def check_image(image: Samples, bit_depth: int = 8) -> Samples:
+    """Return `image` C-contiguous.
+
+    Raises:
+        InvalidInputError: it is no (H, W) of 1..4096 a side, uint8 (uint16 beyond 8 bits), or
+            has samples of more than `bit_depth` bits.
+    """
     array = np.asarray(image)
-    if array.dtype != np.uint8 or array.ndim != 2:
+    dtype = np.uint8 if bit_depth == 8 else np.uint16
+    if array.dtype != dtype or array.ndim != 2:
         raise InvalidInputError(
-            f"image must be a uint8 array (H, W), got {array.dtype} {array.shape}. "
-            "Convert to grey and scale to 0..255 first."
+            f"image must be a {dtype.__name__} array (H, W), got {array.dtype} {array.shape}. "
+            f"Convert to grey and scale to 0..{2**bit_depth - 1} first."
         )
     if not all(1 <= side <= MAX_SIDE for side in array.shape):
         raise InvalidInputError(f"image sides must be 1..{MAX_SIDE}, got {array.shape}.")
+    if bit_depth > 8 and int(array.max()) >> bit_depth:
+        raise InvalidInputError(
+            f"image reaches {array.max()}, {bit_depth} bits hold 0..{2**bit_depth - 1}: "
+            "scale it, or pass a larger bit_depth."
+        )
     return np.ascontiguousarray(array)
 
 
+def check_frames(frames: Sequence[Samples], bit_depth: int = 8) -> list[Samples]:
+    """Return the frames, each as `check_image` does; raise InvalidInputError if sizes differ."""
+    if isinstance(frames, np.ndarray) and frames.ndim == 2:
+        raise InvalidInputError("frames must be a sequence of images (H, W): pass [image].")
+    checked = [check_image(frame, bit_depth) for frame in frames]
+    if len(shapes := {frame.shape for frame in checked}) > 1:
+        raise InvalidInputError(
+            f"frames must have one size, got {sorted(shapes)}: call encode once for each size."
+        )
+    return checked
+
+
 def check_qp_map(
-    qp_map: QPMap, image_shape: tuple[int, int], ctu_size: int
-) -> npt.NDArray[np.int16]:
+    qp_map: AnyQPMap, image_shape: tuple[int, int], ctu_size: int, qp_range: QPRange
+) -> QPMap:
     """Return `qp_map` as int16; raise InvalidInputError on a wrong shape, dtype or range."""
     array = np.asarray(qp_map)
     expected = map_shape(image_shape, ctu_size)
@@ -114,10 +149,11 @@ def check_qp_map(
         )
     if not np.issubdtype(array.dtype, np.integer):
         raise InvalidInputError(f"qp_map must hold integers, got {array.dtype}: round it first.")
+    lowest, highest = qp_range
     low, high = int(array.min()), int(array.max())
-    if low < MIN_QP or high > MAX_QP:
+    if low < lowest or high > highest:
         raise InvalidInputError(
-            f"qp_map spans {low}..{high}, valid is {MIN_QP}..{MAX_QP}: "
-            f"use np.clip(qp_map, {MIN_QP}, {MAX_QP})."
+            f"qp_map spans {low}..{high}, valid is {lowest}..{highest}: "
+            f"use np.clip(qp_map, {lowest}, {highest})."
         )
     return array.astype(np.int16)

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.codecs.hevc.frames import Samples
 from dmic_gym.deploy.allocation import AnyAgent
 from dmic_gym.deploy.coder import Encoding, Settings, decode_picture, encode_picture
 from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits
 from dmic_gym.deploy.pictures import Picture
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.segmenters.protocol import SegmenterSpec
+from dmic_gym.types import Samples
 
 __all__ = ["Encoding", "Settings", "decode", "decode_picture", "encode", "encode_picture"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.codecs.hevc.frames import BIT_DEPTHS
+from dmic_gym.codecs.hevc.picture import BIT_DEPTHS
 from dmic_gym.deploy.dicom_file import read_file, shielded, syntax_name, within
 from dmic_gym.deploy.dicom_window import Table, plain_table, windowed_table
 from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.codecs.hevc.frames import BIT_DEPTHS, SampleFormat, check_bit_depth
+from dmic_gym.codecs.hevc.picture import BIT_DEPTHS, SampleFormat, check_bit_depth
 from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits, read_bytes
 from dmic_gym.deploy.window import Window, checked_window, linear_window, rounded
 from dmic_gym.errors import (

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
-import av
 import numpy as np
-import numpy.typing as npt
 
-from dmic_gym.codecs.hevc.frames import BIT_DEPTHS, FrameEncoder, SampleFormat, Samples
-from dmic_gym.codecs.hevc.nal import nal_units
+from dmic_gym.codecs.hevc import decoder
+from dmic_gym.codecs.hevc.nal import count_pictures, nal_units
+from dmic_gym.codecs.hevc.picture import BIT_DEPTHS
 from dmic_gym.codecs.hevc.sps import SPS, SPS_TYPE, parse_sps
+from dmic_gym.codecs.hevc.x265 import X265Codec
 from dmic_gym.deploy.endmark import (
     PARAMETER_SETS,
     Excess,
@@ -23,9 +24,9 @@ from dmic_gym.deploy.endmark import (
 from dmic_gym.deploy.limits import DEFAULT_LIMITS, Deadline, Limits
 from dmic_gym.deploy.pictures import Picture
 from dmic_gym.errors import DecodeError, InvalidInputError
+from dmic_gym.types import AnyQPMap, Samples
 
-QPMap = npt.NDArray[np.integer[Any]]
-QPMaps = Iterable[QPMap]
+QPMaps = Iterable[AnyQPMap]
 """One map a frame; each is asked for when its frame is coded."""
 
 _START_CODE = b"\0\0\1"
@@ -44,7 +45,8 @@ def encode_grey(
 
     Args:
         picture: N frames.
-        qp_maps: N maps, integers (rows, cols), absolute luma QPs 0..51 (at every bit depth).
+        qp_maps: N maps, integers (rows, cols), absolute luma QPs 0..51; at 12 bits those above 49
+            become 49.
         ctu_size: 64, 32 or 16.
         preset: x265's.
 
@@ -57,7 +59,7 @@ def encode_grey(
         InvalidInputError: a map does not fit, or there are more or fewer maps than frames.
         EncodeError: the encoder refused or failed.
     """
-    return _encode(picture, qp_maps, SampleFormat(picture.bit_depth), ctu_size, preset)
+    return _encode(picture, qp_maps, _codec(picture, ctu_size, preset, chroma=False))
 
 
 def encode_main(
@@ -77,7 +79,7 @@ def encode_main(
             f"Main and Main 10 hold 8 or 10 bits, the picture has {picture.bit_depth}: write "
             '.hevc (format="hevc"), or window it to 10 bits first.'
         )
-    return _encode(picture, qp_maps, SampleFormat(picture.bit_depth, True), ctu_size, preset)
+    return _encode(picture, qp_maps, _codec(picture, ctu_size, preset, chroma=True))
 
 
 def decode_stream(stream: bytes, limits: Limits = DEFAULT_LIMITS) -> Picture:
@@ -93,11 +95,13 @@ def decode_stream(stream: bytes, limits: Limits = DEFAULT_LIMITS) -> Picture:
     units = split(stream.rstrip(b"\0"), limits)
     excess = check_end_mark(units)
     sps = _common_sps(units)
-    access_units = list(_access_units(units[:-1]))
+    _check_last(units[:-1])
+    joined = join(units[:-1])
+    count, _ = count_pictures(joined)
     height, width = sps.height - excess.rows, sps.width - excess.columns
     for size in ((sps.coded_height, sps.coded_width), (height, width)):
-        _within(limits.check_size, *size, len(access_units))
-    cut = _decode_all(access_units, sps, Deadline(limits.seconds))[:, :height, :width]
+        _within(limits.check_size, *size, count)
+    cut = _decode(joined, sps, count, limits)[:, :height, :width]
     return Picture(np.ascontiguousarray(cut if len(cut) > 1 else cut[0]), sps.bit_depth)
 
 
@@ -118,28 +122,33 @@ def join(units: Sequence[bytes]) -> bytes:
     return b"".join(parts)
 
 
-def _encode(
-    picture: Picture, qp_maps: QPMaps, sample_format: SampleFormat, ctu_size: int, preset: str
-) -> list[bytes]:
-    encoder = FrameEncoder(sample_format, ctu_size, preset)
-    pictures = [
-        split(encoder.encode(frame, qp_map)) for frame, qp_map in _paired(picture.frames, qp_maps)
-    ]
+def _codec(picture: Picture, ctu_size: int, preset: str, *, chroma: bool) -> X265Codec:
+    """Return an encoder that adds an MD5 to each picture and says that luma is full range."""
+    return X265Codec(
+        ctu_size,
+        preset,
+        {"hash": 1, "range": "full"},
+        bit_depth=picture.bit_depth,
+        chroma=chroma,
+    )
+
+
+def _encode(picture: Picture, qp_maps: QPMaps, codec: X265Codec) -> list[bytes]:
+    coded = codec.encode(list(picture.frames), map(partial(_codable, codec), qp_maps))
+    pictures = [split(each.bitstream) for each in coded]
     sets = [unit for unit in pictures[0] if nal_type(unit) in PARAMETER_SETS]
     slim = [pictures[0], *([u for u in units if u not in sets] for units in pictures[1:])]
     height, width = picture.shape
-    excess = Excess(width % 2, height % 2) if sample_format.chroma else Excess(0, 0)
+    excess = Excess(width % 2, height % 2) if codec.sample_format.chroma else Excess(0, 0)
     mark = end_mark(itertools.chain(*slim), excess)
     joined = [join(units) for units in slim]
     return [*joined[:-1], joined[-1] + mark]
 
 
-def _paired(frames: Samples, qp_maps: QPMaps) -> Iterator[tuple[Samples, QPMap]]:
-    """Yield each frame with its map; raise InvalidInputError if there are more of one kind."""
-    for frame, qp_map in itertools.zip_longest(frames, qp_maps):
-        if frame is None or qp_map is None:
-            raise InvalidInputError(f"{len(frames)} frames need as many QP maps, no more or fewer.")
-        yield frame, qp_map
+def _codable(codec: X265Codec, qp_map: AnyQPMap) -> AnyQPMap:
+    """Return the map; at 12 bits its QPs above the codec's highest become that."""
+    deep = codec.sample_format.bit_depth == 12
+    return np.minimum(qp_map, codec.qp_range[1]) if deep else qp_map
 
 
 def _within(check: Any, *sizes: int) -> None:
@@ -165,51 +174,27 @@ def _common_sps(units: Sequence[bytes]) -> SPS:
     return sps
 
 
-def _access_units(units: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield one Annex B access unit a picture, as packets for the decoder."""
-    pending = list[bytes]()
-    for unit, following in itertools.zip_longest(units, units[1:]):
-        pending.append(unit)
-        done = following is None or nal_type(following) != _SUFFIX_SEI
-        if done and any(nal_type(each) in _IDR for each in pending):
-            yield join(pending)
-            pending = []
-    if pending:
+def _check_last(units: Sequence[bytes]) -> None:
+    """Raise DecodeError unless the last unit but SEI messages is a picture's."""
+    last = next((nal_type(unit) for unit in reversed(units) if nal_type(unit) != _SUFFIX_SEI), None)
+    if last not in _IDR:
         raise DecodeError("The stream ends without a picture.")
 
 
-def _decode_all(access_units: Sequence[bytes], sps: SPS, deadline: Deadline) -> Samples:
-    """Decode as many pictures as there are access units, each with its MD5 checked."""
-    dtype = SampleFormat(sps.bit_depth).dtype
-    frames = np.empty((len(access_units), sps.height, sps.width), dtype)
-    decoder = av.VideoCodecContext.create("hevc", "r")
-    decoder.thread_count = 1
-    aligned = (sps.coded_width + _ALIGNMENT) * (sps.coded_height + _ALIGNMENT)
-    decoder.options = {"err_detect": "crccheck+explode", "max_pixels": str(aligned)}
-    count = 0
-    for packet in (*map(av.Packet, access_units), None):
+def _decode(stream: bytes, sps: SPS, count: int, limits: Limits) -> Samples:
+    """Decode that many pictures of that size, each with its MD5 checked."""
+    deadline = Deadline(limits.seconds)
+
+    def watch(shape: tuple[int, int], number: int) -> None:
         if deadline.passed:
             raise DecodeError(f"Decoding took more than {deadline.seconds} s.")
-        try:
-            decoded = decoder.decode(packet)
-        except av.FFmpegError as error:
-            raise DecodeError(f"The HEVC decoder refused the stream: {error}") from error
-        for frame in decoded[: len(frames) - count]:
-            frames[count] = _luma(frame, sps)
-            count += 1
-    if count != len(frames):
-        raise DecodeError(f"The stream has {len(frames)} pictures, but {count} were decoded.")
-    return frames
+        if shape != (sps.height, sps.width):
+            raise DecodeError("The decoded picture has another size than the stream says.")
 
-
-def _luma(frame: av.VideoFrame, sps: SPS) -> Samples:
-    sample_format = SampleFormat(sps.bit_depth)
-    if (frame.height, frame.width) != (sps.height, sps.width):
-        raise DecodeError("The decoded picture has another size than the stream says.")
-    if frame.format.components[0].bits != sps.bit_depth:
+    aligned = (sps.coded_width + _ALIGNMENT) * (sps.coded_height + _ALIGNMENT)
+    decoded = decoder.decode_stream(stream, watch=watch, max_pixels=aligned)
+    if decoded.bit_depth != sps.bit_depth:
         raise DecodeError("The decoded picture has another bit depth than the stream says.")
-    plane = frame.planes[0]
-    rows = np.frombuffer(memoryview(plane), sample_format.dtype)
-    return rows.reshape(-1, plane.line_size // sample_format.dtype.itemsize)[
-        : sps.height, : sps.width
-    ]
+    if len(decoded.frames) != count:
+        raise DecodeError(f"The stream has {count} pictures, but {len(decoded.frames)} decode.")
+    return decoded.frames

@@ -117,7 +117,7 @@ class Evaluator:
             CodecError: the codec failed.
             SegmenterError: the segmenter failed.
         """
-        encoded = self.codec.encode(reference.sample.image, qp_map)
+        encoded = self.codec.encode([reference.sample.image], [qp_map])[0]
         probability = self.segment([encoded.reconstruction])[0]
         return encode_result(reference, encoded, probability, qp_map)
 
@@ -214,7 +214,8 @@ class Evaluator:
         results: dict[int, EncodeResult | ToolError] = {}
 
         def encode(job: Job) -> Encoded | ToolError:
-            return _attempt(self.codec.encode, job[0].sample.image, job[1])
+            found = _attempt(self.codec.encode, [job[0].sample.image], [job[1]])
+            return found if isinstance(found, TOOL_ERRORS) else found[0]
 
         def decoded() -> Iterator[Numbered]:
             for n, found in enumerate(self._map(encode, jobs)):

@@ -111,7 +111,7 @@ def test_complexity_ranks_ctus_as_x265_does() -> None:
     image = np.clip(128 + noise, 0, 255).astype(np.uint8)
     with X265Codec() as codec:
         alone = [
-            codec.encode(image[y : y + 64, x : x + 64], np.array([[27]])).slice_bits
+            codec.encode([image[y : y + 64, x : x + 64]], [np.array([[27]])])[0].slice_bits
             for y in (0, 64)
             for x in (0, 64, 128)
         ]

@@ -117,7 +117,7 @@ def test_rows_are_real_encodes(results: dict[str, Any]) -> None:
         for row in results["agents"][name]["images"][::5]:
             sample = samples[row["name"]]
             assert sample.mask is not None
-            encoded = codec.encode(sample.image, row["qp_map"])
+            encoded = codec.encode([sample.image], [row["qp_map"]])[0]
             assert row["sha256"] == hashlib.sha256(encoded.bitstream).hexdigest()
             assert (row["bits"], row["slice_bits"]) == (encoded.bits, encoded.slice_bits)
             mask = binarize(vesselness(encoded.reconstruction[None])[0])
@@ -148,7 +148,7 @@ def test_a_constant_offset_lies_on_the_anchors_curve(results: dict[str, Any]) ->
     samples = {sample.name: sample.image for sample in phantoms(3, 130, 3)}
     for row in results["agents"][f"{__name__}:plus_3"]["images"]:
         image = samples[row["name"]]
-        anchor = codec.encode(image, uniform_map(image.shape, 64, row["base_qp"] + 3))
+        anchor = codec.encode([image], [uniform_map(image.shape, 64, row["base_qp"] + 3)])[0]
         assert row["sha256"] == hashlib.sha256(anchor.bitstream).hexdigest()
 
 
@@ -178,10 +178,10 @@ def test_progress_is_told() -> None:
 class FailingCodec(X265Codec):
     """Refuses one size."""
 
-    def encode(self, image: Any, qp_map: Any) -> Any:
-        if image.shape == (64, 80):
+    def encode(self, frames: Any, qp_maps: Any) -> Any:
+        if frames[0].shape == (64, 80):
             raise EncodeError("no such size today")
-        return super().encode(image, qp_map)
+        return super().encode(frames, qp_maps)
 
 
 def test_an_image_that_fails_is_left_out_of_every_agent(results: dict[str, Any]) -> None:

@@ -41,7 +41,7 @@ def test_every_cell_is_stored_with_what_coding_it_gives(unbroken: Path) -> None:
         assert "psy-rd=0" in found.provenance["encoder"]["x265_params"]
         if found.cell.agent == "anchor":
             image = samples[found.cell.image].image
-            coded = codec.encode(image, uniform_map((96, 96), 64, found.cell.base_qp))
+            coded = codec.encode([image], [uniform_map((96, 96), 64, found.cell.base_qp)])[0]
             assert (found.row.bits, found.reward) == (coded.bits, 0.0)
     with Store.open(unbroken) as store:
         (run,) = store.runs()

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from dmic_gym.codecs.base import map_shape
-from dmic_gym.codecs.hevc.decoder import decode_picture
+from dmic_gym.codecs.hevc.decoder import decode_stream
 from dmic_gym.codecs.hevc.x265 import X265Codec
 from tests.codecs import libde265
 
@@ -48,7 +48,9 @@ def test_reads_the_full_range_of_qps_block_by_block(ctu_size: int, shape: tuple[
 
 @needs_libde265
 def test_picture_equals_ffmpegs(stream: bytes) -> None:
-    np.testing.assert_array_equal(libde265.decode(stream, 32).image, decode_picture(stream))
+    np.testing.assert_array_equal(
+        libde265.decode(stream, 32).image, decode_stream(stream).frames[0]
+    )
 
 
 @needs_libde265

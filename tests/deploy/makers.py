@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pytest
 
 from dmic_gym.codecs.base import uniform_map
-from dmic_gym.codecs.hevc.frames import SampleFormat, Samples
+from dmic_gym.codecs.hevc.picture import SampleFormat
 from dmic_gym.deploy.pictures import Picture
+from dmic_gym.types import Samples
 from tests.support import texture
 
 needs_ffmpeg = pytest.mark.skipif(

@@ -140,7 +140,7 @@ def test_damage_under_a_forged_mark_is_found_by_the_md5() -> None:
 def test_a_huge_size_in_the_header_is_refused_before_decoding(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(streams, "_decode_all", None)
+    monkeypatch.setattr(streams, "_decode", None)
     stream = coded(encode_grey, picture((70, 75)))
     with pytest.raises(DecodeError, match=r"80 x 80 samples .* outside 1\.\.64"):
         decode_stream(stream, Limits(max_side=64))

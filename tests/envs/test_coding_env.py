@@ -118,8 +118,8 @@ def test_the_end_tells_the_truth(env: CodingEnv) -> None:
     rng = np.random.default_rng(0)
     reward, info = play(env, lambda _: int(rng.integers(13)), options={"sample": 1, "base_qp": 32})
     codec = X265Codec(64, "ultrafast")
-    encoded = codec.encode(sample.image, info["qp_map"])
-    anchor = codec.encode(sample.image, uniform_map(sample.image.shape, 64, 32))
+    encoded = codec.encode([sample.image], [info["qp_map"]])[0]
+    anchor = codec.encode([sample.image], [uniform_map(sample.image.shape, 64, 32)])[0]
     assert env.result is not None
     assert env.result.encoded.bitstream == encoded.bitstream
     np.testing.assert_array_equal(env.result.encoded.reconstruction, encoded.reconstruction)
@@ -288,11 +288,11 @@ class BrokenCodec(X265Codec):
 
     works = 0
 
-    def encode(self, image: Any, qp_map: Any) -> Encoded:
+    def encode(self, frames: Any, qp_maps: Any) -> list[Encoded]:
         self.works -= 1
         if self.works < 0:
             raise EncodeError("the encoder caught fire")
-        return super().encode(image, qp_map)
+        return super().encode(frames, qp_maps)
 
 
 @pytest.mark.parametrize("works", [0, 1, 5])

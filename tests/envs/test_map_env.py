@@ -14,7 +14,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 import dmic_gym  # noqa: F401
 from dmic_gym.codecs import X265Codec
-from dmic_gym.codecs.base import Encoded, Image, QPMap
+from dmic_gym.codecs.base import Encoded
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.map_env import CodingMapEnv
 from dmic_gym.errors import EncodeError, InvalidInputError
@@ -128,7 +128,7 @@ def test_reset_is_needed(env: CodingMapEnv) -> None:
 
 
 class Broken(X265Codec):
-    def encode(self, image: Image, qp_map: QPMap) -> Encoded:
+    def encode(self, frames: Any, qp_maps: Any) -> list[Encoded]:
         raise EncodeError("broken")
 
 

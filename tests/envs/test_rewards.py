@@ -150,7 +150,7 @@ def test_the_environments_reward_is_that_of_real_encodes(masked: bool) -> None:
     ]
     for qp, anchor in zip(CURVE_QPS, made, strict=True):
         uniform = uniform_map(sample.image.shape, 64, qp)
-        assert anchor.bits == codec.encode(sample.image, uniform).bits
+        assert anchor.bits == codec.encode([sample.image], [uniform])[0].bits
     curve = AnchorCurve.through([(a.bits, a.quality) for a in made])
     reward, info = play(env, lambda _: 4, options={"base_qp": 30})
     quality = info["dice"] if masked else info["consistency_dice"]
@@ -173,8 +173,8 @@ def test_null_agents_are_the_anchor() -> None:
                 options = {"sample": index, "base_qp": 27}
                 value, info = play(env, constant(action), options=options)
                 anchor = codec.encode(
-                    sample.image, uniform_map(sample.image.shape, 64, 27 + offset)
-                )
+                    [sample.image], [uniform_map(sample.image.shape, 64, 27 + offset)]
+                )[0]
                 assert env.result is not None
                 assert env.result.encoded.bitstream == anchor.bitstream
                 if offset == 0:
@@ -191,9 +191,9 @@ def test_anchors_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     encode = env.evaluator.codec.encode
 
-    def counted(image: Any, qps: Any) -> Any:
-        asked.append(int(qps.flat[0]))
-        return encode(image, qps)
+    def counted(frames: Any, qp_maps: Any) -> Any:
+        asked.extend(int(qps.flat[0]) for qps in qp_maps)
+        return encode(frames, qp_maps)
 
     monkeypatch.setattr(env.evaluator.codec, "encode", counted)
     options = {"sample": 0, "base_qp": 22}

@@ -10,7 +10,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormali
 
 import dmic_gym
 from dmic_gym.codecs import X265Codec
-from dmic_gym.codecs.base import Encoded, Image, QPMap
+from dmic_gym.codecs.base import Encoded
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.observations import PROGRESS
 from dmic_gym.envs.sb3 import SB3CodingVecEnv
@@ -120,7 +120,7 @@ def test_ppo_learns(vec: SB3CodingVecEnv) -> None:
 
 
 class Broken(X265Codec):
-    def encode(self, image: Image, qp_map: QPMap) -> Encoded:
+    def encode(self, frames: Any, qp_maps: Any) -> list[Encoded]:
         raise EncodeError("broken")
 
 

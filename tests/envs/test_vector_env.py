@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import dmic_gym  # noqa: F401
 from dmic_gym.codecs import X265Codec
-from dmic_gym.codecs.base import Encoded, Image, QPMap
+from dmic_gym.codecs.base import Encoded
 from dmic_gym.envs.batches import measure_best_batch
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.evaluator import EncodeResult, Evaluator
@@ -24,6 +24,7 @@ from dmic_gym.errors import EncodeError, InvalidInputError, SegmenterError
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.architectures import build
 from dmic_gym.tasks.segmenters.network import NetworkSegmenter
+from dmic_gym.types import Image
 from tests.support import phantoms, texture, vesselness
 
 MIXED = [*phantoms(2, 130), *phantoms(2, (90, 200), seed=1)]
@@ -202,10 +203,10 @@ def test_observations_lie_in_the_space(env: CodingVectorEnv) -> None:
 class FailingCodec(X265Codec):
     """Fails on images whose first pixel is 77."""
 
-    def encode(self, image: Image, qp_map: QPMap) -> Encoded:
-        if image[0, 0] == 77:
+    def encode(self, frames: Any, qp_maps: Any) -> list[Encoded]:
+        if frames[0][0, 0] == 77:
             raise EncodeError("no luck")
-        return super().encode(image, qp_map)
+        return super().encode(frames, qp_maps)
 
 
 def marked(value: int) -> Sample:
@@ -411,9 +412,9 @@ def test_each_anchor_is_encoded_once() -> None:
     class Counting(X265Codec):
         count = 0
 
-        def encode(self, image: Image, qp_map: QPMap) -> Encoded:
+        def encode(self, frames: Any, qp_maps: Any) -> list[Encoded]:
             type(self).count += 1
-            return super().encode(image, qp_map)
+            return super().encode(frames, qp_maps)
 
     env = make(3, dataset=[marked(1)], codec=Counting(64, "ultrafast"), base_qps=(32,))
     env.reset(seed=0)

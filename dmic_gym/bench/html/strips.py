@@ -182,7 +182,7 @@ def _coded_again(record: Record, sample: Sample) -> tuple[Picture, Mask]:
         stream = still.encode(sample.image, cell.base_qp)
         decoded = still.decode(stream)
     else:
-        encoded = evaluator.codec.encode(sample.image, np.array(row.qp_map))
+        encoded = evaluator.codec.encode([sample.image], [np.array(row.qp_map)])[0]
         stream, decoded = encoded.bitstream, encoded.reconstruction
     if hashlib.sha256(stream).hexdigest() != row.sha256:
         raise DmicError(f"{cell} gives another bitstream here than the stored one.")

@@ -16,49 +16,56 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 
-from dmic_gym.codecs.base import Image
 from dmic_gym.codecs.hevc.params import RegionOfInterest
+from dmic_gym.codecs.hevc.picture import GREY, SampleFormat
 from dmic_gym.codecs.hevc.pool import IdlePool
 from dmic_gym.errors import EncodeError
+from dmic_gym.types import Samples
 
 TIME_BASE = Fraction(1, 25)
 
 REGION = np.dtype(
     [(name, np.int32) for name in ("size", "top", "bottom", "left", "right", "n", "d")]
 )
-"""AVRegionOfInterest: its own size, edges in samples, offset as a fraction of 51."""
+"""AVRegionOfInterest: its own size, edges in samples, offset as a fraction."""
 
 _LEAST_REGIONS = 32
 
 
 class Canvas:
-    """A grey frame of one size with room for a number of regions.
+    """A frame of one size and format with room for a number of regions; its chroma is mid-grey.
 
     Args:
         shape: (H, W) of the pictures.
         room: the most regions it can hold.
+        sample_format: of the pictures.
     """
 
-    def __init__(self, shape: tuple[int, int], room: int) -> None:
+    def __init__(
+        self, shape: tuple[int, int], room: int, sample_format: SampleFormat = GREY
+    ) -> None:
         self.shape = shape
         self.room = room
-        self._frame = with_regions(_grey(np.zeros(shape, np.uint8)), _marks(shape, room))
+        self.sample_format = sample_format
+        self._frame = with_regions(_grey(shape, sample_format), _marks(shape, room))
         self._regions: Any = next(iter(self._frame.side_data))
         self._check()
-        plane = self._frame.planes[0]
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-        self._pixels = rows[: shape[0], : shape[1]]
+        self._luma = _plane(self._frame, 0, sample_format)[: shape[0], : shape[1]]
 
-    def draw(self, image: Image, regions: Sequence[RegionOfInterest], count: int) -> av.VideoFrame:
-        """Return the frame with these pixels and at least one region, as frame `count`."""
-        self._pixels[...] = image
+    def draw(
+        self, picture: Samples, regions: Sequence[RegionOfInterest], count: int
+    ) -> av.VideoFrame:
+        """Return the frame with these samples and at least one region, as IDR frame `count`."""
+        self._luma[...] = picture
         table = np.empty(self.room, REGION)
         table[: len(regions)] = [_entry(region) for region in regions]
         table[len(regions) :] = table[len(regions) - 1]  # saying the last one again changes nothing
         ctypes.memmove(self._regions.buffer_ptr, table.ctypes.data, table.nbytes)
         self._frame.pts = count
         self._frame.time_base = TIME_BASE
+        self._frame.pict_type = PictureType.I
         return self._frame
 
     def _check(self) -> None:
@@ -80,8 +87,8 @@ def _marks(shape: tuple[int, int], room: int) -> list[RegionOfInterest]:
 
 def _entry(region: RegionOfInterest) -> tuple[int, ...]:
     x, y = int(region["x"]), int(region["y"])
-    offset = int(region["qoffset"].partition("/")[0])
-    return REGION.itemsize, y, y + int(region["h"]), x, x + int(region["w"]), offset, 51
+    edges = y, y + int(region["h"]), x, x + int(region["w"])
+    return REGION.itemsize, *edges, *map(int, region["qoffset"].split("/"))
 
 
 def with_regions(frame: av.VideoFrame, regions: Sequence[RegionOfInterest]) -> av.VideoFrame:
@@ -103,20 +110,33 @@ def with_regions(frame: av.VideoFrame, regions: Sequence[RegionOfInterest]) -> a
     return out
 
 
-def _grey(image: Image) -> av.VideoFrame:
-    frame = av.VideoFrame.from_ndarray(image, format="gray")
-    frame.pts = 0
-    frame.time_base = TIME_BASE
+def _grey(shape: tuple[int, int], sample_format: SampleFormat) -> av.VideoFrame:
+    frame = av.VideoFrame(shape[1], shape[0], sample_format.pix_fmt)
+    for number in range(len(frame.planes)):
+        _plane(frame, number, sample_format)[...] = sample_format.mid_grey
+    frame.pts, frame.time_base = 0, TIME_BASE
     return frame
+
+
+def _plane(frame: av.VideoFrame, number: int, sample_format: SampleFormat) -> Samples:
+    """Return the samples of a plane, FFmpeg's padding at the right included."""
+    plane, dtype = frame.planes[number], sample_format.dtype
+    samples = np.frombuffer(memoryview(plane), dtype)
+    return samples.reshape(-1, plane.line_size // dtype.itemsize)
 
 
 class CanvasPool(IdlePool[Canvas]):
     """Canvases by size; the encoder keeps nothing of them."""
 
-    def borrow(self, shape: tuple[int, int], regions: int) -> AbstractContextManager[Canvas]:
+    def borrow(
+        self, shape: tuple[int, int], regions: int, sample_format: SampleFormat = GREY
+    ) -> AbstractContextManager[Canvas]:
         """Lend a canvas for pictures of `shape` with room for that many regions."""
         room = max(_LEAST_REGIONS, 1 << (regions - 1).bit_length())
         return self.lend(
-            lambda canvas: canvas.shape == shape and canvas.room >= regions,
-            lambda: Canvas(shape, room),
+            lambda canvas: (
+                (canvas.shape, canvas.sample_format) == (shape, sample_format)
+                and canvas.room >= regions
+            ),
+            lambda: Canvas(shape, room, sample_format),
         )

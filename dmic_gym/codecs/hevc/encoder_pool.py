@@ -10,13 +10,14 @@ from typing import Any
 import av
 from av.bitstream import BitStreamFilterContext
 
-from dmic_gym.codecs.base import Image
 from dmic_gym.codecs.hevc.canvas import TIME_BASE, CanvasPool
 from dmic_gym.codecs.hevc.nal import without_watermark
 from dmic_gym.codecs.hevc.params import RegionOfInterest
+from dmic_gym.codecs.hevc.picture import GREY, SampleFormat
 from dmic_gym.codecs.hevc.pool import IdlePool
 from dmic_gym.codecs.hevc.sps import read_sps
 from dmic_gym.errors import EncodeError
+from dmic_gym.types import Samples
 
 _NO_OFFSET = [{"x": "0", "y": "0", "w": "1", "h": "1", "qoffset": "0/51"}]
 """Every frame carries offsets, if only zero: x265 keeps the last frame's where one has none, and
@@ -30,6 +31,7 @@ class EncoderKey:
     shape: tuple[int, int]
     preset: str
     x265_params: str
+    sample_format: SampleFormat = GREY
 
 
 class KeptEncoder:
@@ -39,33 +41,37 @@ class KeptEncoder:
         self.key = key
         context = av.VideoCodecContext.create("libx265", "w")
         context.height, context.width = key.shape
-        context.pix_fmt = "gray"
+        context.pix_fmt = key.sample_format.pix_fmt
         context.time_base = TIME_BASE
-        context.options = {"preset": key.preset, "x265-params": key.x265_params}
+        context.options = {
+            "preset": key.preset,
+            "x265-params": key.x265_params,
+            "forced-idr": "1",
+        }
         self._context = context
         self._count = 0
-        self._sao: bool | None = None
+        self._sao_flags: int | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """(H, W) of the pictures it codes."""
         return self.key.shape
 
-    def encode(self, image: Image, roi: list[RegionOfInterest], crop: str | None) -> bytes:
+    def encode(self, picture: Samples, roi: list[RegionOfInterest], crop: str | None) -> bytes:
         """Code one picture; the same picture gives the same bytes whatever came before."""
         regions = roi or _NO_OFFSET
-        with _canvases.borrow(self.key.shape, len(regions)) as canvas:
-            packets = self._context.encode(canvas.draw(image, regions, self._count))
+        with _canvases.borrow(self.shape, len(regions), self.key.sample_format) as canvas:
+            packets = self._context.encode(canvas.draw(picture, regions, self._count))
         self._count += 1
         if len(packets) != 1:
             raise EncodeError(f"x265 returned {len(packets)} packets for one frame.")
-        stream = bytes(cropped(packets[0], crop) if crop else packets[0])
-        if self._sao is None:
-            self._sao = read_sps(stream).sao
-        return without_watermark(stream, sao=self._sao)
+        stream = bytes(_cropped(packets[0], crop) if crop else packets[0])
+        if self._sao_flags is None:
+            self._sao_flags = read_sps(stream).sao_flags
+        return without_watermark(stream, sao_flags=self._sao_flags)
 
 
-def cropped(packet: av.Packet[Any], crop: str) -> av.Packet[Any]:
+def _cropped(packet: av.Packet[Any], crop: str) -> av.Packet[Any]:
     """Pass a packet through the bitstream filter that signals the true size."""
     packets = BitStreamFilterContext(crop, "hevc").filter(packet)
     if len(packets) != 1:
@@ -105,4 +111,5 @@ def _start_afresh_after_fork() -> None:
     _pool, _canvases = EncoderPool(), CanvasPool()
 
 
-os.register_at_fork(after_in_child=_start_afresh_after_fork)
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_start_afresh_after_fork)

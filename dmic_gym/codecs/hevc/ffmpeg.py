@@ -9,16 +9,16 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import ffmpeg
 
-from dmic_gym.codecs.base import Image
-from dmic_gym.codecs.hevc.intra import IntraCodec, Job
+from dmic_gym.codecs.hevc.codec import HEVCCodec, Job
 from dmic_gym.codecs.hevc.params import Overrides
 from dmic_gym.errors import EncodeError, MissingDependencyError
 
-_MAX_ARGUMENT = 100_000
-"""Filter chains longer than this many characters go through a file: Linux takes 128 KiB."""
+_MAX_ARGUMENT = 30_000
+"""Filter chains longer than this many characters go through a file: Windows takes 32 KiB."""
 
 
 def find_ffmpeg() -> str:
@@ -39,7 +39,7 @@ def find_ffmpeg() -> str:
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
-class FFmpegCodec(IntraCodec):
+class FFmpegCodec(HEVCCodec):
     """HEVC intra coding by an ffmpeg process: same pictures as X265Codec, slower.
 
     Streams have the size and picture of X265Codec's wherever both builds of x265 decide alike;
@@ -51,6 +51,8 @@ class FFmpegCodec(IntraCodec):
         x265_params: x265 settings that replace or extend ours.
         executable: the ffmpeg program; None finds it (see `find_ffmpeg`).
         timeout: seconds after which an ffmpeg process is killed.
+        bit_depth: of the frames: 8, 10 or 12.
+        chroma: whether to code 4:2:0 with mid-grey chroma in place of 4:0:0.
 
     Raises:
         InvalidInputError: an argument is none of the valid ones.
@@ -64,8 +66,11 @@ class FFmpegCodec(IntraCodec):
         x265_params: Overrides | None = None,
         executable: str | None = None,
         timeout: float = 60.0,
+        *,
+        bit_depth: int = 8,
+        chroma: bool = False,
     ) -> None:
-        super().__init__(ctu_size, preset, x265_params)
+        super().__init__(ctu_size, preset, x265_params, bit_depth=bit_depth, chroma=chroma)
         self.executable = executable or find_ffmpeg()
         self.timeout = timeout
 
@@ -80,11 +85,12 @@ class FFmpegCodec(IntraCodec):
             for region in job.regions
         )
         with _filter_options(chain, self.executable) as filters:
-            return self._call(self._command(job, filters), job.picture)
+            return self._call(self._command(job, filters), job)
 
     def _command(self, job: Job, filters: dict[str, str]) -> list[str]:
         height, width = job.picture.shape
-        source = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="gray", s=f"{width}x{height}")
+        pix_fmt = job.sample_format.pix_fmt
+        source = ffmpeg.input("pipe:", format="rawvideo", pix_fmt=pix_fmt, s=f"{width}x{height}")
         options = {
             "format": "hevc",
             "vcodec": "libx265",
@@ -97,14 +103,13 @@ class FFmpegCodec(IntraCodec):
         command: list[str] = output.compile(self.executable)
         return command
 
-    def _call(self, command: list[str], picture: Image) -> bytes:
+    def _call(self, command: list[str], job: Job) -> bytes:
+        raw = job.picture.tobytes() + job.chroma.tobytes()
         try:
-            done = subprocess.run(
-                command, input=picture.tobytes(), capture_output=True, timeout=self.timeout
-            )
+            done = subprocess.run(command, input=raw, capture_output=True, timeout=self.timeout)
         except subprocess.TimeoutExpired as error:
             raise EncodeError(
-                f"ffmpeg took more than {self.timeout} s for a {picture.shape} image: "
+                f"ffmpeg took more than {self.timeout} s for a {job.picture.shape} image: "
                 "pass a larger timeout= or a faster preset=."
             ) from error
         except OSError as error:
@@ -121,10 +126,10 @@ def _filter_options(chain: str, executable: str) -> Iterator[dict[str, str]]:
     if len(chain) <= _MAX_ARGUMENT:
         yield {"vf": chain} if chain else {}
         return
-    with tempfile.NamedTemporaryFile("w", suffix=".filters") as script:
-        script.write(chain)
-        script.flush()
-        yield {_filter_file_option(executable): script.name}
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, "map.filters")
+        script.write_text(chain)
+        yield {_filter_file_option(executable): str(script)}
 
 
 @functools.cache

@@ -5,6 +5,7 @@ Section numbers are those of Rec. ITU-T H.265 (08/2021).
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from dmic_gym.errors import DecodeError
 _START_CODE = re.compile(rb"\x00?\x00\x00\x01")
 _VCL_TYPES = range(32)
 _IDR_TYPES = (19, 20)
+_SUFFIX_SEI = 40
+_PICTURE_HASH, _MD5 = 132, 0
+_MAX_SEI = 4096
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,39 @@ class BitReader:
         return (1 << zeros) - 1 + self.u(zeros)
 
 
-def without_watermark(stream: bytes, *, sao: bool) -> bytes:
+def count_pictures(stream: bytes) -> tuple[int, int]:
+    """Return how many pictures a stream of one layer holds, and how many carry an MD5."""
+    pictures = hashes = 0
+    for nal in nal_units(stream):
+        payload = stream[nal.header + 2 : min(nal.end, nal.header + _MAX_SEI)]
+        if nal.nal_type in _VCL_TYPES:
+            pictures += payload[:1] >= b"\x80"  # first_slice_segment_in_pic_flag
+        elif nal.nal_type == _SUFFIX_SEI:
+            hashes += _holds_md5(payload)
+    return pictures, hashes
+
+
+def _holds_md5(payload: bytes) -> bool:
+    """Whether a suffix SEI has a decoded picture hash message of type MD5 (D.2.19)."""
+    bits = BitReader(payload)
+    with contextlib.suppress(DecodeError):
+        while True:
+            kind, size = _sei_number(bits), _sei_number(bits)
+            if kind == _PICTURE_HASH:
+                return bits.u(8) == _MD5
+            bits.u(8 * size)
+    return False
+
+
+def _sei_number(bits: BitReader) -> int:
+    """Read a payload type or size (7.3.5): bytes of 255 that add up with the last, smaller one."""
+    total = 0
+    while (byte := bits.u(8)) == 255:
+        total += byte
+    return total + byte
+
+
+def without_watermark(stream: bytes, *, sao_flags: int) -> bytes:
     """Return an intra stream of x265 with its frame-counter watermark bit set to the first frame's.
 
     x265 writes ``slice_loop_filter_across_slices_enabled_flag`` as a function of the picture
@@ -81,7 +117,7 @@ def without_watermark(stream: bytes, *, sao: bool) -> bytes:
 
     Args:
         stream: one picture, one slice.
-        sao: its SPS's sample_adaptive_offset_enabled_flag.
+        sao_flags: how many SAO flags its slice header has; see `SPS`.
     """
     slices = [nal for nal in nal_units(stream) if nal.nal_type in _VCL_TYPES]
     if len(slices) != 1 or slices[0].nal_type not in _IDR_TYPES:
@@ -91,8 +127,7 @@ def without_watermark(stream: bytes, *, sao: bool) -> bytes:
     bits.u(2)  # first_slice_segment_in_pic_flag, no_output_of_prior_pics_flag
     bits.ue()  # pps id
     bits.ue()  # slice_type
-    if sao:
-        bits.u(1)  # slice_sao_luma_flag; 4:0:0 has no chroma flag
+    bits.u(sao_flags)  # slice_sao_luma_flag, slice_sao_chroma_flag
     bits.ue()  # slice_qp_delta
     byte, bit = divmod(bits.position, 8)
     changed = bytearray(stream)

@@ -13,10 +13,9 @@ import itertools
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-import numpy.typing as npt
 
-from dmic_gym.codecs.base import MAX_QP
 from dmic_gym.errors import InvalidInputError, unknown_name
+from dmic_gym.types import QPMap
 
 PRESETS = (
     "ultrafast",
@@ -87,13 +86,13 @@ def level_params(picture: tuple[int, int], ctu_size: int) -> Overrides:
     return {"allow-non-conformance": 1} if too_large else {}
 
 
-def slice_qp(qp_map: npt.NDArray[np.int16]) -> int:
+def slice_qp(qp_map: QPMap) -> int:
     """Return the slice QP for a map: its lower median, so that a uniform map is the anchor."""
     return int(np.sort(qp_map, axis=None)[(qp_map.size - 1) // 2])
 
 
 def regions_of_interest(
-    qp_map: npt.NDArray[np.int16],
+    qp_map: QPMap,
     base_qp: int,
     picture: tuple[int, int],
     ctu_size: int,
@@ -105,7 +104,7 @@ def regions_of_interest(
     each further bit, so ``offset/51`` asks for exactly `offset` there.
     """
     height, width = picture
-    qps_above_lowest = MAX_QP + 6 * (bit_depth - 8)
+    qps_above_lowest = 51 + 6 * (bit_depth - 8)
     for row, qps in enumerate(qp_map):
         y = row * ctu_size
         edges = [0, *(np.flatnonzero(np.diff(qps)) + 1).tolist(), len(qps)]

@@ -1,29 +1,99 @@
-"""Fitting images to x265, which takes no picture smaller than a CTU."""
+"""Pictures as x265 takes them: their samples, and sizes of at least a CTU."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Sample = TypeVar("Sample", bound=np.generic)
+from dmic_gym.codecs.base import QPRange
+from dmic_gym.errors import InvalidInputError
+from dmic_gym.types import Samples
+
+BIT_DEPTHS = (8, 10, 12)
+
+_HIGHEST_QPS = {8: 51, 10: 51, 12: 49}
+"""At 12 bits FFmpeg (5.1 and 8, against x265's MD5 and libde265) decodes 50 and 51 wrongly."""
 
 
-def padded(image: npt.NDArray[Sample], ctu_size: int) -> npt.NDArray[Sample]:
-    """Return `image` with both sides at least a CTU long, the last row and column repeated."""
-    height, width = image.shape
-    missing = (max(0, ctu_size - height), max(0, ctu_size - width))
-    if not any(missing):
-        return image
-    return np.pad(image, ((0, missing[0]), (0, missing[1])), mode="edge")
+def check_bit_depth(bit_depth: int) -> int:
+    """Return `bit_depth` if it is 8, 10 or 12, else raise InvalidInputError."""
+    if bit_depth not in BIT_DEPTHS:
+        nearest = min(BIT_DEPTHS, key=lambda depth: abs(depth - bit_depth))
+        raise InvalidInputError(
+            f"bit_depth={bit_depth!r} is none of 8, 10, 12. Nearest: {nearest}."
+        )
+    return bit_depth
+
+
+@dataclass(frozen=True)
+class SampleFormat:
+    """How samples are stored.
+
+    Attributes:
+        bit_depth: 8, 10 or 12.
+        chroma: False is 4:0:0; True is 4:2:0 whose chroma is mid-grey everywhere.
+    """
+
+    bit_depth: int = 8
+    chroma: bool = False
+
+    def __post_init__(self) -> None:
+        check_bit_depth(self.bit_depth)
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
+        """Of one sample."""
+        return np.dtype(np.uint8) if self.bit_depth == 8 else np.dtype(np.uint16)
+
+    @property
+    def qp_range(self) -> QPRange:
+        """Lowest and highest luma QP that is coded."""
+        return 0, _HIGHEST_QPS[self.bit_depth]
+
+    @property
+    def pix_fmt(self) -> str:
+        """FFmpeg's name."""
+        depth = "" if self.bit_depth == 8 else f"{self.bit_depth}le"
+        return ("yuv420p" if self.chroma else "gray") + depth
+
+    @property
+    def mid_grey(self) -> int:
+        """The chroma sample of no colour."""
+        return 1 << self.bit_depth - 1
+
+    @property
+    def x265_params(self) -> dict[str, str | int | float]:
+        """Settings beside the anchor's.
+
+        With ``keyint=1`` x265 states the range extensions' profile; with 2 it states Main and
+        Main 10 where they apply, and pictures forced to be IDR are intra all the same. Players
+        take 4:2:0 for limited range if nobody says otherwise.
+        """
+        return {"keyint": 2, "open-gop": 0, "range": "full"} if self.chroma else {}
+
+    def even(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Return (H, W) that a stream can state: 4:2:0 has even sides."""
+        height, width = shape
+        return (height + height % 2, width + width % 2) if self.chroma else (height, width)
+
+
+GREY = SampleFormat()
+"""8 bits, 4:0:0: what is trained and measured with."""
+
+
+def padded(image: Samples, shape: tuple[int, int]) -> Samples:
+    """Return `image` extended to `shape`, the last row and column repeated."""
+    missing = [(0, wanted - side) for wanted, side in zip(shape, image.shape, strict=True)]
+    return np.pad(image, missing, mode="edge") if image.shape != shape else image
 
 
 def crop_filter(shape: tuple[int, int], ctu_size: int) -> str | None:
     """Return the FFmpeg bitstream filter that signals the true size of a padded picture.
 
-    It writes the SPS conformance window (Rec. ITU-T H.265, 7.4.3.2.1), in luma samples for
-    4:0:0. None where nothing was padded: x265 itself signals sides that are no multiple of 8.
+    It writes the SPS conformance window (Rec. ITU-T H.265, 7.4.3.2.1), in luma samples. None
+    where nothing was padded: x265 itself signals sides that are no multiple of 8.
     """
     height, width = shape
     crops = {"crop_right": ctu_size - width, "crop_bottom": ctu_size - height}

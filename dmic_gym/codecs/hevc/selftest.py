@@ -7,8 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from dmic_gym.codecs.base import Image, QPMap
+from dmic_gym.codecs.hevc.picture import SampleFormat
 from dmic_gym.errors import SelfTestError
+from dmic_gym.types import AnyQPMap, Samples
 
 _passed: set[tuple[str, ...]] = set()
 _lock = threading.Lock()
@@ -21,7 +22,9 @@ class _Testable(Protocol):
     def configuration(self) -> tuple[str, ...]: ...
     @property
     def x265_params(self) -> dict[str, str | int | float]: ...
-    def encode_bitstream(self, image: Image, qp_map: QPMap) -> bytes: ...
+    @property
+    def sample_format(self) -> SampleFormat: ...
+    def encode_bitstream(self, frame: Samples, qp_map: AnyQPMap) -> bytes: ...
 
 
 def require_working_offsets(codec: _Testable) -> None:
@@ -45,7 +48,8 @@ def require_working_offsets(codec: _Testable) -> None:
 
 def _stream_sizes(codec: _Testable) -> dict[int, int]:
     shape = (codec.ctu_size, 2 * codec.ctu_size)
-    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    dtype, depth = codec.sample_format.dtype, codec.sample_format.bit_depth
+    noise = np.random.default_rng(0).integers(0, 1 << depth, shape, dtype=dtype)
     return {qp: len(codec.encode_bitstream(noise, np.array([[30, qp]]))) for qp in (20, 30, 40)}
 
 

@@ -45,6 +45,11 @@ class SPS:
     bit_depth_chroma: int
     sao: bool
 
+    @property
+    def sao_flags(self) -> int:
+        """How many SAO flags a slice header has (7.3.6.1): for luma and, if any, for chroma."""
+        return self.sao * (2 if self.chroma_format_idc else 1)
+
 
 def read_sps(stream: bytes) -> SPS:
     """Read the first SPS of an Annex B stream of one layer; see `parse_sps`."""

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import av
 
+from dmic_gym.codecs.hevc.codec import HEVCCodec, Job
 from dmic_gym.codecs.hevc.encoder_pool import EncoderKey, process_pool
-from dmic_gym.codecs.hevc.intra import IntraCodec, Job
 from dmic_gym.errors import EncodeError
 
 
-class X265Codec(IntraCodec):
+class X265Codec(HEVCCodec):
     """HEVC intra coding by libx265 with an exact QP per CTU.
 
     Args:
         ctu_size: 64, 32 or 16.
         preset: x265's speed preset; "medium" is the benchmark's, "ultrafast" trains fastest.
-        x265_params: x265 settings that replace or extend ours, such as ``{"hash": 1}``. The
-            self-test runs with them, so a setting that makes x265 drop QP offsets is refused.
+        x265_params: x265 settings that replace or extend ours, such as ``{"hash": 1}`` for an MD5
+            in each picture. The self-test runs with them, so a setting that makes x265 drop QP
+            offsets is refused.
+        bit_depth: of the frames: 8, 10 or 12.
+        chroma: False codes 4:0:0 (format range extensions profile); True codes 4:2:0 with
+            mid-grey chroma, which is Main at 8 bits and Main 10 at 10.
 
     A uniform QP map gives byte for byte the anchor: x265 at that constant QP. Coding units
     without residual carry no QP of their own (Rec. ITU-T H.265, 8.6.1), every other one has
@@ -35,7 +41,7 @@ class X265Codec(IntraCodec):
         process_pool().discard(self.preset)
 
     def _run(self, job: Job) -> bytes:
-        key = EncoderKey(job.picture.shape, self.preset, job.params)
+        key = EncoderKey(job.picture.shape, self.preset, job.params, job.sample_format)
         try:
             with process_pool().borrow(key) as encoder:
                 return encoder.encode(job.picture, job.regions, job.crop)
@@ -46,4 +52,5 @@ class X265Codec(IntraCodec):
             ) from error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._ctu_size, self.preset, self.x265_params)
+        arguments = self._ctu_size, self.preset, self.x265_params
+        return partial(type(self), **asdict(self.sample_format)), arguments

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from dmic_gym.codecs.base import Image, check_image
+from dmic_gym.codecs.base import check_image
 from dmic_gym.errors import DecodeError, EncodeError, InvalidInputError, MissingDependencyError
+from dmic_gym.types import Image
 
 TOOL_ERRORS = (RuntimeError, ValueError, cv2.error)
 

@@ -11,7 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dmic_gym.codecs.base import Image
 from dmic_gym.codecs.stills.base import Still, imagecodecs
 from dmic_gym.codecs.stills.containers import (
     APP0,
@@ -20,6 +19,7 @@ from dmic_gym.codecs.stills.containers import (
     riff_size,
     without_segments,
 )
+from dmic_gym.types import Image
 
 
 class JPEG(Still):

@@ -33,10 +33,10 @@ COURSE = TrainingConfig(epochs=1, steps=48, checkpoint_every=8)
 class BrokenCodec(X265Codec):
     """Fails at everything but constant QP."""
 
-    def encode(self, image: Any, qp_map: Any) -> Encoded:
-        if np.ptp(qp_map):
+    def encode(self, frames: Any, qp_maps: Any) -> list[Encoded]:
+        if np.ptp(qp_maps):
             raise EncodeError("out of order")
-        return super().encode(image, qp_map)
+        return super().encode(frames, qp_maps)
 
 
 def ppo() -> PPO:

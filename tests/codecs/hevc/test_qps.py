@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pytest
 
 from dmic_gym.codecs import Codec, FFmpegCodec, X265Codec
-from dmic_gym.codecs.hevc import intra, params
+from dmic_gym.codecs.hevc import codec as hevc_codec
+from dmic_gym.codecs.hevc import params
 from dmic_gym.codecs.hevc.params import RegionOfInterest
 from tests.codecs import libde265
 from tests.support import binary_noise, random_map
@@ -28,7 +29,7 @@ SHAPES = [(256, 256), (200, 217), (137, 139), (64, 300), (75, 64)]
 
 def coded_qps(codec: Codec, shape: tuple[int, int], qps: npt.NDArray[np.int64]) -> list[list[Any]]:
     """Code noise of that shape and return the QPs that libde265 reads in each CTU."""
-    encoded = codec.encode(binary_noise(shape, int(qps.sum())), qps)
+    encoded = codec.encode([binary_noise(shape, int(qps.sum()))], [qps])[0]
     decoded = libde265.decode(encoded.bitstream, codec.ctu_size)
     np.testing.assert_array_equal(decoded.image, encoded.reconstruction)
     rows, cols = qps.shape
@@ -79,7 +80,7 @@ def test_padded_pictures(shape: tuple[int, int]) -> None:
         qps = random_map(shape, ctu_size, 5)
         image = np.full(shape, 255, np.uint8) if 1 in shape else binary_noise(shape)
         with X265Codec(ctu_size, "ultrafast") as codec:
-            encoded = codec.encode(image, qps)
+            encoded = codec.encode([image], [qps])[0]
         decoded = libde265.decode(encoded.bitstream, ctu_size)
         np.testing.assert_array_equal(decoded.image, encoded.reconstruction)
         assert decoded.image.shape == shape
@@ -118,5 +119,5 @@ def test_a_wrong_map_is_noticed(monkeypatch: pytest.MonkeyPatch, sabotage: Regio
     shape, qps = (192, 192), np.array([[10, 20, 30], [40, 15, 25], [35, 45, 5]])
     with X265Codec(64, "ultrafast") as codec:
         assert mismatches(codec, shape, qps) == 0
-        monkeypatch.setattr(intra, "regions_of_interest", sabotage)
+        monkeypatch.setattr(hevc_codec, "regions_of_interest", sabotage)
         assert mismatches(codec, shape, qps) > 0

@@ -34,7 +34,7 @@ def decoded_by_ffmpeg(bitstream: bytes) -> Image:
 def test_libde265_agrees(shape: tuple[int, int], ctu_size: int) -> None:
     for preset in ("ultrafast", "medium"):
         with X265Codec(ctu_size, preset) as codec:
-            encoded = codec.encode(texture(shape), random_map(shape, ctu_size))
+            encoded = codec.encode([texture(shape)], [random_map(shape, ctu_size)])[0]
         decoded = libde265.decode(encoded.bitstream, ctu_size)
         np.testing.assert_array_equal(decoded.image, encoded.reconstruction)
         assert encoded.reconstruction.shape == shape
@@ -54,7 +54,7 @@ def test_libde265_agrees(shape: tuple[int, int], ctu_size: int) -> None:
 )
 def test_the_ffmpeg_program_agrees(shape: tuple[int, int], ctu_size: int) -> None:
     with X265Codec(ctu_size, "ultrafast") as codec:
-        encoded = codec.encode(texture(shape), random_map(shape, ctu_size))
+        encoded = codec.encode([texture(shape)], [random_map(shape, ctu_size)])[0]
     np.testing.assert_array_equal(decoded_by_ffmpeg(encoded.bitstream), encoded.reconstruction)
 
 
@@ -62,7 +62,7 @@ def test_the_ffmpeg_program_agrees(shape: tuple[int, int], ctu_size: int) -> Non
 @needs_libde265
 @pytest.mark.parametrize("shape", [(1, 1), (17, 33), (131, 129)])
 def test_streams_of_the_ffmpeg_codec_too(shape: tuple[int, int]) -> None:
-    encoded = FFmpegCodec(32, "ultrafast").encode(texture(shape), random_map(shape, 32))
+    encoded = FFmpegCodec(32, "ultrafast").encode([texture(shape)], [random_map(shape, 32)])[0]
     decoded = libde265.decode(encoded.bitstream, 32)
     np.testing.assert_array_equal(decoded.image, encoded.reconstruction)
     np.testing.assert_array_equal(decoded_by_ffmpeg(encoded.bitstream), encoded.reconstruction)
@@ -73,7 +73,7 @@ def test_streams_of_the_ffmpeg_codec_too(shape: tuple[int, int]) -> None:
 def test_the_reconstruction_is_near_the_image(make: Any) -> None:
     codec: Codec = make(64, "ultrafast")
     image = texture((100, 90))
-    near = codec.encode(image, random_map(image.shape, 64, low=0, high=1))
+    near = codec.encode([image], [random_map(image.shape, 64, low=0, high=1)])[0]
     assert np.abs(near.reconstruction.astype(int) - image).max() <= 2
     assert near.reconstruction.dtype == np.uint8
     assert near.reconstruction.flags["C_CONTIGUOUS"]
@@ -83,19 +83,19 @@ def test_more_bits_where_the_qp_is_lower() -> None:
     image = texture((128, 128), seed=3)
     qps = np.array([[20, 45], [45, 45]])
     with X265Codec(64, "ultrafast") as codec:
-        error = np.abs(codec.encode(image, qps).reconstruction.astype(int) - image)
+        error = np.abs(codec.encode([image], [qps])[0].reconstruction.astype(int) - image)
     blocks = error.reshape(2, 64, 2, 64).mean(axis=(1, 3))
     assert blocks[0, 0] < 0.6 * min(blocks[0, 1], blocks[1, 0], blocks[1, 1])
 
 
 def test_bits_are_counted() -> None:
     with X265Codec(64, "ultrafast") as codec:
-        encoded = codec.encode(texture((90, 90)), random_map((90, 90), 64))
+        encoded = codec.encode([texture((90, 90))], [random_map((90, 90), 64)])[0]
     assert encoded.bits == 8 * len(encoded.bitstream)
     assert 0 < encoded.slice_bits < encoded.bits
     # parameter sets are equal for all maps and images of a size
     with X265Codec(64, "ultrafast") as codec:
-        other = codec.encode(texture((90, 90), 4), random_map((90, 90), 64, 9))
+        other = codec.encode([texture((90, 90), 4)], [random_map((90, 90), 64, 9)])[0]
     headers = [e.bitstream[: (e.bits - e.slice_bits) // 8] for e in (encoded, other)]
     assert headers[0] == headers[1]
 
@@ -105,7 +105,7 @@ def test_ctus_of_16_in_pictures_that_level_4_does_not_take(shape: tuple[int, int
     qps = uniform_map(shape, 16, 40)
     qps[len(qps) // 2 :] = 45
     with X265Codec(16, "ultrafast") as codec:
-        encoded = codec.encode(texture(shape), qps)
+        encoded = codec.encode([texture(shape)], [qps])[0]
     assert encoded.reconstruction.shape == shape
     if libde265.available():
         decoded = libde265.decode(encoded.bitstream, 16)
@@ -117,7 +117,7 @@ def test_ctus_of_16_in_pictures_that_level_4_does_not_take(shape: tuple[int, int
 def test_the_largest_pictures(shape: tuple[int, int], ctu_size: int) -> None:
     qps = np.repeat(random_map(shape, ctu_size, low=25)[:, :1], -(-shape[1] // ctu_size), axis=1)
     with X265Codec(ctu_size, "ultrafast") as codec:
-        encoded = codec.encode(texture(shape), qps)
+        encoded = codec.encode([texture(shape)], [qps])[0]
     assert encoded.reconstruction.shape == shape
     if libde265.available():
         decoded = libde265.decode(encoded.bitstream, ctu_size)
@@ -128,5 +128,5 @@ def test_the_largest_pictures(shape: tuple[int, int], ctu_size: int) -> None:
 def test_the_longest_lines(shape: tuple[int, int]) -> None:
     for ctu_size in CTU_SIZES:
         with X265Codec(ctu_size, "ultrafast") as codec:
-            encoded = codec.encode(texture(shape), random_map(shape, ctu_size))
+            encoded = codec.encode([texture(shape)], [random_map(shape, ctu_size)])[0]
         assert encoded.reconstruction.shape == shape

@@ -16,7 +16,7 @@ SHAPE = (61, 83)
 @pytest.fixture(scope="module")
 def stream() -> bytes:
     with X265Codec(16, "ultrafast") as codec:
-        return codec.encode(texture(SHAPE), random_map(SHAPE, 16)).bitstream
+        return codec.encode([texture(SHAPE)], [random_map(SHAPE, 16)])[0].bitstream
 
 
 def test_size_before_and_after_the_window(stream: bytes) -> None:

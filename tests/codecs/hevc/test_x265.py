@@ -33,7 +33,7 @@ def test_a_uniform_map_is_a_plain_x265_run(ctu_size: int, preset: str) -> None:
     with X265Codec(ctu_size, preset) as codec:
         for qp, shape in [(0, (64, 64)), (22, (131, 97)), (37, (100, 160)), (51, (75, 300))]:
             image = texture(shape, qp)
-            encoded = codec.encode(image, uniform_map(shape, ctu_size, qp))
+            encoded = codec.encode([image], [uniform_map(shape, ctu_size, qp)])[0]
             assert encoded.bitstream == plain_x265(image, qp, ctu_size, preset)
 
 
@@ -42,8 +42,8 @@ def test_a_padded_picture_differs_from_a_plain_run_only_in_the_crop() -> None:
     padded = np.pad(image, ((0, 24), (0, 14)), mode="edge")
     plain = plain_x265(padded, 30, 64, "medium")
     with X265Codec(64) as codec:
-        encoded = codec.encode(image, uniform_map(image.shape, 64, 30))
-        np.testing.assert_array_equal(encoded.reconstruction, codec.decode(plain)[:40, :50])
+        encoded = codec.encode([image], [uniform_map(image.shape, 64, 30)])[0]
+        np.testing.assert_array_equal(encoded.reconstruction, codec.decode(plain)[0, :40, :50])
     ours, theirs = (
         [stream[unit.start : unit.end] for unit in nal_units(stream)]
         for stream in (encoded.bitstream, plain)
@@ -113,8 +113,8 @@ def digest_of_many(_: int = 0) -> str:
             codec = X265Codec(ctu_size, preset)
             for seed in range(3):
                 encoded = codec.encode(
-                    texture((70, 90), seed), random_map((70, 90), ctu_size, seed)
-                )
+                    [texture((70, 90), seed)], [random_map((70, 90), ctu_size, seed)]
+                )[0]
                 digest.update(encoded.bitstream + encoded.reconstruction.tobytes())
     return digest.hexdigest()
 
@@ -142,8 +142,9 @@ def test_a_forked_child_encodes_with_encoders_of_its_own() -> None:
 def test_threads_share_a_codec() -> None:
     work = [(texture((90, 100), s), random_map((90, 100), 32, s, 30, 32)) for s in range(24)]
     with X265Codec(32, "ultrafast") as codec, ThreadPoolExecutor(6) as threads:
-        serial = [codec.encode(*item) for item in work]
-        parallel = list(threads.map(lambda item: codec.encode(*item), work))
+        frames, qp_maps = zip(*work, strict=True)
+        serial = codec.encode(frames, qp_maps)
+        parallel = list(threads.map(lambda item: codec.encode([item[0]], [item[1]])[0], work))
     for one, other in zip(serial, parallel, strict=True):
         assert one.bitstream == other.bitstream
         np.testing.assert_array_equal(one.reconstruction, other.reconstruction)
@@ -153,7 +154,7 @@ def test_threads_may_meet_in_the_first_encode(fresh_pool: EncoderPool) -> None:
     image, qps = texture((64, 64)), np.array([[33]])
 
     def first_encode(_: int) -> bytes:
-        return X265Codec(64, "veryfast", {"hash": 1}).encode(image, qps).bitstream
+        return X265Codec(64, "veryfast", {"hash": 1}).encode([image], [qps])[0].bitstream
 
     with ThreadPoolExecutor(4) as threads:
         assert len(set(threads.map(first_encode, range(8)))) == 1
@@ -162,16 +163,16 @@ def test_threads_may_meet_in_the_first_encode(fresh_pool: EncoderPool) -> None:
 def test_a_closed_codec_refuses(fresh_pool: EncoderPool) -> None:
     image, qps = texture((64, 64)), np.array([[33]])
     codec, other = X265Codec(64, "ultrafast"), X265Codec(64, "superfast")
-    stream = codec.encode(image, qps).bitstream
-    other.encode(image, qps)
+    stream = codec.encode([image], [qps])[0].bitstream
+    other.encode([image], [qps])[0]
     codec.close()
     assert {kept.key.preset for kept in fresh_pool._idle.values()} == {"superfast"}
     for _ in range(2):
         with pytest.raises(EncodeError, match="closed: make a new X265Codec"):
-            codec.encode(image, qps)
+            codec.encode([image], [qps])[0]
         codec.close()
-    assert codec.decode(stream).shape == (64, 64)
-    assert X265Codec(64, "ultrafast").encode(image, qps).bitstream == stream
+    assert codec.decode(stream).shape == (1, 64, 64)
+    assert X265Codec(64, "ultrafast").encode([image], [qps])[0].bitstream == stream
 
 
 @pytest.mark.parametrize(
@@ -180,12 +181,12 @@ def test_a_closed_codec_refuses(fresh_pool: EncoderPool) -> None:
 def test_pickle_and_copy_by_arguments(duplicate: Any) -> None:
     image, qps = texture((70, 70)), random_map((70, 70), 32)
     codec = X265Codec(32, "veryfast", {"hash": 1})
-    stream = codec.encode(image, qps).bitstream
+    stream = codec.encode([image], [qps])[0].bitstream
     made = duplicate(codec)
     assert isinstance(made, X265Codec)
     assert made.configuration == codec.configuration
     codec.close()
-    assert made.encode(image, qps).bitstream == stream
+    assert made.encode([image], [qps])[0].bitstream == stream
 
 
 def test_it_is_a_codec() -> None:
@@ -212,12 +213,14 @@ def test_bad_arguments_name_the_nearest(kwargs: dict[str, Any], words: str) -> N
 def test_every_preset_encodes(preset: str) -> None:
     image, qps = texture((130, 100)), random_map((130, 100), 64)
     with X265Codec(64, preset) as codec:
-        assert codec.encode(image, qps).reconstruction.shape == image.shape
+        assert codec.encode([image], [qps])[0].reconstruction.shape == image.shape
 
 
 def test_a_parameter_that_x265_refuses_is_an_encode_error() -> None:
     with pytest.raises(EncodeError, match=r"x265 refused a \(64, 128\) image at preset 'medium'"):
-        X265Codec(64, x265_params={"bframes": 99}).encode(texture((64, 64)), np.array([[30]]))
+        X265Codec(64, x265_params={"bframes": 99}).encode([texture((64, 64))], [np.array([[30]])])[
+            0
+        ]
 
 
 def test_an_encoder_that_fails_is_not_kept(
@@ -225,7 +228,7 @@ def test_an_encoder_that_fails_is_not_kept(
 ) -> None:
     image, qps = texture((64, 64)), np.array([[33]])
     codec = X265Codec(64, "ultrafast")
-    stream = codec.encode(image, qps).bitstream
+    stream = codec.encode([image], [qps])[0].bitstream
     kept = list(fresh_pool._idle.values())
 
     def fail(*_: Any) -> bytes:
@@ -234,11 +237,11 @@ def test_an_encoder_that_fails_is_not_kept(
     with monkeypatch.context() as patch:
         patch.setattr(KeptEncoder, "encode", fail)
         with pytest.raises(EncodeError, match="broken on purpose") as caught:
-            codec.encode(image, qps)
+            codec.encode([image], [qps])[0]
     assert isinstance(caught.value, DmicError)
     assert isinstance(caught.value.__cause__, av.FFmpegError)
     assert not set(kept) & set(fresh_pool._idle.values()) or len(kept) > 1
-    assert codec.encode(image, qps).bitstream == stream
+    assert codec.encode([image], [qps])[0].bitstream == stream
 
 
 def test_the_pool_is_bounded() -> None:
@@ -273,7 +276,7 @@ def test_memory_stays_flat_over_many_encodes() -> None:
 
     def encode(count: int) -> int:
         for seed in range(count):
-            codec.encode(image, random_map(image.shape, 64, seed, 30, 38))
+            codec.encode([image], [random_map(image.shape, 64, seed, 30, 38)])[0]
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     before = encode(150)
@@ -287,5 +290,5 @@ def test_the_anchor_on_real_angiograms_is_a_plain_x265_run() -> None:
     folder = ImageFolder(Path(os.environ["DMIC_DATA"]) / "angiograms" / "train")
     with X265Codec() as codec:
         for sample, qp in zip(folder[:4], (22, 27, 32, 37), strict=True):
-            encoded = codec.encode(sample.image, uniform_map(sample.image.shape, 64, qp))
+            encoded = codec.encode([sample.image], [uniform_map(sample.image.shape, 64, qp)])[0]
             assert encoded.bitstream == plain_x265(sample.image, qp, 64, "medium")
