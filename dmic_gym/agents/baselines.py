@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -27,6 +28,37 @@ class Agent(Protocol):
     ) -> tuple[Any, Any]:
         """Return (action, next state) for one observation."""
         ...
+
+
+class ObservationAgent:
+    """An agent whose ``predict`` takes the observation alone.
+
+    Args:
+        agent: its ``predict`` returns an action, or action and state.
+    """
+
+    def __init__(self, agent: Any) -> None:
+        self.agent = agent
+
+    def predict(
+        self,
+        observation: Observation,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+    ) -> tuple[Any, Any]:
+        """Return the agent's action."""
+        found = self.agent.predict(observation)
+        return found if isinstance(found, tuple) else (found, state)
+
+
+def full_agent(agent: Any) -> Agent:
+    """Return an agent whose ``predict`` takes what Stable-Baselines3's do, `agent` if it does."""
+    try:
+        inspect.signature(agent.predict).bind({}, state=None, deterministic=True)
+    except TypeError:
+        return ObservationAgent(agent)
+    return agent  # type: ignore[no-any-return]
 
 
 def nearest_action(qp_offsets: Sequence[int], offset: int) -> int:
@@ -79,8 +111,12 @@ class RandomAgent:
 class ROIAgent:
     """Region of interest: keep the base QP where the segmenter sees the structure, spare elsewhere.
 
-    A CTU is of interest where the importance reaches `threshold` anywhere in it. What one tries
-    first; on real angiograms it costs more bits than it saves: the segmenter needs context.
+    A CTU is of interest where the importance reaches `threshold` anywhere in it.
+
+    Args:
+        qp_offsets: the action table.
+        background_offset: QP offset elsewhere; the nearest of the table is taken.
+        threshold: probability, 0..1.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from dmic_gym.agents.baselines import Agent
+from dmic_gym.agents.baselines import Agent, full_agent
 from dmic_gym.agents.search.objective import Objective, PosteriorMap, Trial
 from dmic_gym.agents.search.refine import refine
 from dmic_gym.agents.search.tables import COARSE_TABLE_QPS, TABLE_QPS, allocate, build_tables
@@ -55,7 +55,7 @@ class Planner(Protocol):
 
 
 PosteriorFor = Callable[[Reference], PosteriorMap | Mask]
-"""What the encoder believes of an image: float (H, W), the chance of the structure."""
+"""The probability of the structure at each pixel of an image, float (H, W)."""
 
 
 class SteppingPlanner:
@@ -69,6 +69,7 @@ class SteppingPlanner:
     def __init__(self, agent: Agent, qp_offsets: Sequence[int]) -> None:
         self.agent = agent
         self.qp_offsets = tuple(qp_offsets)
+        self._predict = full_agent(agent).predict
 
     def plan(self, evaluator: Evaluator, reference: Reference, base_qp: int) -> Plan:
         """Let the agent decide every CTU, then encode once.
@@ -81,7 +82,7 @@ class SteppingPlanner:
         state = None
         while not builder.over():
             seen = builder.observation()
-            action, state = self.agent.predict(seen, state=state, deterministic=True)
+            action, state = self._predict(seen, state=state, deterministic=True)
             builder.decide(self._qp(base_qp, action))
         return Plan(evaluator.score(reference, builder.qp_map()), 1)
 
@@ -125,6 +126,26 @@ class SearchAgent:
         """Return the best map found; `objective.trials` holds all that were tried, in order."""
         start = best_of_tables(objective, COARSE_TABLE_QPS)
         return refine(objective, start, self.budget - objective.encodes, self._seed)
+
+
+class TableAgent:
+    """One allocation by tables, without the expert mask and without refinement.
+
+    Uniform encodes at `TABLE_QPS` say what each CTU contributes to the expected Dice at each QP
+    and what it costs; the map that they propose is coded once.
+
+    Args:
+        posterior_for: the encoder's posterior.
+    """
+
+    def __init__(self, posterior_for: PosteriorFor) -> None:
+        self._posterior_for = posterior_for
+
+    def plan(self, evaluator: Evaluator, reference: Reference, base_qp: int) -> Plan:
+        """Allocate by the posterior."""
+        objective = make_objective(evaluator, reference, base_qp, self._posterior_for)
+        qp_map = allocate(build_tables(objective), objective)
+        return Plan(objective.try_map(qp_map).result, objective.encodes)
 
 
 class OracleAgent:

@@ -1,10 +1,11 @@
-"""Agents by name, or of one's own as ``module:object``."""
+"""Agents by name, from files, or of one's own as ``module:object``."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dmic_gym.agents.baselines import Agent, FixedOffsetAgent, RandomAgent, ROIAgent
@@ -14,6 +15,7 @@ from dmic_gym.agents.planning import (
     RefinedAgent,
     SearchAgent,
     SteppingPlanner,
+    TableAgent,
 )
 from dmic_gym.agents.policy.shipped import check_name, policy_names
 from dmic_gym.agents.search.posterior_cache import PosteriorCache
@@ -22,30 +24,63 @@ from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS
 from dmic_gym.errors import InvalidInputError, unknown_name
 from dmic_gym.io import load_object
 
-AGENTS: dict[str, Callable[[Sequence[int], int], Agent | Planner]] = {
-    "anchor": lambda qp_offsets, _: FixedOffsetAgent(qp_offsets),
-    "random": RandomAgent,
-    "roi": lambda qp_offsets, _: ROIAgent(qp_offsets),
-    "oracle": lambda *_: OracleAgent(),
-}
-"""Agents by name; each takes the action table and a seed."""
 
-SEEDLESS = frozenset({"anchor", "roi", "oracle"})
-"""Agents that draw nothing: the same under every seed."""
+@dataclass(frozen=True)
+class AgentContext:
+    """What agents by name are made of.
+
+    Attributes:
+        qp_offsets: the action table.
+        posteriors: the posterior of each image.
+        seed: of agents that draw.
+        ctu_size: of the encoder.
+        strict: whether a policy that was trained for another is refused.
+    """
+
+    qp_offsets: Sequence[int]
+    posteriors: PosteriorCache
+    seed: int
+    ctu_size: int
+    strict: bool
+
+
+def _roi(context: AgentContext, offset: str = "12", threshold: str = "0.5") -> Agent:
+    if not 0.0 <= float(threshold) <= 1.0:
+        raise InvalidInputError(f"The threshold {threshold} is outside 0..1. Write roi:12:0.3.")
+    return ROIAgent(context.qp_offsets, int(offset), float(threshold))
+
+
+def _search(context: AgentContext, budget: str) -> Planner:
+    return SearchAgent(int(budget), context.posteriors, context.seed)
+
+
+AGENTS: dict[str, Callable[..., Agent | Planner]] = {
+    "anchor": lambda context: FixedOffsetAgent(context.qp_offsets),
+    "random": lambda context: RandomAgent(context.qp_offsets, context.seed),
+    "roi": _roi,
+    "table": lambda context: TableAgent(context.posteriors),
+    "oracle": lambda _: OracleAgent(),
+    "search": _search,
+}
+"""Agents by name; each takes an `AgentContext` and what stands behind colons, as text."""
 
 DESCRIPTIONS = {
     "anchor": "offset 0 everywhere: x265 at constant QP",
     "random": "a random offset in every CTU",
     "roi": "base QP where the segmenter sees the structure, +12 elsewhere",
+    "roi:N[:T]": "the same with +N, and where its probability reaches T (0.5)",
+    "table": "allocates by tables of uniform encodes, without the expert mask; 12 encodes",
     "oracle": "tables with the expert mask: not usable in practice",
     "search:N": "encode-time search without the expert mask, N encodes",
     "NAME+refine:N": "any agent's map, improved by N more encodes",
-    "PATH": "a policy's weights: .safetensors, .pt, .pth or .zip",
-    "module:object": "anything with Stable-Baselines3's predict",
+    "PATH": "a policy: .safetensors, .pt, .pth, or .zip of Stable-Baselines3's A2C, PPO, DQN",
+    "module:object": "anything with predict(observation), as Stable-Baselines3's models have",
+    "module:CLASS@FILE": "a .zip with a policy, algorithm or extractor of one's own, or CLASS.load",
 }
 
+_FORMS = {"roi": "roi, roi:6 or roi:12:0.3", "search": "search:50, with a number of encodes"}
 _POLICY_FILES = {".safetensors", ".pt", ".pth", ".zip"}
-_SEARCH = "search"
+_DRAWING = re.compile(r"(random|search:.*|.*\+refine:.*)", re.DOTALL)
 _REFINED = re.compile(r"(?P<inner>.+)\+refine:(?P<budget>[^:+]*)")
 
 
@@ -61,10 +96,10 @@ def make_agent(
     """Return the agent named by `spec`, as a planner.
 
     Args:
-        spec: a name (`AGENTS`, `policy_names`), ``search:N``, a policy's file, ``module:object``
-            (an object with Stable-Baselines3's ``predict``, or a class or function that returns
-            one when called without arguments) or ``plan`` (a `Planner`), and ``+refine:N`` behind
-            any of these.
+        spec: a key of `DESCRIPTIONS`: a name (`AGENTS`, `policy_names`), a policy's file,
+            ``module:object`` (an object with ``predict``, or a class or function that returns
+            one when called without arguments) or with ``plan`` (a `Planner`),
+            ``module:Class@file``, and ``+refine:N`` behind any of these.
         evaluator: what the agent will plan with.
         qp_offsets: the action table of agents that step.
         posteriors: shared posterior maps; None makes one.
@@ -74,30 +109,12 @@ def make_agent(
 
     Raises:
         InvalidInputError: there is no such agent, or the object has no ``predict``.
+        WeightsError: a policy's file is damaged, would run code, or does not fit.
     """
     posteriors = posteriors or PosteriorCache(evaluator.segmenter)
-    if refined := _REFINED.fullmatch(spec):
-        inner = make_agent(
-            refined["inner"],
-            evaluator,
-            qp_offsets=qp_offsets,
-            posteriors=posteriors,
-            seed=seed,
-            strict=strict,
-        )
-        return RefinedAgent(inner, _budget(spec, refined["budget"]), posteriors, seed)
-    name, colon, argument = spec.partition(":")
-    if name == _SEARCH:
-        return SearchAgent(_budget(spec, argument), posteriors, seed)
-    if colon:
-        return as_planner(_load_agent(spec), qp_offsets)
-    check_name(spec)
-    if spec in policy_names() or Path(spec).suffix in _POLICY_FILES:
-        policy = _load_policy(spec, qp_offsets, evaluator.codec.ctu_size, strict)
-        return as_planner(policy, qp_offsets)
-    if spec not in AGENTS:
-        raise unknown_name("agent", spec, [*DESCRIPTIONS, *policy_names()])
-    return as_planner(AGENTS[spec](qp_offsets, seed), qp_offsets)
+    ctu_size = evaluator.codec.ctu_size
+    context = AgentContext(qp_offsets, posteriors, seed, ctu_size, strict)
+    return as_planner(_find(spec, context), qp_offsets)
 
 
 def as_planner(agent: Agent | Planner, qp_offsets: Sequence[int]) -> Planner:
@@ -105,10 +122,39 @@ def as_planner(agent: Agent | Planner, qp_offsets: Sequence[int]) -> Planner:
     return agent if isinstance(agent, Planner) else SteppingPlanner(agent, qp_offsets)
 
 
-def _load_policy(spec: str, qp_offsets: Sequence[int], ctu_size: int, strict: bool) -> Agent:
-    from dmic_gym.agents.policy.loading import Spaces, load_policy
+def draws(spec: str) -> bool:
+    """Whether an agent may be another under another seed; those of one's own are not asked."""
+    return bool(_DRAWING.fullmatch(spec)) or (":" in spec and spec.partition(":")[0] not in AGENTS)
 
-    return load_policy(spec, Spaces(qp_offsets, ctu_size), device="cpu", strict=strict).policy
+
+def _find(spec: str, context: AgentContext) -> Agent | Planner:
+    name, colon, _ = spec.partition(":")
+    if refined := _REFINED.fullmatch(spec):
+        inner = as_planner(_find(refined["inner"], context), context.qp_offsets)
+        budget = _budget(spec, refined["budget"])
+        return RefinedAgent(inner, budget, context.posteriors, context.seed)
+    if name in AGENTS:
+        return _named(spec, context)
+    if colon and "@" in spec:
+        return _of_class(spec, context)
+    if spec in policy_names() or Path(spec).suffix in _POLICY_FILES:
+        return _of_file(spec, context)
+    if colon:
+        return _of_object(spec)
+    check_name(spec)
+    raise unknown_name("agent", spec, [*DESCRIPTIONS, *policy_names()])
+
+
+def _named(spec: str, context: AgentContext) -> Agent | Planner:
+    name, *arguments = spec.split(":")
+    try:
+        return AGENTS[name](context, *arguments)
+    except InvalidInputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"The agent {spec!r} is not understood ({error}). Write {_FORMS.get(name, name)}."
+        ) from error
 
 
 def _budget(spec: str, text: str) -> int:
@@ -119,13 +165,38 @@ def _budget(spec: str, text: str) -> int:
     return int(text)
 
 
-def _load_agent(spec: str) -> Agent | Planner:
+def _of_file(path: str, context: AgentContext) -> Agent:
+    from dmic_gym.agents.policy.loading import load_agent
+
+    agent: Agent = load_agent(path, context.qp_offsets, context.ctu_size, strict=context.strict)
+    return agent
+
+
+def _of_class(spec: str, context: AgentContext) -> Agent | Planner:
+    """Return the agent of ``module:Class@file``, Class being what the file is to be read with."""
+    from dmic_gym.agents.policy.loading import load_agent
+
+    place, _, path = spec.partition("@")
+    found = load_object(place)
+    if not inspect.isclass(found):
+        raise InvalidInputError(f"{place!r} is no class: write module:Class@{path}.")
+    agent = load_agent(
+        path, context.qp_offsets, context.ctu_size, read_with=found, strict=context.strict
+    )
+    return _checked(agent, spec)
+
+
+def _of_object(spec: str) -> Agent | Planner:
     found = load_object(spec)
     ready = hasattr(found, "predict") or hasattr(found, "plan")
     agent = found() if inspect.isclass(found) or (not ready and callable(found)) else found
+    return _checked(agent, spec)
+
+
+def _checked(agent: object, spec: str) -> Agent | Planner:
     if not isinstance(agent, Agent | Planner):
         raise InvalidInputError(
-            f"{spec!r} is a {type(agent).__name__} without predict(observation, state, "
-            "episode_start, deterministic): give it one, as Stable-Baselines3's models have."
+            f"{spec!r} is a {type(agent).__name__} without predict(observation): give it one that "
+            "returns an action, as Stable-Baselines3's models have."
         )
     return agent

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from dmic_gym.agents.registry import SEEDLESS
+from dmic_gym.agents.registry import draws
 from dmic_gym.bench.cells import CONSTANT, HEVC_CODECS, Cell, find_still
 from dmic_gym.bench.protocol import ANCHOR, STANDARD_QPS
 from dmic_gym.codecs.base import check_ctu_size
@@ -108,7 +108,7 @@ class Definition:
         hevc = [codec for codec in self.codecs if codec in HEVC_CODECS]
         for codec, ctu_size, preset in product(hevc, self.ctu_sizes, self.presets):
             for base_qp, agent in product(self.all_base_qps, self._with_anchor()):
-                seeds = (0,) if agent in SEEDLESS else self.seeds
+                seeds = self.seeds if draws(agent) else (0,)
                 for seed, reward in product(seeds, self.rewards):
                     yield Cell(
                         data=data,

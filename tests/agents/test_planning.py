@@ -9,7 +9,7 @@ from dmic_gym.agents.registry import make_agent
 from dmic_gym.agents.search.objective import Objective
 from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.agents.search.refine import refine
-from dmic_gym.agents.search.tables import allocate, build_tables
+from dmic_gym.agents.search.tables import TABLE_QPS, allocate, build_tables
 from dmic_gym.codecs import X265Codec
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.complexity import complexity
@@ -116,6 +116,19 @@ def test_complexity_ranks_ctus_as_x265_does() -> None:
             for x in (0, 64, 128)
         ]
     assert np.argsort(complexity(image, 64, 27).ravel()).tolist() == np.argsort(alone).tolist()
+
+
+def test_tables_are_filled_and_the_map_they_propose_is_coded_once() -> None:
+    env = small_env(dataset=[Sample(texture((130, 130)), None, "bare")], segmenter=vesselness)
+    evaluator = env.evaluator
+    reference = evaluator.reference(env.dataset[0])
+    plans = [make_agent("table", evaluator).plan(evaluator, reference, qp) for qp in (22, 37)]
+    assert all(plan.encodes == len(TABLE_QPS) + 1 for plan in plans)
+    objective = make_objective(evaluator, reference, 22, PosteriorCache(vesselness))
+    proposed = allocate(build_tables(objective), objective)
+    np.testing.assert_array_equal(plans[0].result.qp_map, proposed)
+    assert np.ptp(proposed) > 0
+    assert plans[1].result.figures.bits < plans[0].result.figures.bits
 
 
 def test_the_oracle_needs_a_mask() -> None:

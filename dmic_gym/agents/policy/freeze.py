@@ -9,12 +9,14 @@ gradient.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor, nn
 
@@ -37,7 +39,10 @@ def trainable_share(policy: nn.Module, prefixes: Sequence[str] = HEAD) -> float:
 
 def keep_in_eval(module: nn.Module, _: Any) -> None:
     """Put a module in eval mode before each forward pass; at module level, so that it pickles."""
-    if module.training:
+    freeze = _freezes.get(module)
+    if freeze is not None and freeze.is_over():
+        freeze.release()
+    elif module.training:
         module.eval()
 
 
@@ -81,35 +86,50 @@ class PolicyParts:
 class Freeze:
     """Hold all but some parts of a policy still; `release` lets go, `verify` proves it held.
 
+    A policy has one freeze at a time: a new one undoes the one before.
+
     Args:
         policy: any torch module.
         parts: module prefixes that stay trainable.
+        is_over: asked before each forward pass of a frozen module; the freeze ends where it is so.
 
     Raises:
         InvalidInputError: a prefix names no part of the policy.
     """
 
-    def __init__(self, policy: nn.Module, parts: Sequence[str] = HEAD) -> None:
+    def __init__(
+        self,
+        policy: nn.Module,
+        parts: Sequence[str] = HEAD,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> None:
         found = PolicyParts(policy, parts)
-        self._policy, self._parts = policy, parts
+        unfreeze(policy)
+        self.is_over = is_over
+        self._policy, self._parts = ref(policy), parts
         self._before = _digests(found.frozen)
-        self._required = [(p, p.requires_grad) for p in policy.parameters()]
+        self._required = {name: p.requires_grad for name, p in policy.named_parameters()}
         policy.requires_grad_(False)
         policy.zero_grad(set_to_none=True)
         for parameter in found.trained:
             parameter.requires_grad_(True)
         self._hooks = [m.register_forward_pre_hook(keep_in_eval) for m in found.frozen_modules]
+        for module in (policy, *found.frozen_modules):
+            _freezes[module] = self
 
     def release(self) -> None:
-        """Let every parameter require a gradient as before."""
-        for parameter, required in self._required:
-            parameter.requires_grad_(required)
+        """Let every parameter require a gradient as before; harmless where that has been done."""
+        if (policy := self._policy()) is not None:
+            for name, parameter in policy.named_parameters():
+                parameter.requires_grad_(self._required.get(name, parameter.requires_grad))
+        self._required = {}
         for hook in self._hooks:
             hook.remove()
 
     def verify(self) -> None:
         """Raise FreezeError if a frozen parameter or buffer is not what it was, to the bit."""
-        after = _digests(PolicyParts(self._policy, self._parts).frozen)
+        policy = self._policy()
+        after = {} if policy is None else _digests(PolicyParts(policy, self._parts).frozen)
         changed = [name for name, digest in self._before.items() if after.get(name) != digest]
         if changed:
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
@@ -118,6 +138,16 @@ class Freeze:
                 "else than the optimizer wrote to them, such as another callback; reload the "
                 "weights, or name these parts in PartialFreezeCallback(parts=...)."
             )
+
+
+_freezes: WeakKeyDictionary[nn.Module, Freeze] = WeakKeyDictionary()
+"""The freeze that a policy, or a frozen module of it, is under."""
+
+
+def unfreeze(policy: nn.Module) -> None:
+    """Undo a policy's freeze without looking at what changed; harmless if there is none."""
+    if (freeze := _freezes.pop(policy, None)) is not None:
+        freeze.release()
 
 
 @contextmanager
@@ -134,7 +164,7 @@ def frozen_but(policy: nn.Module, parts: Sequence[str] | None) -> Iterator[None]
     try:
         yield
     finally:
-        freeze.release()
+        unfreeze(policy)
     freeze.verify()
 
 
@@ -143,9 +173,10 @@ class PartialFreezeCallback(BaseCallback):
 
     The freeze lasts as long as the ``learn()`` that gets the callback: afterwards every parameter
     requires a gradient again as before, so that the next ``learn()`` trains everything unless it
-    gets the callback too. One that raises or is interrupted leaves the policy frozen; `release`
-    ends that. Works with A2C, PPO and the other on-policy algorithms; a saved model loads and
-    learns on as always, its optimizer being the usual one.
+    gets a callback too. One that raises or is interrupted leaves the policy frozen until the next
+    ``learn()``, or until ``PartialFreezeCallback.release(model)``. Works with A2C, PPO and other
+    on-policy algorithms; a saved model loads and learns on as always, its optimizer being the usual
+    one.
 
     The share of trained parameters is logged as ``train/trainable_share``.
 
@@ -167,16 +198,19 @@ class PartialFreezeCallback(BaseCallback):
         self.share = 0.0
         self._freeze: Freeze | None = None
 
-    def release(self) -> None:
-        """Undo the freeze without looking at what changed; harmless if there is none."""
-        if self._freeze is not None:
-            self._freeze.release()
-        self._freeze = None
+    @staticmethod
+    def release(model: BaseAlgorithm) -> None:
+        """Undo a model's freeze without looking at what changed; harmless if there is none."""
+        unfreeze(model.policy)
 
     def _on_training_start(self) -> None:
-        self.release()
+        model, started = ref(self.model), self.model.start_time
+
+        def is_over() -> bool:  # a learn() that was interrupted ends when the next one starts
+            return getattr(model(), "start_time", None) != started
+
         self.share = trainable_share(self.model.policy, self.parts)
-        self._freeze = Freeze(self.model.policy, self.parts)
+        self._freeze = Freeze(self.model.policy, self.parts, is_over)
         if self.verbose:
             print(f"Training {self.share:.2%} of the parameters: {', '.join(self.parts)}.")
 
@@ -187,8 +221,8 @@ class PartialFreezeCallback(BaseCallback):
         return True
 
     def _on_training_end(self) -> None:
-        freeze = self._freeze
-        self.release()
+        freeze, self._freeze = self._freeze, None
+        unfreeze(self.model.policy)
         if freeze is not None:
             freeze.verify()
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import torch
 from gymnasium import spaces
 from stable_baselines3 import A2C, DQN
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.dqn.policies import DQNPolicy
 
@@ -31,7 +33,7 @@ PACKAGES = ("dmic_gym", "av", "gymnasium", "numpy", "stable-baselines3", "torch"
 _DQN_TRANSITIONS = 10_000
 
 
-class Spaces(gym.Env[Any, Any]):
+class _Spaces(gym.Env[Any, Any]):
     """Observations and actions of `CodingEnv`, for a policy that only predicts.
 
     Args:
@@ -117,6 +119,48 @@ def load_policy(
     if report:
         warnings.warn(f"{report}\nThe rest of the policy is as new.", stacklevel=2)
     return made
+
+
+def load_agent(
+    name_or_path: str | Path,
+    qp_offsets: Sequence[int],
+    ctu_size: int,
+    *,
+    read_with: Any = None,
+    strict: bool = False,
+) -> Any:
+    """Return the policy of a file, on the CPU, to predict on the observations of `CodingEnv`.
+
+    Args:
+        name_or_path: as for `load_policy`.
+        qp_offsets: the action table.
+        ctu_size: 64, 32 or 16.
+        read_with: a class of the user's: the policy, algorithm or features extractor that a
+            ``.zip`` names, of which nothing is run; or one whose own ``load(path)`` reads the file.
+        strict: as for `load_policy`.
+
+    Raises:
+        InvalidInputError: as `load_policy`; or `read_with` is none of these.
+        WeightsError: as `load_policy`.
+    """
+    options: dict[str, Any] = {}
+    if read_with is not None and issubclass(read_with, BasePolicy):
+        options["policy"] = read_with
+    elif read_with is not None and issubclass(read_with, BaseAlgorithm):
+        options["algorithm"] = read_with
+    elif read_with is not None and issubclass(read_with, BaseFeaturesExtractor):
+        options["policy_kwargs"] = {"features_extractor_class": read_with}
+    elif read_with is not None:
+        if not hasattr(read_with, "load"):
+            raise InvalidInputError(
+                f"{read_with.__name__} is no policy, algorithm or features extractor of "
+                f"Stable-Baselines3: give it a class method load(path) that reads {name_or_path}."
+            )
+        return read_with.load(name_or_path)
+    with torch.random.fork_rng(devices=[]):  # what is not in the file is the same every time
+        torch.manual_seed(0)
+        env = _Spaces(qp_offsets, ctu_size)
+        return load_policy(name_or_path, env, device="cpu", strict=strict, **options).policy
 
 
 def save_policy(

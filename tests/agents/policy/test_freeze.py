@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import pickle
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +245,17 @@ class Interruption(BaseCallback):
         raise KeyboardInterrupt
 
 
+class InterruptedUpdate(BaseCallback):
+    """After the first update, as the second rollout begins."""
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps:
+            raise KeyboardInterrupt
+
+    def _on_step(self) -> bool:
+        return True
+
+
 def test_after_an_interruption() -> None:
     model, callback = made(A2C), PartialFreezeCallback()
     with pytest.raises(KeyboardInterrupt):
@@ -252,8 +265,41 @@ def test_after_an_interruption() -> None:
     assert all(parameter.requires_grad for parameter in model.policy.parameters())
     with pytest.raises(KeyboardInterrupt):
         model.learn(8, CallbackList([callback, Interruption()]))
-    callback.release()
+    PartialFreezeCallback.release(model)
     assert all(parameter.requires_grad for parameter in model.policy.parameters())
+
+
+@pytest.mark.parametrize("algorithm", [A2C, PPO])
+@pytest.mark.parametrize("again", [True, False])
+def test_after_an_interruption_a_plain_learn_trains_everything(algorithm: Any, again: bool) -> None:
+    """The README's form keeps no reference to the callback."""
+    model = made(algorithm, **LIVE)
+    with pytest.raises(KeyboardInterrupt):
+        model.learn(16, CallbackList([PartialFreezeCallback(), InterruptedUpdate()]))
+    assert not any(p.requires_grad for p in model.policy.features_extractor.parameters())
+    if again:
+        before = tensors_of(model.policy)
+        model.learn(16, callback=PartialFreezeCallback())
+        changed = trained_names(before, tensors_of(model.policy))
+        assert changed
+        assert all(name.startswith(HEAD) for name in changed)
+        assert all(parameter.requires_grad for parameter in model.policy.parameters())
+    before = tensors_of(model.policy)
+    model.learn(8)
+    changed = trained_names(before, tensors_of(model.policy))
+    assert any(name.startswith("features_extractor.layers.0") for name in changed)
+    assert any("running_mean" in name for name in changed)
+    assert all(parameter.requires_grad for parameter in model.policy.parameters())
+
+
+def test_a_frozen_policy_can_be_forgotten() -> None:
+    model = made(A2C)
+    with pytest.raises(KeyboardInterrupt):
+        model.learn(8, CallbackList([PartialFreezeCallback(), Interruption()]))
+    gone = weakref.ref(model.policy)
+    del model
+    gc.collect()
+    assert gone() is None
 
 
 def test_what_was_frozen_before_is_so_afterwards() -> None:

@@ -11,7 +11,7 @@ import torch
 
 import dmic_gym
 from dmic_gym.agents.policy.card import PolicyMismatchWarning
-from dmic_gym.agents.policy.loading import Spaces, load_policy
+from dmic_gym.agents.policy.loading import load_agent
 from dmic_gym.agents.policy.network import CRITIC, HEAD
 from dmic_gym.agents.policy.shipped import RENAMED, SHIPPED_POLICIES, policy_names
 from dmic_gym.agents.registry import make_agent
@@ -42,7 +42,7 @@ def test_there_are_three() -> None:
 @pytest.mark.parametrize("old", sorted(RENAMED))
 def test_names_of_before_say_the_new_one(old: str) -> None:
     with pytest.raises(InvalidInputError, match=f"is now '{RENAMED[old]}'"):
-        load_policy(old, Spaces(DEFAULT_QP_OFFSETS, 64))
+        load_agent(old, DEFAULT_QP_OFFSETS, 64)
     with X265Codec() as codec:
         evaluator = Evaluator(codec, vesselness)
         for spec in (old, f"{old}+refine:2"):
@@ -77,7 +77,7 @@ def test_one_shot_changed_the_head_alone() -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_decisions_depend_on_these_keys_alone(name: str) -> None:
     """Each key is exchanged for another CTU's of another image; the rest stays."""
-    policy: Any = load_policy(name, Spaces(DEFAULT_QP_OFFSETS, 64), device="cpu").policy
+    policy: Any = load_agent(name, DEFAULT_QP_OFFSETS, 64)
     env = dmic_gym.make_sb3_vec(4, dataset=Phantoms(4, size=200, seed=9), seed=0)
     first: Any = env.reset()
     last: Any = first
