@@ -12,29 +12,40 @@ from dmic_gym.envs import register
 
 if TYPE_CHECKING:
     from dmic_gym.agents.policy.freeze import PartialFreezeCallback
-    from dmic_gym.agents.policy.loading import load_policy
+    from dmic_gym.agents.policy.loading import load_policy, save_policy
+    from dmic_gym.codecs.hevc.x265 import X265Codec
     from dmic_gym.deploy.api import decode, encode
     from dmic_gym.envs.sb3 import make_sb3_vec
-    from dmic_gym.tasks.data import Sample
+    from dmic_gym.tasks.data.registry import load_dataset
+    from dmic_gym.tasks.data.sample import Sample
+    from dmic_gym.tasks.segmenters.find import find_segmenter as load_segmenter
 
 __version__ = "0.1.0"
 __all__ = [
     "PartialFreezeCallback",
     "Sample",
+    "X265Codec",
     "__version__",
     "decode",
     "encode",
+    "load_dataset",
     "load_policy",
+    "load_segmenter",
     "make_sb3_vec",
+    "save_policy",
 ]
 
 _LAZY = {
-    "PartialFreezeCallback": "dmic_gym.agents.policy.freeze",
-    "Sample": "dmic_gym.tasks.data.sample",
-    "decode": "dmic_gym.deploy.api",
-    "encode": "dmic_gym.deploy.api",
-    "load_policy": "dmic_gym.agents.policy.loading",
-    "make_sb3_vec": "dmic_gym.envs.sb3",
+    "PartialFreezeCallback": "agents.policy.freeze",
+    "Sample": "tasks.data.sample",
+    "X265Codec": "codecs.hevc.x265",
+    "decode": "deploy.api",
+    "encode": "deploy.api",
+    "load_dataset": "tasks.data.registry",
+    "load_policy": "agents.policy.loading",
+    "load_segmenter": "tasks.segmenters.find",
+    "make_sb3_vec": "envs.sb3",
+    "save_policy": "agents.policy.loading",
 }
 
 register()
@@ -44,7 +55,8 @@ def __getattr__(name: str) -> object:
     """Import what needs heavy packages only when it is asked for (PEP 562)."""
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+    module = importlib.import_module(f"{__name__}.{_LAZY[name]}")
+    return getattr(module, "find_segmenter" if name == "load_segmenter" else name)
 
 
 def __dir__() -> list[str]:

@@ -31,6 +31,9 @@ Probability: TypeAlias = npt.NDArray[np.float32]
 Probabilities: TypeAlias = npt.NDArray[np.float32]
 """float32 (N, H, W), 0..1."""
 
+Plane: TypeAlias = npt.NDArray[np.float32]
+"""float32 (H, W), of any range."""
+
 CTUTable: TypeAlias = npt.NDArray[np.float64]
 """float64 (rows, cols), a number for each CTU."""
 

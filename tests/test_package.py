@@ -102,3 +102,36 @@ def test_every_argument_has_a_default() -> None:
 
     parameters = inspect.signature(CodingEnv).parameters.values()
     assert all(parameter.default is not parameter.empty for parameter in parameters)
+
+
+def test_the_package_is_the_command() -> None:
+    done = python("-m", "dmic_gym", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for command in ("bench", "encode", "train-segmenter"):
+        assert command in done.stdout
+
+
+def test_what_only_unix_has_is_not_needed() -> None:
+    """Importing, and an episode with x265, where these attributes do not exist."""
+    code = """
+import os, sys
+for name in ("register_at_fork", "fork", "forkpty", "pwrite", "pread", "sched_getaffinity"):
+    if hasattr(os, name):
+        delattr(os, name)
+sys.modules.update(fcntl=None, pwd=None, grp=None, resource=None)
+import dmic_gym, gymnasium
+from tests.support import small_env, play
+env = small_env()
+print(play(env, lambda observation: 3, seed=0)[1]["bits"] > 0)
+"""
+    done = python("-c", code)
+    assert (done.returncode, done.stdout.split()) == (0, ["True"]), done.stderr
+
+
+def test_public_names_are_what_they_say() -> None:
+    from dmic_gym.tasks.segmenters.find import find_segmenter
+
+    assert dmic_gym.load_segmenter is find_segmenter
+    assert len(dmic_gym.load_dataset("phantoms?count=2&size=32")) == 2
+    with dmic_gym.X265Codec(64, "ultrafast") as codec:
+        assert codec.ctu_size == 64

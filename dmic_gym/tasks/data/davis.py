@@ -9,12 +9,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from dmic_gym.errors import DataError, InvalidInputError, unknown_name
 from dmic_gym.tasks.data.folder import check_folder, check_same_size, read_grey
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.data.sequence import LazySamples
+from dmic_gym.types import Image, Mask
 
 FRAMES = "JPEGImages"
 MASKS = "Annotations"
@@ -84,9 +84,7 @@ def is_davis(path: Path) -> bool:
     return (path / FRAMES).is_dir() and (path / MASKS).is_dir()
 
 
-def _shrunk(
-    frame: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], size: tuple[int, int]
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+def _shrunk(frame: Image, mask: Mask, size: tuple[int, int]) -> tuple[Image, Mask]:
     small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     cover = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8), np.asarray(cover > 0.5, np.bool_)

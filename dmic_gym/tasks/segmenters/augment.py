@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from dmic_gym.types import Image, Mask
-
-Plane = npt.NDArray[np.float32]
-"""float32 (H, W), an image or a mask as numbers."""
+from dmic_gym.types import Floats, Image, Mask, Plane
 
 
 def augment(image: Image, mask: Mask, rng: np.random.Generator, size: int) -> tuple[Plane, Plane]:
@@ -54,7 +50,7 @@ def _centre(length: int, size: int, rng: np.random.Generator) -> float:
     return float((length - 1) / 2 + rng.uniform(-room, room))
 
 
-def _linear_map(rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def _linear_map(rng: np.random.Generator) -> Floats:
     angle, shear = rng.uniform(-np.pi / 8, np.pi / 8), rng.uniform(-0.1, 0.1)
     scale = np.exp(rng.uniform(-0.3, 0.3, 2) * (1.0, 0.3))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

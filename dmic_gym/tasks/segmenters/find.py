@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +41,13 @@ def find_segmenter(
         from dmic_gym.tasks.segmenters.folds import FoldSegmenters
 
         return FoldSegmenters(text, device, dtype)
-    from dmic_gym.tasks.segmenters.weights import find_weights, shipped_names
+    from dmic_gym.tasks.segmenters.network import shared_segmenter
+    from dmic_gym.tasks.segmenters.weights import shipped_names
 
     if not Path(text).suffix and text not in (names := shipped_names()):
         choices = [*names, "PATH/NAME.safetensors", "FOLDER", "module:object"]
         raise unknown_name("segmenter", text, choices)
-    return _network(text, find_weights(text).stat().st_mtime_ns, device, dtype)
-
-
-@lru_cache(8)
-def _network(name: str, _changed: int, device: str, dtype: str) -> Segmenter:
-    from dmic_gym.tasks.segmenters.network import load_segmenter
-
-    return load_segmenter(name, device, dtype)
+    return shared_segmenter(text, device, dtype)
 
 
 def _callable(found: Any, name: str) -> Segmenter:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.segmenters.network import shared_segmenter
 from dmic_gym.tasks.segmenters.protocol import Images, Probabilities, Segmenter
 from dmic_gym.tasks.segmenters.weights import read_card
 
@@ -35,10 +36,8 @@ class FoldSegmenters:
             InvalidInputError: there is none.
             WeightsError: a fold is damaged.
         """
-        from dmic_gym.tasks.segmenters.find import find_segmenter
-
         path = fold_without(self.folder, [origin(sample.name)])
-        return find_segmenter(path, device=self.device, dtype=self.dtype)
+        return shared_segmenter(str(path), self.device, self.dtype)
 
     def __call__(self, images: Images, /) -> Probabilities:
         """Raise InvalidInputError: which fold has not seen an image depends on its name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -116,6 +117,16 @@ def load_segmenter(
     segmenter.card = card
     segmenter._arguments = (str(_source(name_or_path, path)), device, dtype, card.sha256)
     return segmenter
+
+
+def shared_segmenter(name: str, device: str = "auto", dtype: str = "auto") -> NetworkSegmenter:
+    """Do what `load_segmenter` does, once in a process while the file stays as it is."""
+    return _shared(name, find_weights(name).stat().st_mtime_ns, device, dtype)
+
+
+@lru_cache(8)
+def _shared(name: str, _changed: int, device: str, dtype: str) -> NetworkSegmenter:
+    return load_segmenter(name, device, dtype)
 
 
 def preferred_dtype(device: torch.device) -> Dtype:

@@ -5,7 +5,8 @@ import numpy.typing as npt
 import pytest
 
 from dmic_gym.tasks.data.phantoms.dataset import Phantoms
-from dmic_gym.tasks.segmenters.augment import Plane, augment
+from dmic_gym.tasks.segmenters.augment import augment
+from dmic_gym.types import Plane
 
 
 def varied(seed: int) -> tuple[Plane, Plane]:

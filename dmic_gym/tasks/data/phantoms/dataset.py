@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.phantoms import raster, scene, vessels
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.data.sequence import LazySamples
+from dmic_gym.types import Image, Mask, Plane
 
 MIN_SIDE = 16
 MAX_SIDE = 16384
@@ -81,9 +81,7 @@ def _integer(name: str, value: object, low: int, high: int | None = None) -> int
     return number
 
 
-def synthesize(
-    seed: int, index: int, size: tuple[int, int]
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+def synthesize(seed: int, index: int, size: tuple[int, int]) -> tuple[Image, Mask]:
     """Make one phantom: its image, uint8 (H, W), and its mask, bool (H, W)."""
     anatomy = np.random.default_rng([seed, index, 0])
     grain = np.random.default_rng([seed, index, 1])
@@ -127,7 +125,7 @@ def _render(
     tubes: Sequence[vessels.Vessel],
     grid: tuple[int, int],
     subtracted: bool,
-) -> tuple[scene.Array, scene.Array]:
+) -> tuple[Plane, Plane]:
     """The scene without noise, in grey levels, and the collimator's field, 0..1."""
     make = scene.subtracted_background if subtracted else scene.cine_background
     grey = make(rng, grid)
@@ -144,7 +142,7 @@ def _render(
     return black + (grey - black) * field, field
 
 
-def _to_size(image: scene.Array, size: tuple[int, int]) -> scene.Array:
+def _to_size(image: Plane, size: tuple[int, int]) -> Plane:
     if image.shape == size:
         return image
     shrinks = size[0] * size[1] < image.size

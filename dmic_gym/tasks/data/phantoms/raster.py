@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from dmic_gym.tasks.data.phantoms.vessels import FRAME, Vessel
+from dmic_gym.types import Floats, Mask, Plane
 
-Array = npt.NDArray[np.float32]
 MIN_MARKED_RADIUS = 1.55
 _CLASS_RATIO = 1.3
 
@@ -23,7 +22,7 @@ def frame_scale(shape: tuple[int, int]) -> float:
     return 2.0 / (FRAME / shape[0] + FRAME / shape[1])
 
 
-def project(vessels: Sequence[Vessel], shape: tuple[int, int]) -> Array:
+def project(vessels: Sequence[Vessel], shape: tuple[int, int]) -> Plane:
     """Attenuating path length through all vessels at each pixel of a grid.
 
     A tube of radius r that crosses the image plane is seen with thickness 2 sqrt(r^2 - d^2) at
@@ -52,9 +51,7 @@ def project(vessels: Sequence[Vessel], shape: tuple[int, int]) -> Array:
     return np.asarray(np.maximum(out, 0) / scale, np.float32)
 
 
-def _samples(
-    vessels: Sequence[Vessel], shape: tuple[int, int]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _samples(vessels: Sequence[Vessel], shape: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
     stretch = np.array([shape[1], shape[0]]) / FRAME
     scale = frame_scale(shape)
     points, radii, weights = [], [], []
@@ -73,9 +70,7 @@ def _samples(
     return np.concatenate(points), np.concatenate(radii), np.concatenate(weights)
 
 
-def _splat(
-    points: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], shape: tuple[int, int]
-) -> Array:
+def _splat(points: Floats, weight: Floats, shape: tuple[int, int]) -> Plane:
     """Spread each weight bilinearly over the four pixels around its point."""
     height, width = shape
     xy = points - 0.5
@@ -92,7 +87,7 @@ def _splat(
     return np.ascontiguousarray(total.reshape(height + 1, width + 1)[:-1, :-1], np.float32)
 
 
-def _disc(radius: float) -> Array:
+def _disc(radius: float) -> Plane:
     """A disc with soft pixel edges whose sum is its area."""
     reach = int(np.ceil(radius + 0.5))
     offset = np.arange(-reach, reach + 1)
@@ -101,7 +96,7 @@ def _disc(radius: float) -> Array:
     return np.asarray(disc * (np.pi * radius**2 / disc.sum()), np.float32)
 
 
-def draw_mask(vessels: Sequence[Vessel], shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+def draw_mask(vessels: Sequence[Vessel], shape: tuple[int, int]) -> Mask:
     """The marked vessels as an expert would outline them, bool (H, W).
 
     Thin vessels are drawn a little wider than they are, as experts do. On grids too coarse to

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
+from dmic_gym.types import Plane
+
 WHITE = 0.42
 
 
-def _grid(shape: tuple[int, int]) -> tuple[Array, Array]:
+def _grid(shape: tuple[int, int]) -> tuple[Plane, Plane]:
     """Pixel centres as fractions of width (1, W) and height (H, 1)."""
     x = (np.arange(shape[1], dtype=np.float32) + 0.5) / shape[1]
     y = (np.arange(shape[0], dtype=np.float32) + 0.5) / shape[0]
     return np.asarray(x[None, :], np.float32), np.asarray(y[:, None], np.float32)
 
 
-def _step(distance: Array, softness: float) -> Array:
+def _step(distance: Plane, softness: float) -> Plane:
     """A smooth step from 0 to 1 where `distance` crosses 0, about 4 * `softness` wide."""
     return np.asarray(0.5 + 0.5 * np.tanh(distance / np.float32(2 * softness)), np.float32)
 
 
-def smooth_field(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[int, int]) -> Array:
+def smooth_field(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[int, int]) -> Plane:
     """Gaussian random field of unit variance at the given number of cells (rows, columns)."""
     knots = rng.standard_normal((cells[0] + 3, cells[1] + 3)).astype(np.float32)
     return np.asarray(cv2.resize(knots, shape[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-def tissue(rng: np.random.Generator, shape: tuple[int, int], gain: float) -> Array:
+def tissue(rng: np.random.Generator, shape: tuple[int, int], gain: float) -> Plane:
     """Soft-tissue shading: octaves of smooth fields, grey levels around 0."""
     out = np.zeros(shape, np.float32)
     for cells, amplitude in ((2, 12.0), (4, 4.5), (8, 3.2), (16, 2.8), (32, 2.3), (64, 1.0)):
@@ -41,7 +41,7 @@ def tissue(rng: np.random.Generator, shape: tuple[int, int], gain: float) -> Arr
 
 def _blob(
     shape: tuple[int, int], centre: tuple[float, float], radii: tuple[float, float], tilt: float
-) -> Array:
+) -> Plane:
     """Signed distance (in fractions of the frame, positive inside) to an ellipse, about."""
     x, y = _grid(shape)
     dx, dy = x - centre[0], y - centre[1]
@@ -51,7 +51,7 @@ def _blob(
     return np.asarray((1 - rho) * min(radii), np.float32)
 
 
-def lung(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
+def lung(rng: np.random.Generator, shape: tuple[int, int]) -> Plane:
     """Bright lung outside the heart's silhouette, 0..1."""
     side = rng.choice([-1.0, 1.0], p=[0.35, 0.65])
     centre = (0.5 - side * rng.uniform(0.2, 0.6), rng.uniform(0.5, 1.0))
@@ -61,7 +61,7 @@ def lung(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
     return _step(-inside, float(rng.choice([0.008, 0.02, 0.05, 0.1])))
 
 
-def diaphragm(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
+def diaphragm(rng: np.random.Generator, shape: tuple[int, int]) -> Plane:
     """The dome that rises from the lower edge, 0..1, with a sharp border."""
     centre = (rng.uniform(-0.2, 1.2), rng.uniform(1.3, 1.6))
     radii = (rng.uniform(0.7, 1.4), rng.uniform(0.45, 0.9))
@@ -70,7 +70,7 @@ def diaphragm(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
     return _step(inside, rng.uniform(0.002, 0.008))
 
 
-def spine(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
+def spine(rng: np.random.Generator, shape: tuple[int, int]) -> Plane:
     """A vertical band with faint vertebrae, 0..1."""
     x, y = _grid(shape)
     middle = rng.uniform(0.0, 1.0) + rng.normal(0, 0.1) * (y - 0.5)
@@ -80,7 +80,7 @@ def spine(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
     return np.asarray(band * bones, np.float32)
 
 
-def ribs(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
+def ribs(rng: np.random.Generator, shape: tuple[int, int]) -> Plane:
     """Two to four curved bands, 0..1."""
     x, y = _grid(shape)
     slope, bow = rng.uniform(-0.7, 0.7), rng.uniform(-0.5, 0.5)
@@ -91,7 +91,7 @@ def ribs(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
     return _step(np.asarray(distance, np.float32), rng.uniform(0.006, 0.015))
 
 
-def cine_background(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
+def cine_background(rng: np.random.Generator, shape: tuple[int, int]) -> Plane:
     """Background of a plain (not subtracted) angiogram, grey levels."""
     grey = np.full(shape, rng.uniform(92, 132), np.float32)
     grey += tissue(rng, shape, float(np.exp(rng.normal(0, 0.2))))
@@ -106,7 +106,7 @@ def cine_background(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
     return np.minimum(grey, np.float32(rng.uniform(228, 243)))
 
 
-def subtracted_background(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
+def subtracted_background(rng: np.random.Generator, shape: tuple[int, int]) -> Plane:
     """Background of a digitally subtracted angiogram: flat, with ghosts of moved structures."""
     grey = np.full(shape, rng.uniform(130, 195), np.float32)
     grey += tissue(rng, shape, float(np.clip(rng.lognormal(-1.8, 0.9), 0.03, 1.2)))
@@ -119,7 +119,7 @@ def subtracted_background(rng: np.random.Generator, shape: tuple[int, int]) -> A
     return grey
 
 
-def collimator(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
+def collimator(rng: np.random.Generator, shape: tuple[int, int]) -> Plane:
     """Transmission of the round collimator, 0 in the dark corners, 1 in the field."""
     height, width = shape
     half = 0.5 * np.hypot(height, width)
@@ -130,7 +130,7 @@ def collimator(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
     return _step(np.asarray(distance, np.float32), 0.0008)
 
 
-def quantum_noise(rng: np.random.Generator, shape: tuple[int, int], sigma: float) -> Array:
+def quantum_noise(rng: np.random.Generator, shape: tuple[int, int], sigma: float) -> Plane:
     """Correlated noise of standard deviation `sigma`, longer along the rows than across them.
 
     The grain is the detector's and the video chain's: it is counted in pixels of the image,
@@ -144,6 +144,6 @@ def quantum_noise(rng: np.random.Generator, shape: tuple[int, int], sigma: float
     return np.asarray(noise + np.float32(WHITE) * white[::-1, ::-1], np.float32)
 
 
-def _decay(ratio: float, reach: int = 5) -> Array:
+def _decay(ratio: float, reach: int = 5) -> Plane:
     """A two-sided exponential kernel: each tap is `ratio` times its inner neighbour."""
     return np.asarray(ratio ** np.abs(np.arange(-reach, reach + 1)), np.float32)

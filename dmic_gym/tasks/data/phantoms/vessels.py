@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dmic_gym.types import Floats
+
 FRAME = 300.0
 STEP = 2.0
 
@@ -27,9 +29,9 @@ class Vessel:
         marked: whether an expert would draw it.
     """
 
-    points: npt.NDArray[np.float64]
-    radius: npt.NDArray[np.float64]
-    density: npt.NDArray[np.float64]
+    points: Floats
+    radius: Floats
+    density: Floats
     marked: bool
 
     def heading(self, index: int) -> float:
@@ -46,7 +48,7 @@ def walk(
     length: float,
     tortuosity: float,
     shortest: float = 14.0,
-) -> npt.NDArray[np.float64]:
+) -> Floats:
     """A smooth centreline that follows `headings` (radians, evenly spread) with random bends.
 
     `tortuosity` is the amplitude of the bends in radians, `shortest` their least wavelength.
@@ -64,7 +66,7 @@ def walk(
 
 
 def tube(
-    points: npt.NDArray[np.float64],
+    points: Floats,
     radii: tuple[float, float],
     density: tuple[float, float],
     marked: bool,
