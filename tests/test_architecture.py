@@ -102,10 +102,7 @@ UNMENDED = {
     "dmic_gym.bench.html.strips",
     "dmic_gym.bench.per_image",
     "dmic_gym.bench.summary",
-    "dmic_gym.codecs.base",
-    "dmic_gym.codecs.hevc.frames",
     "dmic_gym.deploy.allocation",
-    "dmic_gym.deploy.streams",
     "dmic_gym.envs.features",
     "dmic_gym.envs.rendering",
 }

@@ -22,7 +22,8 @@ from dmic_gym.errors import (
     unknown_name,
 )
 from dmic_gym.io import write_atomically
-from dmic_gym.tasks.data.picture_files import READABLE, Pixels, read_pixels
+from dmic_gym.tasks.data.picture_files import READABLE, read_pixels
+from dmic_gym.tasks.data.pixels import Pixels
 from dmic_gym.types import Samples
 
 __all__ = [

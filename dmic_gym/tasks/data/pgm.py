@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from dmic_gym.errors import DataError
-from dmic_gym.tasks.data.picture_files import Pixels, SizeCheck, scaled
+from dmic_gym.tasks.data.pixels import Pixels, SizeCheck, scaled
 
 _SPACE = rb"(?:\s|#[^\n]*\n)+"
 _HEADER = re.compile(rb"P[25]" + (_SPACE + rb"(\d{1,5})") * 3 + rb"\s")

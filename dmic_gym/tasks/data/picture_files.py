@@ -6,51 +6,34 @@ PGM have modules of their own.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 
-from dmic_gym.errors import DataError, DmicError
-from dmic_gym.types import Samples
+from dmic_gym.errors import DataError
+from dmic_gym.tasks.data.pgm import is_pgm, read_pgm
+from dmic_gym.tasks.data.pixels import (
+    Pixels,
+    SizeCheck,
+    damage_is_an_error,
+    grey_of,
+    header_of,
+    oriented,
+)
+from dmic_gym.tasks.data.tiff import is_tiff, read_tiff
 
 READABLE = (".png", ".pgm", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".jp2")
 """Suffixes of the formats that are read; what a file holds is seen from its content."""
 
-SizeCheck = Callable[[int, int, int], object]
-"""Raises InvalidInputError where (height, width, pictures times channels) are too many."""
-
 CODESTREAM = b"\xff\x4f\xff\x51"
 """How a JPEG 2000 codestream starts (ITU-T T.800, A.4.1, A.5.1)."""
 
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "JPEG2000")
-_NONE = "it is damaged, cut, or none of PNG, PGM, TIFF, JPEG, BMP, GIF, WebP and JPEG 2000."
 _ORIENTATION = 0x112
 _CHANNELS = 4
 """The most that a decoder makes of a pixel."""
-
-
-@dataclass(frozen=True, eq=False)
-class Pixels:
-    """What an image file holds.
-
-    Attributes:
-        frames: (N, H, W) of uint8 or uint16, as a viewer shows them: colour by ITU-R BT.601 luma,
-            alpha ignored, the orientation that EXIF or TIFF asks for applied.
-        maximum: the value of white, 255, 1023 or 4095, where the file says it; None for other
-            samples of 16 bits, which are as they are in the file.
-    """
-
-    frames: Samples
-    maximum: int | None
 
 
 def read_pixels(data: bytes, check_size: SizeCheck = lambda *_: None) -> Pixels:
@@ -67,65 +50,9 @@ def read_pixels(data: bytes, check_size: SizeCheck = lambda *_: None) -> Pixels:
         DataError: it is none of these, damaged, cut, or holds samples that are no grey or colour
             of at most 16 bits; the message says which.
     """
-    from dmic_gym.tasks.data.pgm import is_pgm, read_pgm
-    from dmic_gym.tasks.data.tiff import is_tiff, read_tiff
-
     if is_pgm(data):
         return read_pgm(data, check_size)
     return read_tiff(data, check_size) if is_tiff(data) else _read(data, check_size)
-
-
-def scaled(frames: Samples, maximum: int) -> Pixels:
-    """Bring samples of 0..maximum to the least of 8, 10 and 12 bits that hold them."""
-    top = next(top for top in (255, 1023, 4095) if maximum <= top)
-    dtype = np.uint8 if top == 255 else np.uint16
-    if maximum == top:
-        return Pixels(frames.astype(dtype, copy=False), top)
-    rounded = (frames.astype(np.uint32) * top + maximum // 2) // maximum
-    return Pixels(rounded.astype(dtype), top)
-
-
-def grey_of(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return blue, green, red (and alpha) as grey (H, W) of their dtype, by ITU-R BT.601 luma."""
-    if pixels.ndim == 2:
-        return pixels
-    code = cv2.COLOR_BGRA2GRAY if pixels.shape[2] == 4 else cv2.COLOR_BGR2GRAY
-    return np.asarray(cv2.cvtColor(pixels, code))
-
-
-def oriented(frames: Samples, orientation: int) -> Samples:
-    """Turn (..., H, W) as EXIF's and TIFF's orientation 2..8 ask; other values mean upright."""
-    turned = np.swapaxes(frames, -1, -2) if 5 <= orientation <= 8 else frames
-    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
-    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
-    return np.ascontiguousarray(turned[..., rows, columns])
-
-
-@contextmanager
-def damage_is_an_error() -> Iterator[None]:
-    """Turn what a library raises for a damaged file into DataError, and drop its warnings."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        except DmicError:
-            raise
-        except Exception as error:
-            words = " ".join(str(error).split())[:100]
-            raise DataError(f"it is damaged, truncated or no image ({words}).") from error
-
-
-@contextmanager
-def header_of(data: bytes, else_words: str = _NONE) -> Iterator[PillowImage.Image]:
-    """Open an image with Pillow, which reads its header alone; DataError if it is none."""
-    try:
-        image = PillowImage.open(BytesIO(data), formats=_FORMATS)
-    except UnidentifiedImageError:
-        raise DataError(else_words) from None
-    except PillowImage.DecompressionBombError as error:
-        raise DataError(f"it is too large: {error}") from None
-    with image:
-        yield image
 
 
 def _read(data: bytes, check_size: SizeCheck) -> Pixels:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dmic_gym.errors import DataError, MissingDependencyError
-from dmic_gym.tasks.data.picture_files import (
+from dmic_gym.tasks.data.pixels import (
     Pixels,
     SizeCheck,
     damage_is_an_error,

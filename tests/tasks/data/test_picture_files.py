@@ -14,7 +14,8 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from dmic_gym.errors import DataError
-from dmic_gym.tasks.data.picture_files import oriented, read_pixels
+from dmic_gym.tasks.data.picture_files import read_pixels
+from dmic_gym.tasks.data.pixels import oriented
 
 RAMP = np.tile(np.arange(64, 192, dtype=np.uint8), (60, 1))
 DEEP = RAMP.astype(np.uint16) * np.uint16(16) + np.uint16(5)
