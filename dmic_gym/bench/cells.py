@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from fnmatch import fnmatchcase
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from dmic_gym.codecs.stills.base import StillCodec
 from dmic_gym.errors import InvalidInputError, unknown_name
 
 HEVC_CODECS = ("x265", "ffmpeg")
@@ -16,42 +14,6 @@ HEVC_CODECS = ("x265", "ffmpeg")
 
 CONSTANT = "constant"
 """The agent of a still codec's cells: there is none, the quality is the same everywhere."""
-
-Image = npt.NDArray[np.uint8]
-
-
-class StillCodec(Protocol):
-    """A still-image codec at constant quality; `dmic_gym.codecs.stills.STILLS` holds them by name.
-
-    It is deterministic: the same image and quality give the same bytes.
-    """
-
-    @property
-    def name(self) -> str:
-        """Its key in `STILLS`."""
-        ...
-
-    @property
-    def version(self) -> str:
-        """Library and version that codes, such as ``"libjpeg-turbo 3.0.3"``."""
-        ...
-
-    @property
-    def qualities(self) -> tuple[int, ...]:
-        """Quality settings of a sweep that names none, each a point of the RD curve."""
-        ...
-
-    def encode(self, image: Image, quality: int) -> bytes:
-        """Code uint8 (H, W) to a whole file; raise EncodeError if that fails."""
-        ...
-
-    def decode(self, data: bytes) -> Image:
-        """Return the uint8 (H, W) in a file of `encode`; raise DecodeError if that fails."""
-        ...
-
-    def payload_size(self, data: bytes) -> int:
-        """Return how many bytes of a file are the coded image itself, without a container."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -112,8 +74,7 @@ def find_still(name: str) -> StillCodec:
 
     if name not in STILLS:
         raise unknown_name("codec", name, [*HEVC_CODECS, *STILLS])
-    found: StillCodec = STILLS[name]
-    return found
+    return STILLS[name]
 
 
 class Only:

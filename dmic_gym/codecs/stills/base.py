@@ -16,32 +16,40 @@ from dmic_gym.types import Image
 TOOL_ERRORS = (RuntimeError, ValueError, cv2.error)
 
 
-class Still(ABC):
-    """A still-image codec; grey, one quality for the whole image, deterministic.
+class StillCodec(ABC):
+    """A still-image codec: grey, one quality for the whole image, deterministic.
+
+    Its operating point is a quality of its own scale, where an HEVC codec has a base QP; higher
+    is better and costs more. To add one, give a subclass these attributes, `_encode` and, if it
+    is none of imagecodecs', `version` and `_decode`.
 
     Attributes:
         name: for tables and on the command line.
-        qualities: settings whose Dice on 300x300 angiograms covers that of the HEVC anchor at
-            QP 22 to 47 as far as the format reaches.
-        lowest, highest: bounds of the quality setting.
+        operating_point: what `quality` is called on an axis.
+        qualities: operating points of a rate-distortion curve, ascending, whose Dice on 300x300
+            angiograms covers that of the HEVC anchor at QP 22 to 47 as far as the format reaches.
+        lowest, highest: bounds of the quality.
+        library: imagecodecs' name of the format.
     """
 
     name: ClassVar[str]
+    operating_point: ClassVar[str] = "quality"
     qualities: ClassVar[tuple[int, ...]]
     lowest: ClassVar[int] = 0
     highest: ClassVar[int] = 100
+    library: ClassVar[str]
 
     @property
-    @abstractmethod
     def version(self) -> str:
         """Library and version that codes, such as ``"libjxl 0.11.2"``."""
+        return str(getattr(imagecodecs(), f"{self.library}_version")())
 
     def encode(self, image: Image, quality: int) -> bytes:
         """Code an image to a file that any decoder of the format reads.
 
         Args:
             image: uint8 (H, W).
-            quality: from `lowest` to `highest`, higher is better.
+            quality: from `lowest` to `highest`.
 
         Raises:
             InvalidInputError: another array or quality.
@@ -74,14 +82,14 @@ class Still(ABC):
         return np.ascontiguousarray(decoded, dtype=np.uint8)
 
     def payload_size(self, data: bytes) -> int:
-        """Return how many bytes of `data` are the coded image itself, without a container."""
+        """Return how many bytes of a file of `encode` are the coded image, without container."""
         return len(data)
+
+    def _decode(self, data: bytes) -> Any:
+        return getattr(imagecodecs(), f"{self.library}_decode")(data, numthreads=1)
 
     @abstractmethod
     def _encode(self, image: Image, quality: int) -> bytes: ...
-
-    @abstractmethod
-    def _decode(self, data: bytes) -> Any: ...
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

@@ -11,18 +11,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dmic_gym.codecs.stills.base import Still, imagecodecs
-from dmic_gym.codecs.stills.containers import (
-    APP0,
-    COM_J2K,
-    box_size,
-    riff_size,
-    without_segments,
-)
+from dmic_gym.codecs.stills.base import StillCodec, imagecodecs
 from dmic_gym.types import Image
 
+_APP0, _COM = 0xFFE0, 0xFF64
+_SOS, _SOT = 0xFFDA, 0xFF90
 
-class JPEG(Still):
+
+class JPEG(StillCodec):
     """JPEG (Rec. ITU-T T.81), libjpeg-turbo: baseline with Huffman tables made for the image.
 
     `quality` is the IJG's. The standard's tables would cost 12 to 140 % more bytes here, and
@@ -44,13 +40,13 @@ class JPEG(Still):
         done, data = cv2.imencode(".jpg", image, options)
         if not done:
             raise ValueError("OpenCV's encoder failed")
-        return without_segments(data.tobytes(), APP0)
+        return _without_segments(data.tobytes(), _APP0)
 
     def _decode(self, data: bytes) -> Any:
         return _opencv_decode(data)
 
 
-class JPEG2000(Still):
+class JPEG2000(StillCodec):
     """JPEG 2000 (Rec. ITU-T T.800), OpenJPEG: one quality layer, 9/7 wavelet, bare codestream.
 
     `quality` is the PSNR in dB that the rate allocation aims at, the format's own constant
@@ -58,26 +54,20 @@ class JPEG2000(Still):
     """
 
     name = "jpeg2000"
+    operating_point = "quality (PSNR in dB)"
+    library = "jpeg2k"
     qualities = (34, 36, 38, 40, 43, 46)
     lowest = 20
     highest = 60
-
-    @property
-    def version(self) -> str:
-        """Version of OpenJPEG."""
-        return str(imagecodecs().jpeg2k_version())
 
     def _encode(self, image: Image, quality: int) -> bytes:
         data = imagecodecs().jpeg2k_encode(
             image, quality, codecformat="j2k", reversible=False, numthreads=1
         )
-        return without_segments(data, COM_J2K)
-
-    def _decode(self, data: bytes) -> Any:
-        return imagecodecs().jpeg2k_decode(data)
+        return _without_segments(data, _COM)
 
 
-class WebP(Still):
+class WebP(StillCodec):
     """WebP (RFC 9649), libwebp, lossy at its slowest method 6.
 
     The format has no grey: luma is squeezed into 16..235 and the flat chroma planes cost next to
@@ -85,16 +75,12 @@ class WebP(Still):
     """
 
     name = "webp"
+    library = "webp"
     qualities = (0, 5, 20, 50, 80, 95)
 
-    @property
-    def version(self) -> str:
-        """Version of libwebp."""
-        return str(imagecodecs().webp_version())
-
     def payload_size(self, data: bytes) -> int:
-        """Return the length of the VP8 frame."""
-        return riff_size(data, b"VP8 ")
+        """Return the length of the VP8 frame, the only chunk of a lossy file."""
+        return int.from_bytes(data[16:20], "little")
 
     def _encode(self, image: Image, quality: int) -> bytes:
         data = imagecodecs().webp_encode(_in_colour(image), quality, lossless=False, method=6)
@@ -104,7 +90,7 @@ class WebP(Still):
         return _opencv_decode(data)
 
 
-class AVIF(Still):
+class AVIF(StillCodec):
     """AVIF (AV1 image), libavif with libaom at speed 4, monochrome, tuned as libavif ships.
 
     The file's boxes cost 268 bytes, much at low rates: a comparison by payload stands beside the
@@ -112,16 +98,12 @@ class AVIF(Still):
     """
 
     name = "avif"
+    library = "avif"
     qualities = (0, 10, 20, 35, 50, 65)
 
-    @property
-    def version(self) -> str:
-        """Version of libavif."""
-        return str(imagecodecs().avif_version())
-
     def payload_size(self, data: bytes) -> int:
-        """Return the length of the AV1 stream."""
-        return box_size(data, b"mdat")
+        """Return the length of the AV1 stream, the content of the last box."""
+        return len(data) - data.index(b"mdat") - 4
 
     def _encode(self, image: Image, quality: int) -> bytes:
         colour = _in_colour(image)  # imagecodecs codes grey arrays without loss, whatever is asked
@@ -130,11 +112,8 @@ class AVIF(Still):
         )
         return bytes(data)
 
-    def _decode(self, data: bytes) -> Any:
-        return imagecodecs().avif_decode(data, numthreads=1)
 
-
-class JPEGXL(Still):
+class JPEGXL(StillCodec):
     """JPEG XL (ISO/IEC 18181), libjxl, VarDCT at effort 9, bare codestream.
 
     `quality` is cjxl's, from which libjxl makes a distance. Effort 9 saves 3 to 9 % over the
@@ -142,22 +121,15 @@ class JPEGXL(Still):
     """
 
     name = "jpegxl"
+    library = "jpegxl"
     qualities = (0, 5, 15, 30, 60, 85)
     highest = 99
-
-    @property
-    def version(self) -> str:
-        """Version of libjxl."""
-        return str(imagecodecs().jpegxl_version())
 
     def _encode(self, image: Image, quality: int) -> bytes:
         data = imagecodecs().jpegxl_encode(
             image, quality, effort=9, usecontainer=False, numthreads=1
         )
         return bytes(data)
-
-    def _decode(self, data: bytes) -> Any:
-        return imagecodecs().jpegxl_decode(data, numthreads=1)
 
 
 def _in_colour(image: Image) -> Image:
@@ -171,3 +143,24 @@ def _opencv_decode(data: bytes) -> Any:
     if decoded is None:
         raise ValueError("OpenCV does not take it for an image")
     return decoded
+
+
+def _without_segments(data: bytes, marker: int) -> bytes:
+    """Return a JPEG or JPEG 2000 codestream without the header segments of one marker.
+
+    Both start with a bare marker and hold segments, a marker and a length of two bytes each, up
+    to the first scan or tile-part (Rec. ITU-T T.81, B.1.1; T.800, A.1).
+    """
+    kept, position = [data[:2]], 2
+    while (found := _word(data, position)) not in (_SOS, _SOT):
+        end = position + 2 + _word(data, position + 2)
+        if found != marker:
+            kept.append(data[position:end])
+        position = end
+    return b"".join([*kept, data[position:]])
+
+
+def _word(data: bytes, position: int) -> int:
+    if position + 2 > len(data):
+        raise ValueError("the file ends within its header")
+    return int.from_bytes(data[position : position + 2], "big")
