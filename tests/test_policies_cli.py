@@ -176,7 +176,8 @@ def test_a_training_that_runs_out_of_minutes_goes_on_where_it_was(
 ) -> None:
     command = (
         "train-segmenter", "--data", folder, "--out", tmp_path / "seg", "--epochs", 2,
-        "--argument", "shrink=2", "--argument", "channels=[4,8]", "--crop", 64, "--resume",
+        "--argument", "shrink=2", "--argument", "channels=[4,8]", "--crop", 64, "--rate", 1e-3,
+        "--resume",
     )  # fmt: skip
     code, _, err = dmic(*command, "--minutes", 0)
     assert code == 3
@@ -189,6 +190,7 @@ def test_a_training_that_runs_out_of_minutes_goes_on_where_it_was(
     card = read_card(tmp_path / "seg" / "unet.safetensors")
     assert card.arguments == {"shrink": 2, "channels": [4, 8]}
     assert card.metrics["recipe"]["size"] == 64
+    assert card.metrics["recipe"]["learning_rate"] == 1e-3
     assert len(card.metrics["looks_at_test"]) == 1
     line = error_line(dmic(*command, "--argument", "shrink=two"))
     assert "NAME=JSON" in line

@@ -43,6 +43,7 @@ def train_segmenter(
     ] = None,
     init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
     crop: Annotated[int, typer.Option(help="Side of the square training crops, pixels.")] = 256,
+    rate: Annotated[float, typer.Option(help="Peak of the learning rate.")] = 2e-3,
     test: Annotated[
         str | None, typer.Option(help="Unseen images to measure it on, once; in the card.")
     ] = None,
@@ -86,7 +87,7 @@ def train_segmenter(
             seed=seed,
             folds=folds,
             network=network,
-            recipe=Recipe(size=crop),
+            recipe=Recipe(size=crop, learning_rate=rate),
             progress=advance,
             device=device,
             resume=resume,
