@@ -29,10 +29,17 @@ class Plan:
     Attributes:
         result: of the map it chose.
         encodes: spent on finding it, its own included.
+        seconds_saved: what encodes that an earlier plan had made would have taken.
     """
 
     result: EncodeResult
     encodes: int
+    seconds_saved: float = 0.0
+
+    @classmethod
+    def of(cls, trial: Trial, objective: Objective) -> Plan:
+        """Settle on a trial of an objective."""
+        return cls(trial.result, objective.encodes, objective.seconds_saved)
 
 
 @runtime_checkable
@@ -120,7 +127,7 @@ class SearchAgent:
     def plan(self, evaluator: Evaluator, reference: Reference, base_qp: int) -> Plan:
         """Search a QP map."""
         objective = make_objective(evaluator, reference, base_qp, self._posterior_for)
-        return Plan(self.search(objective).result, objective.encodes)
+        return Plan.of(self.search(objective), objective)
 
     def search(self, objective: Objective) -> Trial:
         """Return the best map found; `objective.trials` holds all that were tried, in order."""
@@ -145,7 +152,7 @@ class TableAgent:
         """Allocate by the posterior."""
         objective = make_objective(evaluator, reference, base_qp, self._posterior_for)
         qp_map = allocate(build_tables(objective), objective)
-        return Plan(objective.try_map(qp_map).result, objective.encodes)
+        return Plan.of(objective.try_map(qp_map), objective)
 
 
 class OracleAgent:
@@ -158,7 +165,7 @@ class OracleAgent:
     def plan(self, evaluator: Evaluator, reference: Reference, base_qp: int) -> Plan:
         """Allocate by the expert mask; raise InvalidInputError if there is none."""
         objective = make_objective(evaluator, reference, base_qp, _expert_mask)
-        return Plan(best_of_tables(objective).result, objective.encodes)
+        return Plan.of(best_of_tables(objective), objective)
 
 
 class RefinedAgent:
@@ -185,7 +192,7 @@ class RefinedAgent:
         objective = make_objective(evaluator, reference, base_qp, self._posterior_for)
         start = objective.accept(first.result)
         found = refine(objective, start, self.budget, self._seed)
-        return Plan(found.result, first.encodes + objective.encodes)
+        return Plan(found.result, first.encodes + objective.encodes, first.seconds_saved)
 
 
 def best_of_tables(objective: Objective, qps: Sequence[int] = TABLE_QPS) -> Trial:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -53,7 +54,8 @@ class Evaluator:
     """Codes images with QP maps and asks the segmenter what is left.
 
     Importance maps and anchor encodes are computed once per image and kept, the importance maps
-    up to `cache_bytes` (least recently used first out), anchors up to 20 000 encodes.
+    up to `cache_bytes` (least recently used first out), anchors up to 20 000 encodes, whole
+    uniform encodes up to 64 MB.
 
     Encoder and decoder let other threads run, so with `workers` above 1 the encodes of many jobs
     go to a pool. Where the segmenter says ``in_parallel = True``, as networks on a CPU do, each
@@ -86,6 +88,7 @@ class Evaluator:
         self._batcher = Batcher(1 if self._in_parallel and batch is None else batch, self.segment)
         self._references = ByteBoundedCache(cache_bytes, _reference_bytes)
         self._anchors = ByteBoundedCache(20_000 * 200, _anchor_bytes)
+        self._uniform = ByteBoundedCache(64 << 20, _timed_bytes)
         self._pool = start_pool(workers) if workers > 1 else None
 
     def reference(self, sample: Sample) -> Reference:
@@ -130,6 +133,27 @@ class Evaluator:
         if len(jobs) == 1 or self._segments_in_pool(len(jobs)):
             return list(self._map(lambda job: _attempt(self.score, *job), jobs))
         return self._score_in_batches(jobs)
+
+    def uniform(self, reference: Reference, qp: int) -> tuple[EncodeResult, float]:
+        """Return the encode at constant `qp`, which is kept, and the seconds that keeping saved.
+
+        Planners that fill tables share these encodes over base QPs and with each other. The
+        seconds, 0 for an encode made now, let a benchmark say what each would take alone.
+
+        Raises:
+            CodecError: the codec failed.
+            SegmenterError: the segmenter failed.
+        """
+        made = False
+
+        def timed() -> tuple[EncodeResult, float]:
+            nonlocal made
+            made, begin = True, time.perf_counter()
+            qp_map = uniform_map(reference.sample.image.shape, self.codec.ctu_size, qp)
+            return self.score(reference, qp_map), time.perf_counter() - begin
+
+        result, seconds = self._uniform.get((reference.key, qp), timed)
+        return result, 0.0 if made else seconds
 
     def anchor(self, reference: Reference, qp: int) -> Figures:
         """Return the anchor's figures at constant `qp`; each is encoded once."""
@@ -255,6 +279,11 @@ class Anchors:
 
 def _reference_bytes(reference: Reference) -> int:
     return 8 * reference.importance.size  # image, mask, float32 importance, both in its view
+
+
+def _timed_bytes(kept: tuple[EncodeResult, float]) -> int:
+    result = kept[0]
+    return result.encoded.reconstruction.nbytes + result.mask.nbytes + len(result.encoded.bitstream)
 
 
 def _anchor_bytes(_: Figures) -> int:

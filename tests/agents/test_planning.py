@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -13,6 +15,7 @@ from dmic_gym.agents.search.tables import TABLE_QPS, allocate, build_tables
 from dmic_gym.codecs import X265Codec
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.complexity import complexity
+from dmic_gym.envs.evaluator import EncodeResult
 from dmic_gym.envs.rewards import bit_price
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
@@ -58,6 +61,25 @@ def test_agents_with_the_encoder_in_the_loop(env: CodingEnv, spec: str) -> None:
     assert plans[0].result.encoded.bitstream == plans[1].result.encoded.bitstream
     most = {"search:12": 12, "roi+refine:5": 6, "oracle": 12, "random+refine:1": 2}[spec]
     assert 1 <= plans[0].encodes <= most
+
+
+def test_uniform_encodes_are_made_once_and_counted_each_time(
+    env: CodingEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    score = env.evaluator.score
+
+    def counted(*job: Any) -> EncodeResult:
+        made.append(1)
+        return score(*job)
+
+    monkeypatch.setattr(env.evaluator, "score", counted)
+    reference = env.evaluator.reference(env.dataset[0])
+    plans = [OracleAgent().plan(env.evaluator, reference, qp) for qp in (32, 32, 42)]
+    assert [plan.encodes for plan in plans] == [12, 12, 12]
+    assert len(made) == 11 + 3
+    assert plans[0].seconds_saved == 0.0 < plans[1].seconds_saved
+    assert plans[0].result.encoded.bitstream == plans[1].result.encoded.bitstream
 
 
 def test_search_beats_every_uniform_map_it_tried(env: CodingEnv) -> None:

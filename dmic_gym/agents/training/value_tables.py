@@ -149,10 +149,10 @@ class _Stoppable(Objective):
         super().__init__(*arguments)
         self._stop = stop
 
-    def try_map(self, qp_map: npt.NDArray[np.integer[Any]]) -> Trial:
+    def try_uniform(self, qp: int) -> Trial:
         if self._stop.is_set():
             raise CancelledError
-        return super().try_map(qp_map)
+        return super().try_uniform(qp)
 
 
 def _interpolated(
