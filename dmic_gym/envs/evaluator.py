@@ -22,7 +22,12 @@ from dmic_gym.envs.results import (
 )
 from dmic_gym.errors import CodecError, DmicError, SegmenterError
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.segmenters.protocol import Segmenter, check_probabilities
+from dmic_gym.tasks.segmenters.protocol import (
+    PerSampleSegmenter,
+    Segmenter,
+    check_probabilities,
+    segmenter_for,
+)
 from dmic_gym.types import AnyQPMap, Image, Probabilities, Probability
 
 __all__ = [
@@ -85,6 +90,7 @@ class Evaluator:
         self.segmenter = segmenter
         self.workers = workers
         self._in_parallel = bool(getattr(segmenter, "in_parallel", False))
+        self._one_by_one = isinstance(segmenter, PerSampleSegmenter)
         self._batcher = Batcher(1 if self._in_parallel and batch is None else batch, self.segment)
         self._references = ByteBoundedCache(cache_bytes, _reference_bytes)
         self._anchors = ByteBoundedCache(20_000 * 200, _anchor_bytes)
@@ -104,7 +110,7 @@ class Evaluator:
         keys = [sample_key(sample) for sample in samples]
 
         def segmented(missing: list[int]) -> list[Reference]:
-            importance = self._segment_all([samples[n].image for n in missing])
+            importance = self._segment_all([samples[n] for n in missing])
             return [
                 Reference(samples[n], keys[n], _checked(probability).copy())
                 for n, probability in zip(missing, importance, strict=True)
@@ -121,7 +127,7 @@ class Evaluator:
             SegmenterError: the segmenter failed.
         """
         encoded = self.codec.encode([reference.sample.image], [qp_map])[0]
-        probability = self.segment([encoded.reconstruction])[0]
+        probability = self.segment([encoded.reconstruction], reference.sample)[0]
         return encode_result(reference, encoded, probability, qp_map)
 
     def score_all(self, jobs: Sequence[Job]) -> list[EncodeResult | ToolError]:
@@ -179,16 +185,21 @@ class Evaluator:
         """Return (rows, cols) of the sample's QP map."""
         return map_shape(sample.image.shape, self.codec.ctu_size)
 
-    def segment(self, images: Sequence[Image]) -> Probabilities:
+    def segment(self, images: Sequence[Image], sample: Sample | None = None) -> Probabilities:
         """Return the segmenter's checked probabilities, float32 (N, H, W), of equal-sized images.
+
+        Args:
+            images: of one size.
+            sample: what they are decoded from; a `PerSampleSegmenter` asks for it.
 
         Raises:
             InvalidInputError: the segmenter returned another shape, type or range.
             SegmenterError: the segmenter failed.
         """
         batch = np.stack(images)
+        segmenter = self.segmenter if sample is None else segmenter_for(self.segmenter, sample)
         try:
-            probabilities = self.segmenter(batch)
+            probabilities = segmenter(batch)
         except DmicError:
             raise
         except Exception as error:
@@ -209,17 +220,17 @@ class Evaluator:
 
     def _segments_in_pool(self, images: int) -> bool:
         """Whether the pool segments: not if fewer images than threads would leave some idle."""
-        return self._in_parallel and images >= self.workers
+        return self._one_by_one or (self._in_parallel and images >= self.workers)
 
-    def _segment_one(self, image: Image) -> Probability | ToolError:
-        found = _attempt(self.segment, [image])
+    def _segment_one(self, image: Image, sample: Sample | None = None) -> Probability | ToolError:
+        found = _attempt(self.segment, [image], sample)
         return found if isinstance(found, TOOL_ERRORS) else found[0]
 
-    def _segment_all(self, images: Sequence[Image]) -> list[Probability | ToolError]:
+    def _segment_all(self, samples: Sequence[Sample]) -> list[Probability | ToolError]:
         """Segment images of any sizes; a failure stands in the place of its result."""
-        if self._segments_in_pool(len(images)):
-            return list(self._map(self._segment_one, images))
-        return _in_order(self._segment_batches(enumerate(images)))
+        if self._segments_in_pool(len(samples)):
+            return list(self._map(lambda sample: self._segment_one(sample.image, sample), samples))
+        return _in_order(self._segment_batches(enumerate(sample.image for sample in samples)))
 
     def _segment_batches(
         self, images: Iterable[Numbered]

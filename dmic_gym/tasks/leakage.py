@@ -17,9 +17,9 @@ from dmic_gym.io import portable
 from dmic_gym.tasks.data.registry import DATASETS, load_dataset
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.data.sequence import Selection, names_of
-from dmic_gym.tasks.segmenters.find import find_segmenter
-from dmic_gym.tasks.segmenters.folds import folds_without, origin
-from dmic_gym.tasks.segmenters.protocol import Segmenter
+from dmic_gym.tasks.segmenters.find import describe_segmenter, find_segmenter
+from dmic_gym.tasks.segmenters.folds import folds_without, joined, origin
+from dmic_gym.tasks.segmenters.protocol import PerSampleSegmenter, Segmenter
 from dmic_gym.tasks.segmenters.weights import Card
 
 _REMARK = re.compile(r"( \(.*\))?(, .*)?$")
@@ -43,7 +43,7 @@ def seen_names(card: Card, data: str, names: Iterable[str]) -> list[str]:
     return [n for n in names if (trained_on is None or n in trained_on) and n not in held_out]
 
 
-class UnseenSegmenters:
+class UnseenSegmenters(PerSampleSegmenter):
     """For each image of some data sets a segmenter that was not trained on it, if there is one.
 
     Args:
@@ -79,15 +79,10 @@ class UnseenSegmenters:
         """Return the segmenter of an image or of a variation of it."""
         return self._segmenters[self._chosen[origin(sample.name)]]
 
-    @property
-    def first(self) -> Segmenter:
-        """The segmenter of the first image."""
-        return next(iter(self._segmenters.values()))
-
-    @property
-    def several(self) -> bool:
-        """Whether there is more than one."""
-        return len(self._segmenters) > 1
+    def describe(self) -> dict[str, str]:
+        """Return the names and one hash of all segmenters."""
+        described = [describe_segmenter(each) for each in self._segmenters.values()]
+        return described[0] if len(described) == 1 else joined(described, "auto")
 
     def _add(self, data: str, names: Sequence[str], spec: str) -> None:
         if twice := sorted(self._chosen.keys() & set(names)):

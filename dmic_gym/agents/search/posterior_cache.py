@@ -1,15 +1,13 @@
-"""What the encoder believes of an image, where no expert has drawn the mask."""
+"""The posterior of an image: what the encoder knows where no expert has drawn the mask."""
 
 from __future__ import annotations
-
-from functools import cached_property
 
 import numpy as np
 
 from dmic_gym.agents.search.objective import PosteriorMap
 from dmic_gym.envs.cache import ByteBoundedCache
 from dmic_gym.envs.evaluator import Reference
-from dmic_gym.tasks.segmenters.protocol import Segmenter
+from dmic_gym.tasks.segmenters.protocol import Segmenter, segmenter_for
 
 
 class PosteriorCache:
@@ -27,23 +25,26 @@ class PosteriorCache:
     def __init__(self, segmenter: Segmenter, cache_bytes: int = 64 << 20) -> None:
         self._segmenter = segmenter
         self._kept = ByteBoundedCache[PosteriorMap](cache_bytes, _nbytes)
+        self._posteriors: dict[int, Segmenter | None] = {}
 
     def __call__(self, reference: Reference) -> PosteriorMap:
         """Return float (H, W), the chance of the structure at each pixel."""
-        return self._kept.get(reference.key, lambda: self._believe(reference))
+        return self._kept.get(reference.key, lambda: self._made(reference))
 
-    def _believe(self, reference: Reference) -> PosteriorMap:
-        if self._posterior is None:
+    def _made(self, reference: Reference) -> PosteriorMap:
+        posterior = self._posterior(segmenter_for(self._segmenter, reference.sample))
+        if posterior is None:
             return reference.importance
-        return np.asarray(self._posterior(reference.sample.image[None])[0])
+        return np.asarray(posterior(reference.sample.image[None])[0])
 
-    @cached_property
-    def _posterior(self) -> Segmenter | None:
-        if getattr(self._segmenter, "card", None) is None:
+    def _posterior(self, segmenter: Segmenter) -> Segmenter | None:
+        if getattr(segmenter, "card", None) is None:
             return None
-        from dmic_gym.tasks.segmenters.posterior import posterior_of
+        if id(segmenter) not in self._posteriors:
+            from dmic_gym.tasks.segmenters.posterior import posterior_of
 
-        return posterior_of(self._segmenter)
+            self._posteriors[id(segmenter)] = posterior_of(segmenter)
+        return self._posteriors[id(segmenter)]
 
 
 def _nbytes(posterior: PosteriorMap) -> int:

@@ -6,7 +6,7 @@ by line, the policy after the warm start, and a checkpoint of the A2C every so m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,14 +28,9 @@ from dmic_gym.envs.evaluator import Evaluator
 from dmic_gym.envs.image_view import ImageView
 from dmic_gym.envs.sb3 import SB3CodingVecEnv
 from dmic_gym.errors import InvalidInputError
-from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.network import pick_device
-from dmic_gym.tasks.segmenters.protocol import Segmenter
 
 VALUE_TABLES = "qp-value-tables.jsonl"
-
-JudgeOf = Callable[[Sample], Segmenter]
-"""Which segmenter judges an image: one that was not trained on it."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +104,6 @@ def follow(
     out: Path,
     *,
     parts: Sequence[str] | None = None,
-    judge_of: JudgeOf | None = None,
     resume: bool = False,
     callbacks: Sequence[BaseCallback] = (),
     on_progress: ProgressCallback = silent,
@@ -122,8 +116,6 @@ def follow(
         config: what to do.
         out: folder for value_tables, checkpoints and TensorBoard's log.
         parts: module prefixes to train; None trains all.
-        judge_of: the segmenter of each image's QP value table; None is the environment's for all.
-            A2C is rewarded by the environment's.
         resume: go on where the run in `out` stopped, instead of refusing to mix two runs.
         callbacks: more of Stable-Baselines3's.
         on_progress: told of the progress.
@@ -144,7 +136,7 @@ def follow(
             if config.epochs:
                 _warm_start(
                     model,
-                    _value_tables(env, out, judge_of, on_progress),
+                    _value_tables(env, out, on_progress),
                     env,
                     config,
                     parts,
@@ -172,24 +164,19 @@ def check_out(out: Path, resume: bool) -> None:
 
 
 def _value_tables(
-    env: SB3CodingVecEnv, out: Path, judge_of: JudgeOf | None, on_progress: ProgressCallback
+    env: SB3CodingVecEnv, out: Path, on_progress: ProgressCallback
 ) -> list[tuple[ImageView, QPValueTable]]:
-    """Return the value_table of each image, from the segmenter that is to judge it."""
-    coding = env.env
-    size, samples = coding.evaluator.codec.ctu_size, list(coding.dataset)
-    judges = [coding.evaluator.segmenter if judge_of is None else judge_of(s) for s in samples]
-    pairs: list[tuple[ImageView, QPValueTable]] = []
-    for judge in dict.fromkeys(judges):
-        evaluator = Evaluator(coding.evaluator.codec, judge)
-        own = [s for s, found in zip(samples, judges, strict=True) if found is judge]
+    """Return the QP value table of each image."""
+    shared, samples = env.env.evaluator, list(env.env.dataset)
+    evaluator = Evaluator(shared.codec, shared.segmenter)
 
-        def tell(done: int, _: int, before: int = len(pairs)) -> None:
-            on_progress("value_tables", before + done, len(samples), "")
+    def tell(done: int, total: int) -> None:
+        on_progress("value_tables", done, total, "")
 
-        value_tables = collect_value_tables(evaluator, own, out / VALUE_TABLES, on_table=tell)
-        views = (ImageView(evaluator.reference(sample), size) for sample in own)
-        pairs += list(zip(views, value_tables, strict=True))
-    return pairs
+    tables = collect_value_tables(evaluator, samples, out / VALUE_TABLES, on_table=tell)
+    size = shared.codec.ctu_size
+    views = (ImageView(evaluator.reference(sample), size) for sample in samples)
+    return list(zip(views, tables, strict=True))
 
 
 def _warm_start(

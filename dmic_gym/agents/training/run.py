@@ -12,14 +12,14 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from dmic_gym.agents.policy.freeze import trainable_share
 from dmic_gym.agents.policy.loading import save_policy
-from dmic_gym.agents.training.learn import JudgeOf, TrainingConfig, check_out, follow, taught_parts
+from dmic_gym.agents.training.learn import TrainingConfig, check_out, follow, taught_parts
 from dmic_gym.agents.training.progress import ProgressCallback, silent
 from dmic_gym.agents.training.telemetry import GpuMonitor, TelemetryCallback
 from dmic_gym.envs.sb3 import SB3CodingVecEnv, make_sb3_vec
 from dmic_gym.errors import DataError, InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.find import segmenter_label
-from dmic_gym.tasks.segmenters.protocol import Segmenter
+from dmic_gym.tasks.segmenters.protocol import SegmenterSpec
 from dmic_gym.tasks.segmenters.weights import write_json
 
 REWARD = "priced"
@@ -48,9 +48,7 @@ class Training:
         name: of the weights.
         out: folder for the weights, value_tables, checkpoints and TensorBoard's log.
         config: study, then A2C.
-        segmenter: judges the decoded images; None is the shipped one.
-        judge_of: the segmenter of each image, where one is not enough: images of several folds,
-            each judged by the network that has not seen it. Lessons only, no A2C.
+        segmenter: judges the decoded images, see `find_segmenter`; None is the shipped one.
         ctu_size: 64, 32 or 16.
         base_qps: QPs to learn at.
         envs: episodes at once.
@@ -60,15 +58,13 @@ class Training:
         on_progress: told of the progress.
 
     Raises:
-        InvalidInputError: `name` is no file's name, `out` holds a run and `resume` is False, or
-            there are A2C steps and several segmenters.
+        InvalidInputError: `name` is no file's name, or `out` holds a run and `resume` is False.
     """
 
     name: str
     out: Path
     config: TrainingConfig = field(default_factory=TrainingConfig)
-    segmenter: Segmenter | None = None
-    judge_of: JudgeOf | None = None
+    segmenter: SegmenterSpec = None
     ctu_size: int = 64
     base_qps: Sequence[int] = (22, 27, 32, 37, 42, 47)
     envs: int = 16
@@ -81,11 +77,6 @@ class Training:
         if not self.name or Path(self.name).name != self.name:
             raise InvalidInputError(
                 f"The weights' name {self.name!r} must be a plain file name, such as my-policy."
-            )
-        if self.judge_of is not None and self.config.steps:
-            raise InvalidInputError(
-                "A2C is rewarded by one segmenter, and these images need several folds: pass "
-                "--steps 0, or images of one fold."
             )
         check_out(self.out, self.resume)
 
@@ -135,7 +126,6 @@ class Training:
                     self.config,
                     self.out,
                     parts=parts,
-                    judge_of=self.judge_of,
                     resume=self.resume,
                     callbacks=[TelemetryCallback(monitor)],
                     on_progress=self.on_progress,

@@ -8,7 +8,7 @@ from typing import Any
 
 from dmic_gym.errors import InvalidInputError, unknown_name
 from dmic_gym.io import expanded, load_instance, qualified_name, source_sha256
-from dmic_gym.tasks.segmenters.protocol import Segmenter, SegmenterSpec
+from dmic_gym.tasks.segmenters.protocol import PerSampleSegmenter, Segmenter, SegmenterSpec
 
 DEFAULT = "unet"
 """The shipped network that segments where none is named."""
@@ -67,6 +67,8 @@ def describe_segmenter(segmenter: Any) -> dict[str, str]:
         ``name``, ``sha256`` (of the weights; of the source file where there are none) and, of a
         network, ``dtype``.
     """
+    if isinstance(segmenter, PerSampleSegmenter):
+        return segmenter.describe()
     card = getattr(segmenter, "card", None)
     if card is None:
         return {"name": qualified_name(segmenter), "sha256": source_sha256(segmenter)}

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.network import shared_segmenter
-from dmic_gym.tasks.segmenters.protocol import Images, Probabilities, Segmenter
+from dmic_gym.tasks.segmenters.protocol import PerSampleSegmenter, Segmenter
 from dmic_gym.tasks.segmenters.weights import read_card
 
 
-class FoldSegmenters:
+class FoldSegmenters(PerSampleSegmenter):
     """The folds that ``dmic train-segmenter --folds`` wrote into a folder.
 
     Args:
@@ -39,22 +40,20 @@ class FoldSegmenters:
         path = fold_without(self.folder, [origin(sample.name)])
         return shared_segmenter(str(path), self.device, self.dtype)
 
-    def __call__(self, images: Images, /) -> Probabilities:
-        """Raise InvalidInputError: which fold has not seen an image depends on its name."""
-        raise InvalidInputError(
-            f"{self.folder} holds folds, each for the images that it has not seen. Call "
-            "for_sample(sample), or pass one of its .safetensors files."
-        )
+    def describe(self) -> dict[str, str]:
+        """Return the names and one hash of all folds."""
+        cards = [read_card(path) for path in fold_paths(self.folder)]
+        return joined([{"name": card.name, "sha256": card.sha256} for card in cards], self.dtype)
 
     def __repr__(self) -> str:
         return f"FoldSegmenters({str(self.folder)!r})"
 
 
-def segmenter_for(segmenter: Segmenter, sample: Sample) -> Segmenter:
-    """Return what judges a sample: the segmenter itself, or the one it has for the sample."""
-    choose = getattr(segmenter, "for_sample", None)
-    chosen: Segmenter = segmenter if choose is None else choose(sample)
-    return chosen
+def joined(described: Sequence[Mapping[str, str]], dtype: str) -> dict[str, str]:
+    """Return the description of several networks as one: all names, a hash over the hashes."""
+    hashes = "".join(one["sha256"] for one in described)
+    name = ", ".join(one["name"] for one in described)
+    return {"name": name, "sha256": hashlib.sha256(hashes.encode()).hexdigest(), "dtype": dtype}
 
 
 def origin(name: str) -> str:

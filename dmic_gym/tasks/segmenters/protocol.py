@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.types import Images, Probabilities
 
 __all__ = [
     "Images",
+    "PerSampleSegmenter",
     "Probabilities",
     "Segmenter",
     "SegmenterSpec",
     "check_images",
     "check_probabilities",
+    "segmenter_for",
 ]
 
 
@@ -35,6 +39,33 @@ class Segmenter(Protocol):
             float32 array (N, H, W), probability of the structure at each pixel, 0..1.
         """
         ...
+
+
+class PerSampleSegmenter(ABC):
+    """Several segmenters, of which each image has one, such as that which has not seen it."""
+
+    in_parallel = True
+    """Images come one by one: two may have two segmenters."""
+
+    @abstractmethod
+    def for_sample(self, sample: Sample) -> Segmenter:
+        """Return the segmenter of an image."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, str]:
+        """Return what identifies it in records; see `describe_segmenter`."""
+
+    def __call__(self, images: Images, /) -> Probabilities:
+        """Raise InvalidInputError: which segmenter an image has depends on its name."""
+        raise InvalidInputError(
+            f"{self!r} has a segmenter for each sample: call for_sample(sample), or pass one of "
+            "its segmenters."
+        )
+
+
+def segmenter_for(segmenter: Segmenter, sample: Sample) -> Segmenter:
+    """Return what judges a sample: the segmenter itself, or the one that it has for the sample."""
+    return segmenter.for_sample(sample) if isinstance(segmenter, PerSampleSegmenter) else segmenter
 
 
 SegmenterSpec: TypeAlias = Segmenter | str | os.PathLike[str] | None

@@ -23,7 +23,8 @@ from dmic_gym.envs.sb3 import SB3CodingVecEnv, make_sb3_vec
 from dmic_gym.errors import DataError, InvalidInputError
 from dmic_gym.tasks.data.phantoms.dataset import Phantoms
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.segmenters.weights import load_weights
+from dmic_gym.tasks.segmenters.protocol import PerSampleSegmenter
+from dmic_gym.tasks.segmenters.weights import load_weights, read_card
 from tests.support import vesselness
 
 COURSE = TrainingConfig(epochs=2, steps=64, checkpoint_every=32)
@@ -177,14 +178,21 @@ def test_images_of_several_folds_are_judged_each_by_its_own(
             judged[self.name] = judged.get(self.name, 0) + len(images)
             return vesselness(images)
 
-    judges = [Judge("even"), Judge("odd")]
+    class Both(PerSampleSegmenter):
+        segmenters = (Judge("even"), Judge("odd"))
 
-    def judge_of(sample: Sample) -> Judge:
-        return judges[[s.name for s in samples].index(sample.name) % 2]
+        def for_sample(self, sample: Sample) -> Judge:
+            return self.segmenters[[s.name for s in samples].index(sample.name) % 2]
+
+        def describe(self) -> dict[str, str]:
+            return {"name": "both", "sha256": ""}
 
     config = TrainingConfig(epochs=1, steps=0)
-    pretrain(samples, small_training(tmp_path, config=config, judge_of=judge_of))
+    pretrain(samples, small_training(tmp_path, config=config, segmenter=Both()))
     encodes = len(VALUE_TABLE_QPS) + 1  # and the reference
     assert judged == {"even": 2 * encodes, "odd": encodes}
-    with pytest.raises(InvalidInputError, match="--steps 0"):
-        small_training(tmp_path / "more", judge_of=judge_of)
+    judged.clear()
+    more = TrainingConfig(epochs=0, steps=100)
+    path = pretrain(samples, small_training(tmp_path / "more", config=more, segmenter=Both()))
+    assert judged.keys() == {"even", "odd"}  # A2C too
+    assert read_card(path).metrics["segmenter"] == "both"

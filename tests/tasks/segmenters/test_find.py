@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
+from dmic_gym.codecs import X265Codec
+from dmic_gym.envs.evaluator import Evaluator
 from dmic_gym.errors import InvalidInputError, WeightsError
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters import find_segmenter
 from dmic_gym.tasks.segmenters.find import describe_segmenter, segmenter_label
 from dmic_gym.tasks.segmenters.fit import Recipe
-from dmic_gym.tasks.segmenters.folds import FoldSegmenters, segmenter_for
+from dmic_gym.tasks.segmenters.folds import FoldSegmenters
 from dmic_gym.tasks.segmenters.network import NetworkSegmenter
+from dmic_gym.tasks.segmenters.protocol import segmenter_for
 from dmic_gym.tasks.segmenters.train import Network, train
 from dmic_gym.tasks.segmenters.weights import SHIPPED
 from tests.support import phantoms, vesselness
@@ -93,5 +97,31 @@ def test_each_image_is_judged_by_the_fold_that_has_not_seen_it(folds: Path) -> N
     assert segmenter_for(vesselness, varied) is vesselness
     with pytest.raises(InvalidInputError, match=r"None of the 2 folds in .* without stranger"):
         segmenter.for_sample(Sample(samples[0].image, None, "stranger"))
-    with pytest.raises(InvalidInputError, match="Call for_sample"):
+    with pytest.raises(InvalidInputError, match="call for_sample"):
         segmenter(np.zeros((1, 8, 8), np.uint8))
+    assert segmenter_label(segmenter).startswith("tiny-fold0, tiny-fold1 ")
+    assert (
+        describe_segmenter(segmenter)["sha256"]
+        == describe_segmenter(find_segmenter(folds))["sha256"]
+    )
+
+
+def test_an_environment_is_judged_by_the_folds(folds: Path) -> None:
+    """One encode at a time, many at once, and with a mask from each image's own network."""
+    samples = phantoms(4, 64)
+    segmenter = FoldSegmenters(folds)
+    alone, many = (Evaluator(X265Codec(), segmenter, workers=n) for n in (1, 3))
+    references = many.references(samples)
+    for reference in references:
+        own = segmenter.for_sample(reference.sample)
+        assert np.array_equal(reference.importance, own(reference.sample.image[None])[0])
+    jobs = [(reference, np.array([[40]])) for reference in references]
+    for (reference, qp_map), found in zip(jobs, many.score_all(jobs), strict=True):
+        assert not isinstance(found, Exception)
+        expected = alone.score(alone.reference(reference.sample), qp_map)
+        assert found.figures == expected.figures
+    many.close()
+    env = gym.make("CodingEnv-v0", dataset=samples, segmenter=folds, preset="ultrafast")
+    env.reset(seed=0)
+    assert env.step(0)[4]["bits"] > 0
+    env.close()
