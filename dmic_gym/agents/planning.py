@@ -13,7 +13,6 @@ from dmic_gym.agents.baselines import Agent, full_agent
 from dmic_gym.agents.search.objective import Objective, PosteriorMap, Trial
 from dmic_gym.agents.search.refine import refine
 from dmic_gym.agents.search.tables import COARSE_TABLE_QPS, TABLE_QPS, allocate, build_tables
-from dmic_gym.codecs.base import MAX_QP, MIN_QP
 from dmic_gym.envs.evaluator import EncodeResult, Evaluator, Reference
 from dmic_gym.envs.image_view import view_of
 from dmic_gym.envs.observations import ObservationBuilder
@@ -90,18 +89,18 @@ class SteppingPlanner:
         while not builder.over():
             seen = builder.observation()
             action, state = self._predict(seen, state=state, deterministic=True)
-            builder.decide(self._qp(base_qp, action))
+            qp = base_qp + self._offset(action)
+            builder.decide(int(np.clip(qp, *evaluator.codec.qp_range)))
         return Plan(evaluator.score(reference, builder.qp_map()), 1)
 
-    def _qp(self, base_qp: int, action: Any) -> int:
+    def _offset(self, action: Any) -> int:
         try:
-            offset = dict(enumerate(self.qp_offsets))[operator.index(np.asarray(action).item())]
+            return dict(enumerate(self.qp_offsets))[operator.index(np.asarray(action).item())]
         except (TypeError, ValueError, KeyError) as error:
             raise InvalidInputError(
                 f"{type(self.agent).__name__}.predict returned the action {action!r}: return an "
                 f"integer index into qp_offsets, 0..{len(self.qp_offsets) - 1}."
             ) from error
-        return min(max(base_qp + offset, MIN_QP), MAX_QP)
 
 
 class SearchAgent:

@@ -2,8 +2,7 @@
 
 from dmic_gym.codecs.base import (
     CTU_SIZES,
-    MAX_QP,
-    MIN_QP,
+    QP_RANGE,
     Codec,
     Encoded,
     map_shape,
@@ -14,8 +13,7 @@ from dmic_gym.codecs.hevc.x265 import X265Codec
 
 __all__ = [
     "CTU_SIZES",
-    "MAX_QP",
-    "MIN_QP",
+    "QP_RANGE",
     "Codec",
     "Encoded",
     "FFmpegCodec",

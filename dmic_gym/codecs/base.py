@@ -14,11 +14,11 @@ from dmic_gym.types import AnyQPMap, QPMap, Samples
 CTU_SIZES = (64, 32, 16)
 MAX_SIDE = 4096
 
-MIN_QP, MAX_QP = 0, 51
-"""Range of the luma QP of 8-bit video (Rec. ITU-T H.265, 7.4.9.14)."""
-
 QPRange = tuple[int, int]
 """Lowest and highest QP, both valid: ``np.clip(qp_map, *codec.qp_range)``."""
+
+QP_RANGE: QPRange = (0, 51)
+"""Of luma in 8-bit HEVC (Rec. ITU-T H.265, 7.4.9.14), for checks before there is a codec."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dmic_gym.codecs.base import MAX_QP, MIN_QP
+from dmic_gym.codecs.base import QP_RANGE
 
 
 def highest_qp(meets: Callable[[int], bool]) -> int | None:
@@ -13,17 +13,19 @@ def highest_qp(meets: Callable[[int], bool]) -> int | None:
     Bisection: at most 6 QPs are asked, and the one returned was. It is the highest where `meets`
     is true up to some QP and false above; elsewhere it is one of the QPs that meet.
     """
-    good, bad = MIN_QP - 1, MAX_QP + 1
+    lowest, highest = QP_RANGE
+    good, bad = lowest - 1, highest + 1
     while bad - good > 1:
         middle = (good + bad) // 2
         if meets(middle):
             good = middle
         else:
             bad = middle
-    return good if good >= MIN_QP else None
+    return good if good >= lowest else None
 
 
 def lowest_qp(meets: Callable[[int], bool]) -> int | None:
     """Return the lowest QP that `meets`, None if not even the highest does; see `highest_qp`."""
-    mirrored = highest_qp(lambda qp: meets(MAX_QP - qp))
-    return None if mirrored is None else MAX_QP - mirrored
+    ends = sum(QP_RANGE)
+    mirrored = highest_qp(lambda qp: meets(ends - qp))
+    return None if mirrored is None else ends - mirrored

@@ -9,7 +9,6 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.codecs.base import MAX_QP, MIN_QP
 from dmic_gym.envs.dataset_cache import DatasetCache
 from dmic_gym.envs.evaluator import (
     TOOL_ERRORS,
@@ -67,8 +66,9 @@ class CodingSetup:
             workers=workers,
             batch=batch,
         )
-        bases = np.arange(MAX_QP + 1)[:, np.newaxis]
-        self._qps = np.clip(bases + np.array(self._qp_offsets), MIN_QP, MAX_QP).astype(np.int16)
+        lowest, highest = self.evaluator.codec.qp_range
+        bases = np.arange(highest + 1)[:, np.newaxis]
+        self._qps = np.clip(bases + np.array(self._qp_offsets), lowest, highest).astype(np.int16)
         self._masks = np.stack([_first_of_equals(qps, self._qp_offsets) for qps in self._qps])
 
     @property

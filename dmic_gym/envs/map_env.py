@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from dmic_gym.codecs.base import MAX_QP
 from dmic_gym.envs.base import SingleCoding
 from dmic_gym.envs.features import FIXED_FEATURES
 from dmic_gym.envs.image_view import SIDE, view_of
-from dmic_gym.envs.observations import Observation
+from dmic_gym.envs.observations import QP_SCALE, Observation
 from dmic_gym.envs.settings import CodingArguments, CodingSettings, shows_settings
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.pairs import DataSpec
@@ -165,7 +164,7 @@ class CodingMapEnv(SingleCoding, gym.Env[Observation, npt.NDArray[np.int64]]):
     def _observe(self) -> Observation:
         view = view_of(self.reference, self.ctu_size)
         return {
-            "base_qp": np.array([self._base_qp / MAX_QP], np.float32),
+            "base_qp": np.array([self._base_qp / QP_SCALE], np.float32),
             "ctus": view.fixed.flatten(),
             "frame": view.frame.copy(),
         }

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from dmic_gym.codecs.base import MAX_QP
 from dmic_gym.envs.features import FIXED_FEATURES
 from dmic_gym.envs.image_view import SIDE, ImageView
 from dmic_gym.types import QPMap
@@ -31,6 +30,10 @@ FIXED = slice(PROGRESS + 1, PROGRESS + 1 + len(FIXED_FEATURES))
 OFFSET_MEAN = FEATURES.index("offset_mean")
 OFFSET_LEFT = FEATURES.index("offset_left")
 OFFSET_ABOVE = FEATURES.index("offset_above")
+
+QP_SCALE = 51
+"""QPs and offsets are shown as shares of it."""
+
 Observation = dict[str, npt.NDArray[Any]]
 
 
@@ -143,8 +146,8 @@ class _Row:
         self._arrays["ctu"][self._row] = view.window(index)
         features = self._arrays["features"][self._row]
         features[FIXED] = view.fixed[index]
-        features[BASE_QP] = self.base_qp / MAX_QP
+        features[BASE_QP] = self.base_qp / QP_SCALE
         features[PROGRESS] = done / view.count
-        features[OFFSET_MEAN] = self._offset_sum / max(done, 1) / MAX_QP
-        features[OFFSET_LEFT] = left / MAX_QP
-        features[OFFSET_ABOVE] = above / MAX_QP
+        features[OFFSET_MEAN] = self._offset_sum / max(done, 1) / QP_SCALE
+        features[OFFSET_LEFT] = left / QP_SCALE
+        features[OFFSET_ABOVE] = above / QP_SCALE

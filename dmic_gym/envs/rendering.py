@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.codecs.base import MAX_QP
 from dmic_gym.envs.evaluator import EncodeResult, Reference
+from dmic_gym.envs.observations import QP_SCALE
 from dmic_gym.types import Mask
 
 Picture = npt.NDArray[np.uint8]
@@ -57,7 +57,7 @@ def _results(reference: Reference, result: EncodeResult | None) -> list[tuple[st
 def qp_overlay(image: Picture, qp_map: npt.NDArray[np.int16], ctu_size: int) -> Picture:
     """Tint each CTU by its QP, from blue (0, best quality) to red (51), over the grey image."""
     height, width = image.shape
-    scaled = np.rint(qp_map * (255 / MAX_QP)).astype(np.uint8)
+    scaled = np.rint(qp_map * (255 / QP_SCALE)).astype(np.uint8)
     colours = cv2.applyColorMap(scaled, cv2.COLORMAP_TURBO)[:, :, ::-1]
     tiled = colours.repeat(ctu_size, axis=0).repeat(ctu_size, axis=1)[:height, :width]
     return np.asarray((0.55 * _rgb(image) + 0.45 * tiled).astype(np.uint8))

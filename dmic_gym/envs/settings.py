@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, TypedDict, TypeVar
 
-from dmic_gym.codecs.base import MAX_QP, MIN_QP, Codec
+from dmic_gym.codecs.base import QP_RANGE, Codec, QPRange
 from dmic_gym.envs.rewards import Reward, make_reward
 from dmic_gym.errors import InvalidInputError, unknown_name
 from dmic_gym.tasks.data.pairs import DataSpec
@@ -101,7 +101,7 @@ def make_codec(codec: Codec | str, ctu_size: int | None, preset: str | None) -> 
 def _checked_codec(codec: Codec, ctu_size: int | None, preset: str | None) -> Codec:
     if not isinstance(codec, Codec):
         raise InvalidInputError(
-            f'codec must be "x265", "ffmpeg" or have encode, decode, close and ctu_size, '
+            f'codec must be "x265", "ffmpeg" or have ctu_size, qp_range, encode, decode and close, '
             f"got {type(codec).__name__}."
         )
     if ctu_size not in (None, codec.ctu_size) or preset is not None:
@@ -112,14 +112,15 @@ def _checked_codec(codec: Codec, ctu_size: int | None, preset: str | None) -> Co
     return codec
 
 
-def check_base_qps(base_qps: Sequence[int]) -> tuple[int, ...]:
-    """Return the QPs as a tuple of ints 0..51; raise InvalidInputError otherwise."""
+def check_base_qps(base_qps: Sequence[int], qp_range: QPRange = QP_RANGE) -> tuple[int, ...]:
+    """Return the QPs as a tuple of ints within the range; raise InvalidInputError otherwise."""
+    lowest, highest = qp_range
     qps = _integers("base_qp", base_qps)
     for qp in qps:
-        if not MIN_QP <= qp <= MAX_QP:
-            nearest = min(max(qp, MIN_QP), MAX_QP)
+        if not lowest <= qp <= highest:
+            nearest = min(max(qp, lowest), highest)
             raise InvalidInputError(
-                f"base_qp={qp} is outside {MIN_QP}..{MAX_QP}. Nearest: {nearest}."
+                f"base_qp={qp} is outside {lowest}..{highest}. Nearest: {nearest}."
             )
     return qps
 
@@ -131,8 +132,9 @@ def check_qp_offsets(qp_offsets: Sequence[int]) -> tuple[int, ...]:
         raise InvalidInputError(
             f"qp_offsets must be distinct and hold 0 (the anchor's action), got {offsets}."
         )
-    if any(abs(offset) > MAX_QP for offset in offsets):
-        raise InvalidInputError(f"qp_offsets must lie within -{MAX_QP}..{MAX_QP}, got {offsets}.")
+    if any(abs(offset) > QP_RANGE[1] for offset in offsets):
+        most = QP_RANGE[1]
+        raise InvalidInputError(f"qp_offsets must lie within -{most}..{most}, got {offsets}.")
     return offsets
 
 

@@ -240,7 +240,7 @@ def test_the_options_given_are_not_changed(env: CodingEnv) -> None:
         ({"segmenter": 3}, InvalidInputError, "segmenter must be a name, a path"),
         ({"max_failures": 0}, InvalidInputError, "Nearest: 1"),
         ({"codec": "x256"}, InvalidInputError, "Did you mean 'x265'"),
-        ({"codec": object()}, InvalidInputError, "encode, decode, close and ctu_size"),
+        ({"codec": object()}, InvalidInputError, "ctu_size, qp_range, encode, decode and close"),
         ({"ctu_size": 48}, InvalidInputError, "Nearest: "),
         ({"preset": "slowest"}, InvalidInputError, "Did you mean 'slow"),
         ({"base_qps": ()}, InvalidInputError, "base_qps is empty"),

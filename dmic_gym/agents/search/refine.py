@@ -9,7 +9,6 @@ from itertools import product
 import numpy as np
 
 from dmic_gym.agents.search.objective import Objective, QPMap, Trial
-from dmic_gym.codecs.base import MAX_QP
 from dmic_gym.envs.complexity import Table, ctu_sums
 from dmic_gym.tasks.metrics import expected_dice
 
@@ -87,17 +86,17 @@ def _sweep(objective: Objective, start: Trial, groups: list[list[Move]], end: in
     best = start
     worth: dict[Move, float] = {}
     for group in groups:
-        moves = [move for move in group if _moves_anything(start.qp_map, move)]
+        moves = [move for move in group if _moves_anything(objective, start.qp_map, move)]
         if not moves or objective.encodes >= end:
             continue
-        probe = objective.try_map(_moved(start.qp_map, moves))
+        probe = objective.try_map(_moved(objective, start.qp_map, moves))
         best = max(best, probe, key=_value)
         worth |= _worth(objective, start, probe, moves)
     paying = _best_of_each_ctu(worth)
     for _ in range(_COMBINATIONS):
         if not paying or objective.encodes >= end:
             break
-        together = objective.try_map(_moved(start.qp_map, paying))
+        together = objective.try_map(_moved(objective, start.qp_map, paying))
         if together.value > best.value:
             return together
         paying = paying[: len(paying) // 2]
@@ -108,18 +107,19 @@ def _value(trial: Trial) -> float:
     return trial.value
 
 
-def _moves_anything(qp_map: QPMap, move: Move) -> bool:
-    return bool(_target(qp_map, move) != qp_map[move.row, move.col])
+def _moves_anything(objective: Objective, qp_map: QPMap, move: Move) -> bool:
+    return bool(_target(objective, qp_map, move) != qp_map[move.row, move.col])
 
 
-def _target(qp_map: QPMap, move: Move) -> int:
-    return min(max(int(qp_map[move.row, move.col]) + move.step, MIN_SEARCH_QP), MAX_QP)
+def _target(objective: Objective, qp_map: QPMap, move: Move) -> int:
+    highest = objective.evaluator.codec.qp_range[1]
+    return min(max(int(qp_map[move.row, move.col]) + move.step, MIN_SEARCH_QP), highest)
 
 
-def _moved(qp_map: QPMap, moves: Sequence[Move]) -> QPMap:
+def _moved(objective: Objective, qp_map: QPMap, moves: Sequence[Move]) -> QPMap:
     moved = qp_map.copy()
     for move in moves:
-        moved[move.row, move.col] = _target(qp_map, move)
+        moved[move.row, move.col] = _target(objective, qp_map, move)
     return moved
 
 

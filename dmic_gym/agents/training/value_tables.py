@@ -23,7 +23,6 @@ import numpy.typing as npt
 from dmic_gym.agents.search.objective import Objective, Trial
 from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.agents.search.tables import Tables, build_tables
-from dmic_gym.codecs.base import MAX_QP, MIN_QP
 from dmic_gym.envs.evaluator import Evaluator
 from dmic_gym.envs.parallel import default_workers, start_pool
 from dmic_gym.envs.rewards import bit_price
@@ -159,7 +158,7 @@ def _interpolated(
     table: Values, qps: npt.NDArray[np.int16], base_qp: int, qp_offsets: Sequence[int]
 ) -> Values:
     """Return a table at some offsets, float (CTUs, offsets), held at its first and last QP."""
-    wanted = np.clip(base_qp + np.asarray(qp_offsets), MIN_QP, MAX_QP)
+    wanted = base_qp + np.asarray(qp_offsets)
     rows = table.reshape(len(qps), -1)
     return np.stack([np.interp(wanted, qps, column) for column in rows.T])
 

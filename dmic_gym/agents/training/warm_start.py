@@ -13,7 +13,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
 from dmic_gym.agents.training.value_tables import QPValueTable, Values
-from dmic_gym.codecs.base import MAX_QP, MIN_QP
+from dmic_gym.codecs.base import QP_RANGE
 from dmic_gym.envs.image_view import ImageView
 from dmic_gym.envs.observations import ObservationBuilder
 
@@ -124,7 +124,7 @@ def _lecture(
     for (view, value_table), base_qp in cases:
         worth = value_table.values(base_qp, qp_offsets)
         best = base_qp + np.asarray(qp_offsets)[worth.argmax(axis=1)]
-        walked = np.rint(best + rng.normal(0.0, noise, len(best))).clip(MIN_QP, MAX_QP)
+        walked = np.rint(best + rng.normal(0.0, noise, len(best))).clip(*QP_RANGE)
         builder.begin(view, base_qp)
         for qp in walked.astype(int).tolist():
             for key, value in builder.observation().items():

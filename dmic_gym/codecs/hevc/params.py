@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from dmic_gym.codecs.base import QP_RANGE
 from dmic_gym.errors import InvalidInputError, unknown_name
 from dmic_gym.types import QPMap
 
@@ -104,7 +105,7 @@ def regions_of_interest(
     each further bit, so ``offset/51`` asks for exactly `offset` there.
     """
     height, width = picture
-    qps_above_lowest = 51 + 6 * (bit_depth - 8)
+    qps_above_lowest = QP_RANGE[1] + 6 * (bit_depth - 8)
     for row, qps in enumerate(qp_map):
         y = row * ctu_size
         edges = [0, *(np.flatnonzero(np.diff(qps)) + 1).tolist(), len(qps)]

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from dmic_gym.codecs.base import QPRange
+from dmic_gym.codecs.base import QP_RANGE, QPRange
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.types import Samples
 
 BIT_DEPTHS = (8, 10, 12)
 
-_HIGHEST_QPS = {8: 51, 10: 51, 12: 49}
-"""At 12 bits FFmpeg (5.1 and 8, against x265's MD5 and libde265) decodes 50 and 51 wrongly."""
+_HIGHEST_OF_12_BITS = 49
+"""FFmpeg (5.1 and 8, against x265's MD5 and libde265) decodes 50 and 51 wrongly at 12 bits."""
 
 
 def check_bit_depth(bit_depth: int) -> int:
@@ -50,7 +50,7 @@ class SampleFormat:
     @property
     def qp_range(self) -> QPRange:
         """Lowest and highest luma QP that is coded."""
-        return 0, _HIGHEST_QPS[self.bit_depth]
+        return (QP_RANGE[0], _HIGHEST_OF_12_BITS) if self.bit_depth == 12 else QP_RANGE
 
     @property
     def pix_fmt(self) -> str:
