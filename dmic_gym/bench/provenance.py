@@ -24,6 +24,7 @@ from dmic_gym.errors import EncodeError
 from dmic_gym.io import qualified_name, source_sha256
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.find import describe_segmenter
+from dmic_gym.tasks.segmenters.posterior import posterior_file
 
 _INFO = re.compile(rb"x265 \(build \d+\) - [^:\x00]*")
 
@@ -106,12 +107,10 @@ def hevc_version(codec: str) -> str:
 
 def _posterior(agent: Planner, bench: Workbench) -> str | None:
     """Return the posterior's hash where the agent asks it; it names its networks by hash."""
-    if not isinstance(agent, SearchAgent | RefinedAgent) or not hasattr(bench.segmenter, "card"):
+    if not isinstance(agent, SearchAgent | RefinedAgent):
         return None
-    from dmic_gym.tasks.segmenters.weights import SHIPPED  # torch comes with it
-
-    path = SHIPPED / "posterior.json"
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    path = posterior_file(bench.segmenter)
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _agent(agent: Any) -> dict[str, Any] | None:

@@ -1,8 +1,8 @@
-"""The leakage check: nobody is judged by a network that has seen it, whose Dice there flatters.
+"""The leakage check: no image is scored by a network that was trained on it.
 
-What a network has seen its card tells: the data sets of its training, and the images of them that
-were trained on (``metrics["trained_on"]``) or, in older cards, those that a fold did not see
-(``metrics["held_out"]``). Of a folder's copy elsewhere a card knows nothing.
+On its training images a network's Dice is too high. A card says what they are: the data sets, and
+the images of them that were trained on (``metrics["trained_on"]``) or, in older cards, those that
+a fold did not see (``metrics["held_out"]``). A copy of a folder elsewhere is not recognised.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.data.sequence import Selection, names_of
 from dmic_gym.tasks.segmenters.find import describe_segmenter, find_segmenter
 from dmic_gym.tasks.segmenters.folds import folds_without, joined, origin
-from dmic_gym.tasks.segmenters.protocol import PerSampleSegmenter, Segmenter
-from dmic_gym.tasks.segmenters.weights import Card
+from dmic_gym.tasks.segmenters.protocol import PerSampleSegmenter, Segmenter, SegmenterSpec
+from dmic_gym.tasks.segmenters.weights import Card, find_weights, read_card, shipped_names
 
 _REMARK = re.compile(r"( \(.*\))?(, .*)?$")
 
@@ -95,26 +95,35 @@ class UnseenSegmenters(PerSampleSegmenter):
         for path in dict.fromkeys(chosen.values()):
             segmenter = self._segmenters.setdefault(path, find_segmenter(path))
             own = [name for name in names if chosen[name] == path]
-            self.notes += leakage_notes(segmenter, path, data, own)
+            self.notes += leakage_notes(getattr(segmenter, "card", None), path, data, own)
 
 
-def leakage_notes(
-    segmenter: Segmenter | None, name: str, data: str, names: Iterable[str]
-) -> list[str]:
+def card_of(spec: SegmenterSpec) -> Card | None:
+    """Return the card of a segmenter, see `find_segmenter`; None where it has none.
+
+    Raises:
+        InvalidInputError, WeightsError: there is no such segmenter.
+    """
+    if isinstance(spec, str) and spec in shipped_names():
+        return read_card(find_weights(spec))
+    card: Card | None = None if spec is None else getattr(find_segmenter(spec), "card", None)
+    return card
+
+
+def leakage_notes(card: Card | None, name: str, data: str, names: Iterable[str]) -> list[str]:
     """Return a sentence where a segmenter has seen images that it is to judge, else nothing.
 
     Args:
-        segmenter: with or without a card.
+        card: the segmenter's, if it has one.
         name: what the user calls it.
         data: the data set, as the user types it.
         names: of its images.
     """
-    card = getattr(segmenter, "card", None)
     if card is None or not (seen := seen_names(card, data, names)):
         return []
     few = f"image{'s' * (len(seen) > 1)} {', '.join(seen)}"
     few = few if len(seen) <= 3 else f"{len(seen)} images"
-    return [f"The segmenter {name} was trained on {few} of {data}: its Dice there flatters."]
+    return [f"The segmenter {name} was trained on {few} of {data}: its Dice there is too high."]
 
 
 def _place(data: str) -> str:

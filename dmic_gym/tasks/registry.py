@@ -34,6 +34,8 @@ class Task:
         second: a held-out segmenter that scores and takes part in no decision, or None.
         folds: folder of the segmenter's folds, of which each training image is judged by one that
             has not seen it, or None where they are not at hand.
+        posterior: the segmenter's calibrated posterior, a file of ``dmic fit-posterior``; None
+            looks among those that are shipped.
         metric: a key of `dmic_gym.tasks.metrics.METRICS`.
     """
 
@@ -43,6 +45,7 @@ class Task:
     segmenter: SegmenterSpec = "unet"
     second: SegmenterSpec = None
     folds: str | None = None
+    posterior: str | None = None
     metric: str = "dice"
 
     def load_data(self, split: str = "test") -> Sequence[Sample]:
@@ -81,7 +84,7 @@ class Task:
         """Return the calibrated posterior of the segmenter, or None where none was fitted."""
         from dmic_gym.tasks.segmenters.posterior import posterior_of
 
-        return posterior_of(self.load_segmenter())
+        return posterior_of(self.load_segmenter(), self.posterior)
 
     def load_metric(self) -> Metric:
         """Return the metric; raise InvalidInputError where it is unknown."""
@@ -99,16 +102,13 @@ class Task:
             DataError: the images are not there.
         """
         from dmic_gym.tasks.data.sequence import names_of
-        from dmic_gym.tasks.leakage import leakage_notes
+        from dmic_gym.tasks.leakage import card_of, leakage_notes
 
         if not isinstance(self.test, str | Path):
             return []  # a card names data sets, not objects
         names, notes = names_of(self.load_data()), []
-        for spec, load in (
-            (self.segmenter, self.load_segmenter),
-            (self.second, self.load_second),
-        ):
-            notes += leakage_notes(load(), str(spec), str(self.test), names)
+        for spec in (self.segmenter, self.second):
+            notes += leakage_notes(card_of(spec), str(spec), str(self.test), names)
         return notes
 
 
@@ -170,5 +170,5 @@ def task_of(data: Any, segmenter: SegmenterSpec = None, second: SegmenterSpec = 
         name = data if isinstance(data, str) else type(data).__name__
         task = Task(name, test=data, train=data, second="second")
     if segmenter is not None:
-        task = replace(task, segmenter=segmenter, second=None, folds=None)
+        task = replace(task, segmenter=segmenter, second=None, folds=None, posterior=None)
     return task if second is None else replace(task, second=second)

@@ -63,7 +63,7 @@ def test_training_phantoms_that_the_shipped_network_has_seen_are_named() -> None
     (note, _) = Task("seen", test="phantoms?count=2", second="second").leakage()
     assert note == (
         "The segmenter unet was trained on images phantom-0-0000, phantom-0-0001 of "
-        "phantoms?count=2: its Dice there flatters."
+        "phantoms?count=2: its Dice there is too high."
     )
     assert Task("unseen", test="phantoms?count=401&select=400:").leakage() == []
 

@@ -7,6 +7,7 @@ import numpy as np
 from dmic_gym.agents.search.objective import PosteriorMap
 from dmic_gym.envs.cache import ByteBoundedCache
 from dmic_gym.envs.evaluator import Reference
+from dmic_gym.tasks.segmenters.posterior import posterior_of
 from dmic_gym.tasks.segmenters.protocol import Segmenter, segmenter_for
 
 
@@ -38,11 +39,7 @@ class PosteriorCache:
         return np.asarray(posterior(reference.sample.image[None])[0])
 
     def _posterior(self, segmenter: Segmenter) -> Segmenter | None:
-        if getattr(segmenter, "card", None) is None:
-            return None
         if id(segmenter) not in self._posteriors:
-            from dmic_gym.tasks.segmenters.posterior import posterior_of
-
             self._posteriors[id(segmenter)] = posterior_of(segmenter)
         return self._posteriors[id(segmenter)]
 

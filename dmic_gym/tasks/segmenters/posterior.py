@@ -11,7 +11,7 @@ import numpy as np
 
 from dmic_gym.errors import InvalidInputError, WeightsError
 from dmic_gym.tasks.segmenters.calibration import Calibration
-from dmic_gym.tasks.segmenters.find import describe_segmenter, find_segmenter
+from dmic_gym.tasks.segmenters.find import find_segmenter
 from dmic_gym.tasks.segmenters.protocol import (
     Segmenter,
     check_images,
@@ -84,37 +84,52 @@ def load_posterior(
     return _posterior(content, dict(zip(names, members, strict=True)))
 
 
-def posterior_of(segmenter: Segmenter) -> Posterior | None:
-    """Return the shipped posterior that belongs to a segmenter, or None where there is none.
+def posterior_of(segmenter: Segmenter, path: str | Path | None = None) -> Posterior | None:
+    """Return the posterior that belongs to a segmenter, or None where there is none.
 
     The network that a posterior names gets it whole; one of the folds that it was fitted on gets
     its calibration. The segmenter itself does the work: no network is loaded a second time.
 
+    Args:
+        segmenter: with a card, or there is none.
+        path: of the posterior; None looks among those that are shipped.
+
     Raises:
         WeightsError: as `load_posterior`.
     """
-    card = getattr(segmenter, "card", None)
-    if card is None:
+    path = path or posterior_file(segmenter)
+    if path is None:
         return None
-    for path in sorted(SHIPPED.glob("*posterior*.json")):
-        content = _content(path)
-        if card.sha256 in content.get("folds", ()):
-            return Posterior([segmenter], _calibration(content))
-        if card.sha256 in content["members"].values():
-            names = content["members"].items()
-            return _posterior(
-                content,
-                {
-                    name: segmenter if sha256 == card.sha256 else find_segmenter(name)
-                    for name, sha256 in names
-                },
-            )
+    content, own = _content(path), _sha256(segmenter)
+    if own in content.get("folds", ()):
+        return Posterior([segmenter], _calibration(content))
+    members = {
+        name: segmenter if sha256 == own else find_segmenter(name)
+        for name, sha256 in content["members"].items()
+    }
+    return _posterior(content, members)
+
+
+def posterior_file(segmenter: Segmenter) -> Path | None:
+    """Return the shipped file that names a segmenter's weights, or None where none does."""
+    own = _sha256(segmenter)
+    for path in sorted(SHIPPED.glob("*.json")) if own else ():
+        if not path.with_suffix(".safetensors").exists():  # else it is a network's card
+            content = json.loads(path.read_text())
+            if own in {*content.get("members", {}).values(), *content.get("folds", ())}:
+                return path
     return None
+
+
+def _sha256(segmenter: Segmenter) -> str | None:
+    """Return the hash of a segmenter's weights, or None where it has no card."""
+    card = getattr(segmenter, "card", None)
+    return None if card is None else card.sha256
 
 
 def _posterior(content: dict[str, Any], members: Mapping[str, Segmenter]) -> Posterior:
     for name, member in members.items():
-        if describe_segmenter(member)["sha256"] != content["members"][name]:
+        if _sha256(member) != content["members"][name]:
             raise WeightsError(
                 f"The posterior was fitted for other weights of {name!r}; fit it again."
             )

@@ -19,6 +19,7 @@ from dmic_gym.tasks.segmenters.posterior import (
     Posterior,
     load_posterior,
     mirror_average,
+    posterior_of,
 )
 from dmic_gym.tasks.segmenters.protocol import Images, Probabilities, Segmenter
 from dmic_gym.tasks.segmenters.train import Network, train
@@ -108,6 +109,14 @@ def test_a_posterior_is_fitted_on_held_out_predictions(
     content = json.loads(coarse.read_text())
     assert sum(row["pixels"] for row in content["reliability"]) == 4 * 32 * 32
     assert np.abs(load_posterior(coarse, "cpu")(image) - posterior(image)).mean() < 0.02
+    own, other = load_segmenter(member, "cpu"), load_segmenter(folds[1], "cpu")
+    assert [
+        made.members for made in (posterior_of(own, path), posterior_of(other, path)) if made
+    ] == [
+        (own,),
+        (other,),
+    ]
+    assert posterior_of(own) is None  # none that is shipped
     with pytest.raises(InvalidInputError, match="did not hold out"):
         fit_posterior(samples[::-1], [folds], [member], out=tmp_path)
     with pytest.raises(InvalidInputError, match="equally long"):
