@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 
 from dmic_gym.codecs import X265Codec
-from dmic_gym.deploy.coder import decode_picture
+from dmic_gym.deploy.decoding import decode_picture
 from dmic_gym.deploy.pictures import write_picture
 from dmic_gym.deploy.streams import encode_grey
 from dmic_gym.errors import DmicError

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from dmic_gym.codecs import uniform_map
-from dmic_gym.deploy.coder import decode_picture
+from dmic_gym.deploy.decoding import decode_picture
 from dmic_gym.deploy.mp4 import to_mp4
 from dmic_gym.deploy.pictures import Picture, read_picture, write_picture
 from dmic_gym.deploy.streams import encode_grey, encode_main

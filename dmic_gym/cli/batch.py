@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,7 +18,8 @@ from dmic_gym.cli.common import progress_bar, stderr, stdout
 from dmic_gym.errors import DmicError
 
 if TYPE_CHECKING:
-    from dmic_gym.deploy.files import Done, Job
+    from dmic_gym.deploy.files import Done
+    from dmic_gym.deploy.jobs import Job, Jobs
 
 _SOME_FAILED = 1
 _INTERRUPTED = 130
@@ -28,86 +32,113 @@ OnFrame = Callable[[int, int], None]
 Work = Callable[["Job", OnFrame], "Done"]
 
 
-def run_batch(jobs: Sequence[Job], work: Work, *, in_folder: bool) -> None:
+def run_batch(jobs: Jobs, work: Work) -> None:
     """Do the jobs, with a progress bar, and print a summary.
+
+    Of a folder, jobs that fail are reported, the others go on, and the exit code is 1; a single
+    job's error is raised.
 
     Args:
         jobs: in the order of the work.
         work: does one of them, and tells how many of its frames are done, of how many; called in
             a thread of its own, since Python hears no signal while its main thread is inside an
             encoder.
-        in_folder: report jobs that fail, go on, and exit with 1; else their error is raised.
 
     Raises:
         typer.Exit: some jobs failed, or the user pressed Ctrl-C (130).
         DmicError: the only job failed.
     """
-    batch = _Batch(jobs, work, in_folder)
+    batch = _Batch(jobs, work)
     future: Future[None] = Future()
-    worker = threading.Thread(target=_fulfil, args=(future, batch.run), daemon=True)
-    try:
-        worker.start()
-        while worker.is_alive():
-            worker.join(_POLL_SECONDS)
-    except KeyboardInterrupt:
-        batch.stop.set()
-        worker.join(_GRACE_SECONDS)
-        batch.summarise()
-        if worker.is_alive():
-            sys.stdout.flush()
-            os._exit(_INTERRUPTED)  # an orderly exit would wait for the encoder
-        raise typer.Exit(_INTERRUPTED) from None
+    ended = threading.Event()
+    with _interrupts(batch.stop):
+        threading.Thread(target=_fulfil, args=(future, batch.run, ended), daemon=True).start()
+        while not (ended.wait(_POLL_SECONDS) or batch.stop.is_set()):
+            pass
+        if batch.stop.is_set():
+            finished = ended.wait(_GRACE_SECONDS)
+            batch.summarise()
+            if not finished:
+                batch.abandon()
+            raise typer.Exit(_INTERRUPTED)
     future.result()
     batch.summarise()
     if batch.failed:
         raise typer.Exit(_SOME_FAILED)
 
 
-def _fulfil(future: Future[None], run: Callable[[], None]) -> None:
+@contextmanager
+def _interrupts(stop: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C, however often, set the event instead of raising wherever Python happens to be."""
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _fulfil(future: Future[None], run: Callable[[], None], ended: threading.Event) -> None:
     try:
         run()
         future.set_result(None)
     except BaseException as error:
         future.set_exception(error)
+    finally:
+        ended.set()
 
 
 class _Batch:
-    def __init__(self, jobs: Sequence[Job], work: Work, in_folder: bool) -> None:
+    def __init__(self, jobs: Jobs, work: Work) -> None:
         self.stop = threading.Event()
         self.failed = 0
         self._jobs = jobs
         self._work = work
-        self._in_folder = in_folder
         self._done: list[Done] = []
 
     def run(self) -> None:
         """Do the jobs until all are done or `stop` is set."""
+        in_folder = self._jobs.in_folder
         with progress_bar() as progress:
-            task = progress.add_task(
-                "files" if self._in_folder else "frames", total=len(self._jobs)
-            )
+            task = progress.add_task("files" if in_folder else "frames", total=self._count)
 
             def on_frame(done: int, of: int) -> None:
-                if not self._in_folder:
+                if not in_folder:
                     progress.update(task, completed=done, total=of)
 
-            for job in self._jobs:
+            for job in self._jobs.jobs:
                 if self.stop.is_set():
                     return
                 self._try(job, on_frame)
-                if self._in_folder:
+                if in_folder:
                     progress.advance(task)
                 else:
                     progress.update(task, completed=progress.tasks[task].total)
 
+    @property
+    def _count(self) -> int:
+        return len(self._jobs.jobs)
+
     def _try(self, job: Job, on_frame: OnFrame) -> None:
         try:
-            self._done.append(self._work(job, on_frame))
+            done = self._work(job, on_frame)
         except DmicError as error:
-            if not self._in_folder:
+            if not self._jobs.in_folder:
                 raise
             self.failed += 1
-            stderr.print(f"skipped: {error}", markup=False, highlight=False, soft_wrap=True)
+            _say(f"skipped: {error}")
+            return
+        self._done.append(done)
+        if done.word:
+            _say(f"note: {str(job.source)!r} was {done.word}.")
+
+    def abandon(self) -> None:
+        """Leave at once and nothing half-written: an orderly exit would wait for the encoder."""
+        for folder in {job.target.parent for job in self._jobs.jobs}:
+            for partial in folder.glob(f".*.{os.getpid()}.partial"):
+                partial.unlink(missing_ok=True)
+        stderr.show_cursor(True)
+        sys.stdout.flush()
+        os._exit(_INTERRUPTED)
 
     def summarise(self) -> None:
         """Print counts, bytes and, where somebody asked, Dice."""
@@ -115,10 +146,19 @@ class _Batch:
         raw = sum(each.raw_bytes for each in done)
         coded = sum(each.coded_bytes for each in done)
         dice = [each.dice for each in done if each.dice is not None]
-        words = [f"{len(done)} of {len(self._jobs)} files"]
+        words = [f"{len(done)} of {self._count} files"]
         words += [f"{sum(each.frames for each in done)} pictures"]
         words += [f"{self.failed} failed"] if self.failed else []
         words += [f"{raw} bytes of samples, {coded} coded, {raw / coded:.1f}:1"] if coded else []
         words += [f"base QP {each.qp}" for each in done if len(done) == 1 and each.qp is not None]
         words += [f"lowest retained Dice {min(dice):.3f}"] if dice else []
+        words += [f"left out: {_listed(self._jobs.left_out)}"] if self._jobs.left_out else []
         stdout.print(", ".join(words), markup=False, highlight=False, soft_wrap=True)
+
+
+def _listed(kinds: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+
+
+def _say(words: str) -> None:
+    stderr.print(words, markup=False, highlight=False, soft_wrap=True)

@@ -16,7 +16,7 @@ _DEFAULT_QP = 32
 
 @app.command()
 def encode(
-    source: Annotated[Path, typer.Argument(help="PNG, PGM, TIFF, JPEG, DICOM, or a folder.")],
+    source: Annotated[Path, typer.Argument(help="An image file, DICOM, or a folder of them.")],
     target: Annotated[Path, typer.Argument(help=".hevc, .mp4, .dcm, or a folder.")],
     agent: Annotated[str | None, typer.Option(help="See dmic list.")] = None,
     qp: Annotated[int | None, typer.Option(help="Base QP, 0..51; default 32.")] = None,
@@ -33,13 +33,21 @@ def encode(
         int | None, typer.Option(help="10 or 12, of dark 16-bit PNG and TIFF.")
     ] = None,
     window: Annotated[
-        str | None, typer.Option(help="Of DICOM values: auto, or CENTRE,WIDTH.")
+        str | None, typer.Option(help="Grey levels: CENTRE,WIDTH, or auto for DICOM's own.")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Pictures a second of a stack in .mp4 and .dcm.")
     ] = None,
     to: Annotated[str, typer.Option(help="In a folder: hevc, mp4 or dcm.")] = "hevc",
+    overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
 ) -> None:
-    """Code pictures as HEVC, with the bits where the diagnosis needs them."""
+    """Code pictures as HEVC, with the bits where the diagnosis needs them.
+
+    Originals are never replaced. Masks in a folder (NAME_gt.*, NAME_mask.*) are left out.
+    """
     from dmic_gym.deploy.coder import Coder, Settings
-    from dmic_gym.deploy.files import Reading, encode_file, encoding_jobs
+    from dmic_gym.deploy.files import Reading, encode_file
+    from dmic_gym.deploy.jobs import encoding_jobs
     from dmic_gym.deploy.window import parse_window
 
     if qp is not None and (target_dice is not None or target_bytes is not None):
@@ -53,25 +61,26 @@ def encode(
         preset=preset,
         segmenter=segmenter,
     )
-    reading = Reading(bit_depth, None if window is None else parse_window(window))
-    jobs = encoding_jobs(source, target, f".{to}")
+    reading = Reading(bit_depth, None if window is None else parse_window(window), fps)
+    jobs = encoding_jobs(source, target, f".{to}", overwrite=overwrite)
     with Coder(settings) as coder:
         coder.prepare()
-        run_batch(
-            jobs,
-            lambda job, on_frame: encode_file(job, coder, reading, on_frame),
-            in_folder=source.is_dir(),
-        )
+        run_batch(jobs, lambda job, on_frame: encode_file(job, coder, reading, on_frame))
 
 
 @app.command()
 def decode(
-    source: Annotated[Path, typer.Argument(help=".hevc, .mp4, .dcm of dmic encode, or a folder.")],
-    target: Annotated[Path, typer.Argument(help=".png, .pgm, .tiff, or a folder.")],
-    to: Annotated[str, typer.Option(help="In a folder: png, pgm or tiff.")] = "png",
+    source: Annotated[Path, typer.Argument(help=".hevc, .mp4, .dcm, or a folder of them.")],
+    target: Annotated[Path, typer.Argument(help=".png, .pgm, .tiff, .dcm, or a folder.")],
+    to: Annotated[str, typer.Option(help="In a folder: png, pgm, tiff or dcm.")] = "png",
+    strict: Annotated[
+        bool, typer.Option(help="Refuse streams of other encoders, which prove nothing.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
 ) -> None:
-    """Decode what dmic encode wrote; damaged and cut files are refused."""
-    from dmic_gym.deploy.files import decode_file, decoding_jobs
+    """Decode HEVC. Damaged and cut files of dmic encode are refused."""
+    from dmic_gym.deploy.files import decode_file
+    from dmic_gym.deploy.jobs import decoding_jobs
 
-    jobs = decoding_jobs(source, target, f".{to}")
-    run_batch(jobs, lambda job, _: decode_file(job), in_folder=source.is_dir())
+    jobs = decoding_jobs(source, target, f".{to}", overwrite=overwrite)
+    run_batch(jobs, lambda job, _: decode_file(job, strict=strict))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dmic_gym.deploy.allocation import AnyAgent
-from dmic_gym.deploy.coder import Encoding, Settings, decode_picture, encode_picture
+from dmic_gym.deploy.coder import Encoding, Settings, checked_rate, encode_picture
+from dmic_gym.deploy.decoding import UnprovenStreamWarning, decode_data
 from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits
 from dmic_gym.deploy.pictures import Picture
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.segmenters.protocol import SegmenterSpec
 from dmic_gym.types import Samples
 
-__all__ = ["Encoding", "Settings", "decode", "decode_picture", "encode", "encode_picture"]
+__all__ = ["Encoding", "Settings", "decode", "encode", "encode_picture"]
 
 
 def encode(
@@ -29,6 +31,7 @@ def encode(
     preset: str = "medium",
     format: str = "hevc",
     bit_depth: int | None = None,
+    fps: float = 25,
     segmenter: SegmenterSpec = None,
 ) -> bytes:
     """Code a grey picture, or several of one size, with bits where the diagnosis needs them.
@@ -53,6 +56,7 @@ def encode(
             Main 10, for ordinary players, up to 10 bits; "main" is the stream of "mp4" without
             the container.
         bit_depth: 10 or 12, where uint16 samples are all dark; None is the least that holds them.
+        fps: frames a second, 0..1000, which "mp4" alone keeps.
         segmenter: the diagnosis network, see `dmic_gym.load_segmenter`; None is the shipped one.
 
     Returns:
@@ -69,21 +73,30 @@ def encode(
             f"image of shape {array.shape} looks like colour: convert it to grey (H, W) first."
         )
     settings = Settings(agent, qp, target_dice, target_bytes, ctu_size, preset, segmenter)
-    return encode_picture(Picture.of(array, bit_depth), settings, format).data
+    rate = checked_rate(fps)
+    return encode_picture(Picture.of(array, bit_depth), settings, format, rate).data
 
 
-def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Samples:
-    """Decode what `encode` returned.
+def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, *, strict: bool = False) -> Samples:
+    """Decode what `encode` returned, or any other HEVC stream.
+
+    Damaged and cut data of `encode` are refused: they hold checksums of everything. Streams of
+    other encoders give an `UnprovenStreamWarning`, which says what nothing in them proves.
 
     Args:
         data: Annex B or MP4.
         limits: bounds on size and time; what goes beyond is refused.
+        strict: refuse streams of other encoders.
 
     Returns:
-        uint8 or, beyond 8 bits, uint16; (H, W), or (N, H, W) for several frames.
+        uint8 or, beyond 8 bits, uint16; (H, W), or (N, H, W) for several frames. Of colour the
+        luma, and of limited range the samples as they are coded.
 
     Raises:
-        DecodeError: the data are damaged, cut, not of `encode`, or beyond the limits.
+        DecodeError: the data are damaged, cut, no HEVC, or beyond the limits.
         InvalidInputError: `data` is no `bytes`.
     """
-    return decode_picture(data, limits).samples
+    decoding = decode_data(data, limits, strict=strict)
+    if decoding.word:
+        warnings.warn(f"The stream was {decoding.word}.", UnprovenStreamWarning, stacklevel=2)
+    return decoding.picture.samples

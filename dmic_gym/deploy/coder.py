@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Self
 
 import numpy as np
 
 from dmic_gym.codecs.base import check_ctu_size
 from dmic_gym.deploy.allocation import ANCHOR, Allocator, AnyAgent, QPMap, default_agent
-from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits
-from dmic_gym.deploy.mp4 import from_mp4, is_mp4, to_mp4
+from dmic_gym.deploy.decoding import decode_picture
+from dmic_gym.deploy.limits import DEFAULT_LIMITS
+from dmic_gym.deploy.mp4 import to_mp4
 from dmic_gym.deploy.pictures import Picture
-from dmic_gym.deploy.streams import decode_stream, encode_grey, encode_main
+from dmic_gym.deploy.streams import encode_grey, encode_main
 from dmic_gym.deploy.targets import highest_qp, lowest_qp
 from dmic_gym.envs.evaluator import Evaluator
 from dmic_gym.envs.settings import check_base_qps
@@ -23,6 +25,9 @@ from dmic_gym.tasks.segmenters.protocol import SegmenterSpec
 OnFrame = Callable[[int, int], None]
 
 FORMATS = ("hevc", "main", "mp4")
+DEFAULT_RATE = Fraction(25)
+MAX_RATE = 1000
+"""Frames a second where nobody says, and at most."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,11 @@ class Coder:
         self._allocator.prepare()
 
     def encode(
-        self, picture: Picture, format: str = "hevc", on_frame: OnFrame = lambda *_: None
+        self,
+        picture: Picture,
+        format: str = "hevc",
+        on_frame: OnFrame = lambda *_: None,
+        rate: Fraction = DEFAULT_RATE,
     ) -> Encoding:
         """Code a picture; see `dmic_gym.encode` for formats and errors.
 
@@ -114,6 +123,7 @@ class Coder:
             format: one of `FORMATS`.
             on_frame: called when a frame is coded, with how many are, and of how many; a search
                 for a target begins anew with each base QP.
+            rate: frames a second, which "mp4" alone keeps.
         """
         if format not in FORMATS:
             raise unknown_name("format", format, FORMATS)
@@ -121,7 +131,7 @@ class Coder:
         settings = self._settings
 
         def coded(qp: int) -> Encoding:
-            return self._encode_at(qp, picture, format, on_frame)
+            return self._encode_at(qp, picture, format, on_frame, rate)
 
         if settings.target_dice is not None:
             return _for_dice(settings.target_dice, coded)
@@ -149,7 +159,9 @@ class Coder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _encode_at(self, qp: int, picture: Picture, format: str, on_frame: OnFrame) -> Encoding:
+    def _encode_at(
+        self, qp: int, picture: Picture, format: str, on_frame: OnFrame, rate: Fraction
+    ) -> Encoding:
         allocator = self._allocator
         qp_maps: list[QPMap] = []
 
@@ -161,23 +173,27 @@ class Coder:
 
         code = encode_grey if format == "hevc" else encode_main
         units = code(picture, planned(), ctu_size=allocator.ctu_size, preset=allocator.preset)
-        data = to_mp4(units) if format == "mp4" else b"".join(units)
+        data = to_mp4(units, rate) if format == "mp4" else b"".join(units)
         reconstruction = decode_picture(data)
         dice = allocator.retained_dice(picture, reconstruction) if self._judges else None
         return Encoding(data, units, reconstruction, qp_maps, qp, dice)
 
 
-def encode_picture(picture: Picture, settings: Settings, format: str = "hevc") -> Encoding:
+def checked_rate(fps: float) -> Fraction:
+    """Return frames a second; raise InvalidInputError unless they are above 0 and at most 1000."""
+    if not 0 < fps <= MAX_RATE:
+        raise InvalidInputError(
+            f"fps={fps:g} is outside 0..{MAX_RATE} pictures a second. Usual: 15, 25, 30."
+        )
+    return Fraction(fps).limit_denominator(1001)
+
+
+def encode_picture(
+    picture: Picture, settings: Settings, format: str = "hevc", rate: Fraction = DEFAULT_RATE
+) -> Encoding:
     """Code a single picture; see `Coder`."""
     with Coder(settings) as coder:
-        return coder.encode(picture, format)
-
-
-def decode_picture(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Picture:
-    """Decode as `dmic_gym.decode`, to samples with their bit depth."""
-    if isinstance(data, bytes) and is_mp4(data):
-        data = from_mp4(data, limits)
-    return decode_stream(data, limits)
+        return coder.encode(picture, format, rate=rate)
 
 
 def _for_dice(target: float, coded: Callable[[int], Encoding]) -> Encoding:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,20 +13,30 @@ import numpy as np
 import numpy.typing as npt
 
 from dmic_gym.codecs.hevc.picture import BIT_DEPTHS
-from dmic_gym.deploy.dicom_file import read_file, shielded, syntax_name, within
+from dmic_gym.deploy.decoding import decode_data
+from dmic_gym.deploy.dicom_file import integer, read_file, shielded, syntax_name, within
+from dmic_gym.deploy.dicom_frames import greys_of_frames
+from dmic_gym.deploy.dicom_video import frame_rate
 from dmic_gym.deploy.dicom_window import Table, plain_table, windowed_table
 from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits
-from dmic_gym.deploy.mp4 import from_mp4
 from dmic_gym.deploy.pictures import Picture
-from dmic_gym.deploy.streams import decode_stream
 from dmic_gym.deploy.window import Window
 from dmic_gym.errors import DataError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from pydicom.dataset import Dataset, FileDataset
+    from pydicom.dataset import FileDataset
 
 HEVC_MAIN = "1.2.840.10008.1.2.4.107"
 HEVC_MAIN_10 = "1.2.840.10008.1.2.4.108"
+_COLOURS = (
+    "RGB",
+    "PALETTE COLOR",
+    "YBR_FULL",
+    "YBR_FULL_422",
+    "YBR_PARTIAL_420",
+    "YBR_RCT",
+    "YBR_ICT",
+)
 _DECODERS = "Type: pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
 
 
@@ -35,10 +47,14 @@ class DicomImage:
     Attributes:
         picture: its frames; 0 is black, so MONOCHROME1 is inverted.
         dataset: all its attributes but the pixel data, as they are in the file.
+        rate: frames a second, as the file says, else 25.
+        word: what the user should know of it; empty where all is well.
     """
 
     picture: Picture
     dataset: FileDataset
+    rate: Fraction
+    word: str = ""
 
 
 def read_dicom(
@@ -49,6 +65,7 @@ def read_dicom(
 ) -> DicomImage:
     """Read a grey image: MONOCHROME1 or MONOCHROME2 in any transfer syntax that pydicom decodes.
 
+    Rescale and window of enhanced multi-frame images are those of each frame's functional groups.
     Memory: at most the file three times, the samples, and 1 GB for a file made to be costly.
 
     Args:
@@ -69,22 +86,33 @@ def read_dicom(
     with shielded(path):
         form = _Form.of(dataset, path)
         within(path, limits, form.frames, form.rows, form.columns)
-        table, depth = _table(dataset, form, window, max_depth, path)
+        depth = 8 if window is not None else _plain_depth(form, max_depth, path)
+        tables = _tables(dataset, form, window, path)
         shape = form.frames, form.rows, form.columns
         samples = np.empty(shape, np.uint8 if depth == 8 else np.uint16)
-        for index, frame in enumerate(_stored_frames(dataset, form, path)):
+        for index, (frame, table) in enumerate(
+            zip(_stored_frames(dataset, form, path), tables, strict=True)
+        ):
             samples[index] = table[frame & ((1 << form.bits_stored) - 1)]
         del dataset.PixelData
-    return DicomImage(Picture(samples if form.frames > 1 else samples[0], depth), dataset)
+        rate = frame_rate(dataset, form.frames)
+    return DicomImage(Picture(samples if form.frames > 1 else samples[0], depth), dataset, rate)
 
 
-def decode_dicom(path: Path, limits: Limits = DEFAULT_LIMITS) -> DicomImage:
-    """Decode an object of `write_dicom`; odd sides are odd again.
+def decode_dicom(
+    path: Path, limits: Limits = DEFAULT_LIMITS, *, strict: bool = False
+) -> DicomImage:
+    """Decode an object whose transfer syntax is HEVC; odd sides of ours are odd again.
+
+    Args:
+        path: a DICOM file (PS3.10).
+        limits: beyond them nothing is allocated.
+        strict: refuse streams that were not written by us.
 
     Raises:
-        DataError: the file is unreadable, damaged, beyond the limits, or its transfer syntax is
-            another.
-        DecodeError: the video in it is damaged, or was not written by us.
+        DataError: the file is unreadable, damaged, beyond the limits, its transfer syntax is
+            another, or it holds more or fewer frames than it announces.
+        DecodeError: the video in it is damaged, or refused by `strict`.
     """
     from pydicom.encaps import generate_fragments
 
@@ -94,10 +122,14 @@ def decode_dicom(path: Path, limits: Limits = DEFAULT_LIMITS) -> DicomImage:
             raise DataError(
                 f"{path}: its transfer syntax is {syntax_name(dataset)}, which holds no HEVC video."
             )
+        announced = integer(dataset, "NumberOfFrames", path)
         _, *fragments = generate_fragments(dataset.PixelData)  # the first is the offset table
         del dataset.PixelData
-    stream = from_mp4(b"".join(fragments), limits)
-    return DicomImage(decode_stream(stream, limits), dataset)
+        rate = frame_rate(dataset, announced)
+    decoding = decode_data(b"".join(fragments), limits, strict=strict)
+    if (frames := len(decoding.picture.frames)) != announced:
+        raise DataError(f"{path}: its video has {frames} frames, {announced} are announced.")
+    return DicomImage(decoding.picture, dataset, rate, decoding.word)
 
 
 def is_video(dataset: FileDataset) -> bool:
@@ -122,20 +154,25 @@ class _Form:
         """Read the attributes; raise DataError where we have no picture for them."""
         photometric = dataset.get("PhotometricInterpretation")
         if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+            colour = f", its colours are {photometric}" if photometric in _COLOURS else ""
             what = "HEVC video: type dmic decode" if is_video(dataset) else "not a grey image"
-            raise DataError(f"{path}: {what}. Read are MONOCHROME1 and MONOCHROME2.")
+            raise DataError(f"{path}: {what}{colour}. Read are MONOCHROME1 and MONOCHROME2.")
         if "PixelData" not in dataset:
             raise DataError(f"{path}: holds no pixel data, or is cut before them.")
+
+        def number(keyword: str) -> int:
+            return integer(dataset, keyword, path)
+
         form = cls(
-            frames=int(dataset.get("NumberOfFrames") or 1),
-            rows=int(dataset.Rows),
-            columns=int(dataset.Columns),
-            bits_allocated=int(dataset.BitsAllocated),
-            bits_stored=int(dataset.BitsStored),
-            signed=bool(int(dataset.PixelRepresentation)),
+            frames=number("NumberOfFrames") if dataset.get("NumberOfFrames") else 1,
+            rows=number("Rows"),
+            columns=number("Columns"),
+            bits_allocated=number("BitsAllocated"),
+            bits_stored=number("BitsStored"),
+            signed=bool(number("PixelRepresentation")),
             inverted=photometric == "MONOCHROME1",
         )
-        form._check(int(dataset.SamplesPerPixel), int(dataset.HighBit), path)
+        form._check(number("SamplesPerPixel"), number("HighBit"), path)
         return form
 
     def _check(self, samples_per_pixel: int, high_bit: int, path: Path) -> None:
@@ -155,13 +192,22 @@ class _Form:
         return count + count % 2
 
 
-def _table(
-    dataset: Dataset, form: _Form, window: Window | None, max_depth: int, path: Path
-) -> tuple[Table, int]:
-    """Return the grey of each stored bit pattern, and its depth."""
-    if window is not None:
-        stored = form.bits_stored, form.signed, form.inverted
-        return windowed_table(dataset, *stored, window, path), 8
+def _tables(
+    dataset: FileDataset, form: _Form, window: Window | None, path: Path
+) -> Iterator[Table]:
+    """Yield the grey of each stored bit pattern, frame by frame."""
+    if window is None:
+        yield from itertools.repeat(plain_table(form.bits_stored, form.inverted), form.frames)
+        return
+    stored = form.bits_stored, form.signed, form.inverted
+    of_frames = greys_of_frames(dataset, form.frames, path)
+    for attributes, frames in itertools.groupby(of_frames):
+        table = windowed_table(attributes, *stored, window, path)
+        yield from itertools.repeat(table, len(list(frames)))
+
+
+def _plain_depth(form: _Form, max_depth: int, path: Path) -> int:
+    """Return the depth of stored values as they are; raise DataError if they need a window."""
     if form.signed or form.bits_stored > max_depth:
         kind = "signed" if form.signed else "unsigned"
         raise DataError(
@@ -169,8 +215,7 @@ def _table(
             'coded as they are. Choose a window: window="auto" or (centre, width), on the command '
             "line --window auto or --window CENTRE,WIDTH."
         )
-    depth = next(depth for depth in BIT_DEPTHS if form.bits_stored <= depth)
-    return plain_table(form.bits_stored, form.inverted), depth
+    return next(depth for depth in BIT_DEPTHS if form.bits_stored <= depth)
 
 
 def _stored_frames(

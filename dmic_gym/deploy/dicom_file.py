@@ -15,11 +15,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dmic_gym.deploy.limits import Limits
+from dmic_gym.deploy.limits import Limits, read_bytes
 from dmic_gym.errors import DataError, DmicError, InvalidInputError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from pydicom.dataset import FileDataset
+    from pydicom.dataset import Dataset, FileDataset
 
 _PREAMBLE = 128
 _MAGIC = b"DICM"
@@ -56,15 +56,22 @@ def read_file(path: Path, limits: Limits) -> FileDataset:
         start = BytesIO(data)
         start.seek(_PREAMBLE + len(_MAGIC))
         meta = read_dataset(start, False, True, stop_when=lambda tag, *_: tag.group != 2)
-        if meta.get("TransferSyntaxUID") == _DEFLATED:
-            raise DataError(
-                f"{path}: deflated as a whole, which is not read. Type: dcmconv +te IN OUT"
-            )
+        _check_syntax(meta.get("TransferSyntaxUID"), path)
         dataset = dcmread(_Metered(data))
         pixels = dataset.get_item("PixelData")
         if len(data) - len(getattr(pixels, "value", None) or b"") > _MAX_ATTRIBUTES:
             raise DataError(f"{path}: more than {_MAX_ATTRIBUTES} bytes besides its pixels.")
         return dataset
+
+
+def _check_syntax(syntax: object, path: Path) -> None:
+    if not syntax:
+        raise DataError(
+            f"{path}: says no TransferSyntaxUID (0002,0010), so nobody knows how its pixels are "
+            "stored. Where it is implicit VR little endian, type: dcmconv -f -ti IN OUT"
+        )
+    if syntax == _DEFLATED:
+        raise DataError(f"{path}: deflated as a whole, which is not read. Type: dcmconv +te IN OUT")
 
 
 @contextmanager
@@ -110,6 +117,30 @@ def syntax_name(dataset: FileDataset) -> str:
     return str(syntax.name) if syntax.is_transfer_syntax else "not a registered one"
 
 
+def required(dataset: Dataset, keyword: str, path: Path) -> object:
+    """Return the value of an attribute; raise DataError, which names it, where there is none."""
+    value = dataset.get(keyword)
+    if value is None or value == "":
+        raise DataError(f"{path}: {named(keyword)} is missing or empty.")
+    return value
+
+
+def integer(dataset: Dataset, keyword: str, path: Path) -> int:
+    """Return the value of an attribute; raise DataError, which names it, unless it is a number."""
+    value = required(dataset, keyword, path)
+    try:
+        return int(value)  # type: ignore[call-overload, no-any-return]
+    except (TypeError, ValueError):
+        raise DataError(f"{path}: {named(keyword)} is no single number.") from None
+
+
+def named(keyword: str) -> str:
+    """Return an attribute's keyword and tag."""
+    from pydicom.tag import Tag
+
+    return f"{keyword} {Tag(keyword)}"
+
+
 def require_pydicom() -> None:
     """Raise MissingDependencyError where there is no pydicom."""
     try:
@@ -135,17 +166,12 @@ class _Metered(BytesIO):
 
 def _bytes(path: Path, limits: Limits) -> bytes:
     """Read the file, if it may be a DICOM image."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file.")
-    try:
-        limits.check_bytes(path.stat().st_size)
-        data = path.read_bytes()
-    except InvalidInputError as error:
-        raise DataError(f"{path}: {error}") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+    data = read_bytes(path, limits)
     if data[_PREAMBLE : _PREAMBLE + len(_MAGIC)] != _MAGIC:
-        raise DataError(f"{path}: not a DICOM file: no DICM after {_PREAMBLE} bytes.")
+        raise DataError(
+            f"{path}: not a DICOM file: no DICM after {_PREAMBLE} bytes. If it is a data set "
+            "without preamble, type: dcmconv -f IN OUT"
+        )
     if any(data.count(tag) > _MAX_ITEMS for tag in _ITEM_TAGS):
         raise DataError(f"{path}: more than {_MAX_ITEMS} items; no image has so many.")
     return data

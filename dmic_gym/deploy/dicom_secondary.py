@@ -1,33 +1,33 @@
-"""Writing HEVC video as a DICOM object: a Multi-frame True Color Secondary Capture (PS3.3 A.8.5).
+"""Writing DICOM objects: Multi-frame Secondary Captures (PS3.3 A.8), with HEVC video or grey.
 
-It is the IOD that holds YBR_PARTIAL_420 pixels of any origin; an X-ray angiogram's own IOD holds
-MONOCHROME2 alone. The encoding follows PS3.5 8.2.10 (Main) and 8.2.11 (Main 10): an MP4 file in
-one fragment behind an empty offset table. Two tensions remain, and are not ours to settle:
-A.8.5.4 (in the edition we could read) asks for 8 bits where 8.2.11 asks for 10; and the luma of
-YBR_PARTIAL_420 is 16..235 (C.7.6.3.1.2), while our stream signals full range, which 8.2.10 puts
-above the data elements.
+Video is a True Color one (A.8.5): it is the IOD that holds YBR_PARTIAL_420 pixels of any origin; an
+X-ray angiogram's own IOD holds MONOCHROME2 alone. The encoding follows PS3.5 8.2.10 (Main) and
+8.2.11 (Main 10): an MP4 file in one fragment behind an empty offset table. Two tensions remain, and
+are not ours to settle: A.8.5.4 (in the edition we could read) asks for 8 bits where 8.2.11 asks for
+10; and the luma of YBR_PARTIAL_420 is 16..235 (C.7.6.3.1.2), while our stream signals full range,
+which 8.2.10 puts above the data elements. Decoded pictures are Grayscale Byte or Word ones (A.8.3,
+A.8.4).
 """
 
 from __future__ import annotations
 
-import copy
-import datetime
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dmic_gym.deploy.dicom import HEVC_MAIN, HEVC_MAIN_10
+from dmic_gym.deploy.dicom_derived import derived_from
 from dmic_gym.deploy.dicom_file import require_pydicom, shielded
 from dmic_gym.deploy.dicom_video import (
     check_level,
+    describe_grey,
     describe_loss,
     describe_pixels,
     describe_time,
 )
 from dmic_gym.deploy.mp4 import to_mp4
 from dmic_gym.deploy.pictures import Picture
-from dmic_gym.errors import DataError
 from dmic_gym.io import write_atomically
 
 if TYPE_CHECKING:
@@ -36,54 +36,18 @@ if TYPE_CHECKING:
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7.4"
 """Multi-frame True Color Secondary Capture Image Storage."""
 
-_TYPE_2 = (
-    "AccessionNumber",
-    "InstanceNumber",
-    "Laterality",
-    "Manufacturer",
-    "PatientBirthDate",
-    "PatientID",
-    "PatientName",
-    "PatientOrientation",
-    "PatientSex",
-    "ReferringPhysicianName",
-    "SeriesNumber",
-    "StudyDate",
-    "StudyID",
-    "StudyTime",
-)
-_OF_OTHER_PIXELS = (
-    "DigitalSignaturesSequence",
-    "ExtendedOffsetTable",
-    "ExtendedOffsetTableLengths",
-    "FrameIncrementPointer",
-    "InstanceCreatorUID",
-    "LargestImagePixelValue",
-    "LargestPixelValueInSeries",
-    "MACParametersSequence",
-    "ModalityLUTSequence",
-    "PixelAspectRatio",
-    "PixelIntensityRelationship",
-    "PixelIntensityRelationshipSign",
-    "PixelPaddingRangeLimit",
-    "PixelPaddingValue",
-    "PresentationLUTShape",
-    "RescaleIntercept",
-    "RescaleSlope",
-    "RescaleType",
-    "SmallestImagePixelValue",
-    "SmallestPixelValueInSeries",
-    "VOILUTFunction",
-    "VOILUTSequence",
-    "WindowCenter",
-    "WindowCenterWidthExplanation",
-    "WindowWidth",
-)
-"""What described the source's pixels and would be wrong of ours, or may not be in this IOD."""
+GREY_CAPTURES = {8: "1.2.840.10008.5.1.4.1.1.7.2", 16: "1.2.840.10008.5.1.4.1.1.7.3"}
+"""Multi-frame Grayscale Byte and Word Secondary Capture Image Storage, by bits allocated."""
+
+_WORDS = "not written: attributes of its source are damaged"
 
 
 def write_dicom(
-    path: Path, units: Sequence[bytes], picture: Picture, source: FileDataset | None = None
+    path: Path,
+    units: Sequence[bytes],
+    picture: Picture,
+    source: FileDataset | None = None,
+    fps: float | None = None,
 ) -> None:
     """Write HEVC Main or Main 10 video as a DICOM object, atomically.
 
@@ -98,6 +62,7 @@ def write_dicom(
         units: what `encode_main` made of `picture`.
         picture: its size, frames and depth.
         source: what `read_dicom` returned as `dataset`; None writes an object of no patient.
+        fps: frames a second; None is what `source` says, else 25.
 
     Raises:
         InvalidInputError: 12 bits, or more than level 5.1 takes.
@@ -106,105 +71,67 @@ def write_dicom(
         MissingDependencyError: there is no pydicom.
     """
     require_pydicom()
-    from pydicom import dcmwrite
-
-    with shielded(path, "not written: attributes of its source are damaged"):
-        derived = _derived(source)
+    with shielded(path, _WORDS):
+        derived = derived_from(source, "Lossy compression by HEVC, QPs chosen for diagnosis")
+        derived.SOPClassUID = SECONDARY_CAPTURE
         describe_pixels(derived, picture)
-        rate = describe_time(derived, len(picture.frames))
+        rate = describe_time(derived, len(picture.frames), fps)
         video = to_mp4(units, rate)
         check_level(derived, len(video), rate)
-        describe_loss(derived, picture, len(video))
-        _encapsulate(derived, video, picture.bit_depth)
-        file = BytesIO()
-        dcmwrite(file, derived, implicit_vr=False, little_endian=True, enforce_file_format=True)
-    write_atomically(path, file.getvalue())
+        describe_loss(derived, picture, len(video), source)
+        data = _encapsulated(derived, video, picture.bit_depth)
+    write_atomically(path, data)
 
 
-def _derived(source: FileDataset | None) -> Dataset:
-    """Return the attributes of an image derived from `source`."""
-    from pydicom.dataset import Dataset
+def write_grey_dicom(path: Path, picture: Picture, source: FileDataset | None = None) -> None:
+    """Write decoded pictures as an uncompressed MONOCHROME2 object, atomically.
 
-    derived: Dataset = Dataset() if source is None else copy.deepcopy(source)
-    if source is not None:
-        _require_square_pixels(source)
-        _refer_to(derived, source)
-    _forget_pixels(derived)
-    _name_anew(derived)
-    for keyword in _TYPE_2:
-        if keyword not in derived:
-            setattr(derived, keyword, "")
-    derived.ImageType = ["DERIVED", "SECONDARY"]
-    derived.Modality = derived.get("Modality") or "OT"
-    derived.ConversionType = "WSD"
-    derived.BurnedInAnnotation = derived.get("BurnedInAnnotation") or "YES"
-    return derived
+    Args:
+        path: of the DICOM file.
+        picture: what was decoded; 0 is black.
+        source: what `decode_dicom` returned as `dataset`, whose attributes are copied as in
+            `write_dicom`: what was lost stays said. None writes an object of no patient.
 
-
-def _forget_pixels(derived: Dataset) -> None:
-    for keyword in _OF_OTHER_PIXELS:
-        if keyword in derived:
-            del derived[keyword]
-    overlays = tuple(derived[0x60000000:0x61000000].keys())
-    for tag in overlays:
-        if not tag.is_private:
-            del derived[tag]
+    Raises:
+        DataError: the source's attributes are damaged, or the file cannot be written.
+        MissingDependencyError: there is no pydicom.
+    """
+    require_pydicom()
+    with shielded(path, _WORDS):
+        derived = derived_from(source, "Decoded from HEVC")
+        describe_grey(derived, picture)
+        derived.SOPClassUID = GREY_CAPTURES[derived.BitsAllocated]
+        describe_time(derived, len(picture.frames))
+        data = _uncompressed(derived, picture)
+    write_atomically(path, data)
 
 
-def _name_anew(derived: Dataset) -> None:
-    """Give it its own identity, in one new series for each series of sources."""
-    from pydicom.uid import generate_uid
-
-    series, now = derived.get("SeriesInstanceUID"), datetime.datetime.now()
-    derived.SOPClassUID = SECONDARY_CAPTURE
-    derived.SOPInstanceUID = generate_uid()
-    derived.SeriesInstanceUID = generate_uid(entropy_srcs=[series, "dmic_gym"] if series else None)
-    if "StudyInstanceUID" not in derived:
-        derived.StudyInstanceUID = generate_uid()
-    derived.InstanceCreationDate, derived.InstanceCreationTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
-
-
-def _require_square_pixels(source: Dataset) -> None:
-    ratio = [int(side) for side in source.get("PixelAspectRatio") or (1, 1)]
-    if ratio[0] != ratio[1]:
-        raise DataError(
-            f"Pixels of {ratio[0]}:{ratio[1]} cannot be HEVC in DICOM, which has square ones alone."
-        )
-
-
-def _refer_to(derived: Dataset, source: Dataset) -> None:
-    """Name the source image and how this one came of it (CID 7202, CID 7203)."""
-    from pydicom.dataset import Dataset
-
-    derived.DerivationDescription = "Lossy compression by HEVC, QPs chosen for diagnosis"
-    derived.DerivationCodeSequence = [_code("113040", "Lossy Compression")]
-    if "SourceImageSequence" in derived:
-        del derived.SourceImageSequence
-    if "SOPClassUID" in source and "SOPInstanceUID" in source:
-        reference = Dataset()
-        reference.ReferencedSOPClassUID = source.SOPClassUID
-        reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
-        purpose = _code("121320", "Uncompressed predecessor")
-        reference.PurposeOfReferenceCodeSequence = [purpose]
-        derived.SourceImageSequence = [reference]
-
-
-def _code(value: str, meaning: str) -> Dataset:
-    from pydicom.dataset import Dataset
-
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "DCM", meaning
-    return code
-
-
-def _encapsulate(derived: Dataset, video: bytes, bit_depth: int) -> None:
+def _encapsulated(derived: Dataset, video: bytes, bit_depth: int) -> bytes:
     """Put the video into one fragment of even length behind an empty offset table (PS3.5 A.4)."""
-    from pydicom.dataset import FileMetaDataset
     from pydicom.encaps import encapsulate
-    from pydicom.uid import UID
 
     derived.PixelData = encapsulate([video], has_bot=False)
     derived["PixelData"].VR = "OB"
+    return _file(derived, HEVC_MAIN if bit_depth == 8 else HEVC_MAIN_10)
+
+
+def _uncompressed(derived: Dataset, picture: Picture) -> bytes:
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    data = picture.frames.astype(picture.samples.dtype.newbyteorder("<")).tobytes()
+    derived.PixelData = data + bytes(len(data) % 2)
+    derived["PixelData"].VR = "OB" if derived.BitsAllocated == 8 else "OW"
+    return _file(derived, ExplicitVRLittleEndian)
+
+
+def _file(derived: Dataset, syntax: str) -> bytes:
+    from pydicom import dcmwrite
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import UID
+
     derived.file_meta = FileMetaDataset()
-    derived.file_meta.TransferSyntaxUID = UID(HEVC_MAIN if bit_depth == 8 else HEVC_MAIN_10)
+    derived.file_meta.TransferSyntaxUID = UID(syntax)
     derived.preamble = None
+    file = BytesIO()
+    dcmwrite(file, derived, implicit_vr=False, little_endian=True, enforce_file_format=True)
+    return file.getvalue()

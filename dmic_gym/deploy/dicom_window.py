@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from dmic_gym.deploy.dicom_file import named
 from dmic_gym.deploy.window import WHITE, Window, checked_window, linear_window, rounded
 from dmic_gym.errors import DataError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+
+_WINDOW = ("WindowCenter", "WindowWidth")
+_WAY_OUT = "Give a window: (centre, width), on the command line --window CENTRE,WIDTH."
 
 Table = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -40,19 +46,37 @@ def windowed_table(
     values = np.asarray(apply_modality_lut(stored, dataset))
     if (chosen := checked_window(window)) != "auto":
         grey = linear_window(values, *chosen)
-    elif "WindowCenter" in dataset and "WindowWidth" in dataset:
+    elif _has_window(dataset):
+        _check_window(dataset, path)
         grey = np.asarray(apply_windowing(values, _own_voi(dataset)))
-    elif "VOILUTSequence" in dataset:
+    elif dataset.get("VOILUTSequence"):
         grey = _looked_up(values, dataset)
     else:
         raise DataError(
-            f"{path}: has no window of its own. Give one: window=(centre, width), on the command "
-            "line --window CENTRE,WIDTH."
+            f"{path}: has no window of its own, WindowCenter and WindowWidth. {_WAY_OUT}"
         )
     if not np.isfinite(grey).all():
         raise DataError(f"{path}: its rescale or window values are no numbers.")
     table = rounded(grey)
     return np.asarray(WHITE - table if inverted else table, np.uint8)
+
+
+def _has_window(dataset: Dataset) -> bool:
+    return all(dataset.get(keyword) not in (None, "") for keyword in _WINDOW)
+
+
+def _check_window(dataset: Dataset, path: Path) -> None:
+    """Raise DataError where pydicom would fail without a reason."""
+    exact = dataset.get("VOILUTFunction") in ("LINEAR_EXACT", "SIGMOID")
+    for keyword in _WINDOW:
+        value = dataset[keyword].value
+        first = value[0] if isinstance(value, Sequence) and not isinstance(value, str) else value
+        try:
+            number = float(first)
+        except (TypeError, ValueError):
+            raise DataError(f"{path}: {named(keyword)} is no number. {_WAY_OUT}") from None
+        if keyword == "WindowWidth" and not number >= (sys.float_info.min if exact else 1):
+            raise DataError(f"{path}: {named(keyword)} is {number:g}. {_WAY_OUT}")
 
 
 def _looked_up(values: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[Any]:

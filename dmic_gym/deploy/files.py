@@ -1,17 +1,18 @@
-"""Coding and decoding files: one, or all of a folder."""
+"""Coding and decoding files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dmic_gym.deploy.coder import Coder, OnFrame, decode_picture
-from dmic_gym.deploy.dicom_file import is_dicom
-from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits
-from dmic_gym.deploy.pictures import READABLE, WRITABLE, Picture, read_picture, write_picture
-from dmic_gym.errors import DataError, DmicError, InvalidInputError, unknown_name
+from dmic_gym.deploy.coder import DEFAULT_RATE, Coder, OnFrame, checked_rate
+from dmic_gym.deploy.decoding import Decoding, decode_data
+from dmic_gym.deploy.jobs import CODED_FORMATS, DICOM, Job, names_dicom
+from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits, read_bytes
+from dmic_gym.deploy.pictures import Picture, read_picture, write_picture
+from dmic_gym.errors import DataError, DecodeError, InvalidInputError
 from dmic_gym.io import write_atomically
 
 if TYPE_CHECKING:
@@ -19,20 +20,8 @@ if TYPE_CHECKING:
 
     from dmic_gym.deploy.window import Window
 
-_DICOM = ".dcm"
-CODED_FORMATS = {".hevc": "hevc", ".265": "hevc", ".mp4": "mp4", _DICOM: "main"}
-"""What `encode` calls the content of a file with that suffix."""
-
 _DEPTH_OF_DICOM = {"hevc": 12}
 """The deepest DICOM pictures taken without a window where it is not 10 bits."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A file to read and one to write."""
-
-    source: Path
-    target: Path
 
 
 @dataclass(frozen=True)
@@ -45,6 +34,7 @@ class Done:
         coded_bytes: of the coded file.
         qp: the base QP; None when decoding.
         dice: retained Dice (`dmic_gym.encode`), where somebody asked.
+        word: what the user should know of it; empty where all is well.
     """
 
     frames: int
@@ -52,6 +42,7 @@ class Done:
     coded_bytes: int
     qp: int | None = None
     dice: float | None = None
+    word: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,42 +50,23 @@ class Reading:
     """How to take samples that do not say it themselves.
 
     Attributes:
-        bit_depth: of 16-bit PNG and TIFF; None is the least of 10 and 12 that holds them.
-        window: of DICOM images; None takes stored values as they are.
+        bit_depth: of dark samples of 16 bits; None is the least of 10 and 12 that holds them.
+        window: None takes samples as they are; "auto" is for DICOM alone.
+        fps: pictures a second of stacks; None is what a DICOM file says, else 25.
     """
 
     bit_depth: int | None = None
     window: Window | None = None
+    fps: float | None = None
 
 
-def encoding_jobs(source: Path, target: Path, suffix: str) -> list[Job]:
-    """Return what there is to encode: the file, or the pictures of a folder.
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """What a file to be encoded holds; `dataset` are the attributes of DICOM."""
 
-    Args:
-        source: a file, or a folder (not those in it).
-        target: the file or folder to write.
-        suffix: of the files written into a folder.
-
-    Raises:
-        DataError: there is no such file, no picture in the folder, or it cannot be made.
-        InvalidInputError: a suffix names no format, or two files would get one name.
-    """
-    if not source.is_dir():
-        _check_suffix(target.suffix, CODED_FORMATS)
-        return [Job(source, target)]
-    _check_suffix(suffix, CODED_FORMATS)
-    found = [path for path in _files(source) if _suffix(path) in READABLE or is_dicom(path)]
-    return _folder_jobs(source, found, target, suffix, "PNG, PGM, TIFF, JPEG or DICOM files")
-
-
-def decoding_jobs(source: Path, target: Path, suffix: str) -> list[Job]:
-    """Return what there is to decode; see `encoding_jobs`."""
-    if not source.is_dir():
-        _check_suffix(target.suffix, WRITABLE)
-        return [Job(source, target)]
-    _check_suffix(suffix, WRITABLE)
-    found = [path for path in _files(source) if _suffix(path) in CODED_FORMATS]
-    return _folder_jobs(source, found, target, suffix, ".hevc, .mp4 or .dcm files")
+    picture: Picture
+    rate: Fraction
+    dataset: FileDataset | None = None
 
 
 def encode_file(
@@ -103,94 +75,80 @@ def encode_file(
     """Encode a file into the format of the target's suffix; the target appears whole or not at all.
 
     Raises:
-        DmicError: the file cannot be read, coded or written; the message says why.
+        DmicError: the target exists and may not be replaced, or the file cannot be read, coded or
+            written; the message says why.
     """
-    format = CODED_FORMATS[_suffix(job.target)]
-    picture, dataset = _read(job.source, reading, _DEPTH_OF_DICOM.get(format, 10))
-    encoding = coder.encode(picture, format, on_frame)
-    if _suffix(job.target) == _DICOM:
+    suffix = job.target.suffix.lower()
+    format = CODED_FORMATS[suffix]
+    _check_fps(reading.fps, suffix)
+    job.claim(job.target)
+    source = _read(job.source, reading, _DEPTH_OF_DICOM.get(format, 10))
+    encoding = coder.encode(source.picture, format, on_frame, source.rate)
+    job.claim(job.target)
+    if suffix == DICOM:
         from dmic_gym.deploy.dicom_secondary import write_dicom
 
-        write_dicom(job.target, encoding.units, picture, dataset)
+        write_dicom(job.target, encoding.units, source.picture, source.dataset, reading.fps)
     else:
         write_atomically(job.target, encoding.data)
-    size = job.target.stat().st_size
-    frames = len(picture.frames)
-    return Done(frames, picture.samples.nbytes, size, encoding.qp, encoding.dice)
+    size, samples = job.target.stat().st_size, source.picture.samples.nbytes
+    return Done(len(source.picture.frames), samples, size, encoding.qp, encoding.dice)
 
 
-def decode_file(job: Job, limits: Limits = DEFAULT_LIMITS) -> Done:
-    """Decode a file; several frames become a TIFF of that many pages, whatever the suffix.
+def decode_file(job: Job, limits: Limits = DEFAULT_LIMITS, *, strict: bool = False) -> Done:
+    """Decode a file; several frames become a TIFF of that many pages, or one DICOM object.
+
+    Args:
+        job: what to decode, and where to.
+        limits: bounds on size and time.
+        strict: refuse streams whose integrity nothing in them proves.
 
     Raises:
-        DmicError: the file cannot be read, decoded or written; the message says why.
+        DmicError: the target exists and may not be replaced, or the file cannot be read, decoded
+            or written; the message says why.
     """
-    data = _bytes(job.source, limits)
-    picture = _decoded(job.source, data, limits)
-    many = len(picture.frames) > 1 and job.target.suffix.lower() not in (".tif", ".tiff")
-    write_picture(picture, job.target.with_suffix(".tiff") if many else job.target)
-    return Done(len(picture.frames), picture.samples.nbytes, len(data))
+    job.claim(job.target)
+    decoding, dataset = _decoded(job.source, limits, strict)
+    picture = decoding.picture
+    many = len(picture.frames) > 1 and job.target.suffix.lower() not in (".tif", ".tiff", DICOM)
+    target = job.target.with_suffix(".tiff") if many else job.target
+    job.claim(target)
+    if target.suffix.lower() == DICOM:
+        from dmic_gym.deploy.dicom_secondary import write_grey_dicom
+
+        write_grey_dicom(target, picture, dataset)
+    else:
+        write_picture(picture, target)
+    size = job.source.stat().st_size
+    return Done(len(picture.frames), picture.samples.nbytes, size, word=decoding.word)
 
 
-def _read(path: Path, reading: Reading, max_depth: int) -> tuple[Picture, FileDataset | None]:
-    if not is_dicom(path):
-        return read_picture(path, reading.bit_depth), None
+def _check_fps(fps: float | None, suffix: str) -> None:
+    if fps is None:
+        return
+    checked_rate(fps)
+    if CODED_FORMATS[suffix] == "hevc":
+        raise InvalidInputError(f"A {suffix} stream keeps no frame rate: leave out --fps, or .mp4.")
+
+
+def _read(path: Path, reading: Reading, max_depth: int) -> _Source:
+    asked = None if reading.fps is None else checked_rate(reading.fps)
+    if not names_dicom(path):
+        picture = read_picture(path, reading.bit_depth, reading.window)
+        return _Source(picture, asked or DEFAULT_RATE)
     from dmic_gym.deploy.dicom import read_dicom
 
     image = read_dicom(path, reading.window, max_depth)
-    return image.picture, image.dataset
+    return _Source(image.picture, asked or image.rate, image.dataset)
 
 
-def _decoded(path: Path, data: bytes, limits: Limits) -> Picture:
-    if is_dicom(path):
-        from dmic_gym.deploy.dicom import decode_dicom
-
-        return decode_dicom(path, limits).picture
+def _decoded(path: Path, limits: Limits, strict: bool) -> tuple[Decoding, FileDataset | None]:
     try:
-        return decode_picture(data, limits)
-    except DmicError as error:
+        if names_dicom(path):
+            from dmic_gym.deploy.dicom import decode_dicom
+
+            image = decode_dicom(path, limits, strict=strict)
+            return Decoding(image.picture, image.word), image.dataset
+        return decode_data(read_bytes(path, limits), limits, strict=strict), None
+    except DecodeError as error:
         raise DataError(f"Cannot decode {str(path)!r}: {error}") from error
-
-
-def _bytes(path: Path, limits: Limits) -> bytes:
-    try:
-        limits.check_bytes(path.stat().st_size)
-        return path.read_bytes()
-    except InvalidInputError as error:
-        raise DataError(f"Cannot read {str(path)!r}: {error}") from error
-    except OSError as error:
-        raise DataError(f"Cannot read {str(path)!r}: {error.strerror or error}.") from error
-
-
-def _folder_jobs(
-    source: Path, found: list[Path], target: Path, suffix: str, kinds: str
-) -> list[Job]:
-    if not found:
-        raise DataError(f"No {kinds} in {str(source)!r}.")
-    jobs = dict[Path, Job]()
-    for path in found:
-        job = Job(path, target / f"{path.stem}{suffix}")
-        if other := jobs.get(job.target):
-            raise InvalidInputError(
-                f"{other.source.name!r} and {path.name!r} would both become {job.target.name!r}: "
-                "rename one."
-            )
-        jobs[job.target] = job
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"Cannot make {str(target)!r}: {error.strerror or error}.") from error
-    return list(jobs.values())
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith("."))
-
-
-def _suffix(path: Path) -> str:
-    return path.suffix.lower()
-
-
-def _check_suffix(suffix: str, known: dict[str, str] | tuple[str, ...]) -> None:
-    if suffix.lower() not in known:
-        raise unknown_name("format to write", suffix, known)

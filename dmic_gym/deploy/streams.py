@@ -16,6 +16,7 @@ from dmic_gym.codecs.hevc.sps import SPS, SPS_TYPE, parse_sps
 from dmic_gym.codecs.hevc.x265 import X265Codec
 from dmic_gym.deploy.endmark import (
     PARAMETER_SETS,
+    START_MARK,
     Excess,
     check_end_mark,
     end_mark,
@@ -32,7 +33,7 @@ QPMaps = Iterable[AnyQPMap]
 _START_CODE = b"\0\0\1"
 _IDR = (19, 20)
 _SUFFIX_SEI = 40
-_KNOWN = (*_IDR, _SUFFIX_SEI, *PARAMETER_SETS)
+_KNOWN = (*_IDR, _SUFFIX_SEI, *PARAMETER_SETS, nal_type(START_MARK))
 _MAIN_DEPTHS = (8, 10)
 _ALIGNMENT = 128
 """Samples that FFmpeg may add to a side of its buffers."""
@@ -83,7 +84,7 @@ def encode_main(
 
 
 def decode_stream(stream: bytes, limits: Limits = DEFAULT_LIMITS) -> Picture:
-    """Decode the joined units of `encode_grey` or `encode_main`; zeros behind it are ignored.
+    """Decode the joined units of `encode_grey` or `encode_main`; zeros behind them are ignored.
 
     Raises:
         DecodeError: the stream is damaged, cut, not one of ours, or beyond the limits.
@@ -137,7 +138,8 @@ def _encode(picture: Picture, qp_maps: QPMaps, codec: X265Codec) -> list[bytes]:
     coded = codec.encode(list(picture.frames), map(partial(_codable, codec), qp_maps))
     pictures = [split(each.bitstream) for each in coded]
     sets = [unit for unit in pictures[0] if nal_type(unit) in PARAMETER_SETS]
-    slim = [pictures[0], *([u for u in units if u not in sets] for units in pictures[1:])]
+    first, *others = ([unit for unit in units if unit not in sets] for units in pictures)
+    slim = [[*sets, START_MARK, *first], *others]
     height, width = picture.shape
     excess = Excess(width % 2, height % 2) if codec.sample_format.chroma else Excess(0, 0)
     mark = end_mark(itertools.chain(*slim), excess)

@@ -17,7 +17,8 @@ from dmic_gym.agents.search.objective import Objective
 from dmic_gym.codecs.base import uniform_map
 from dmic_gym.codecs.hevc.sps import read_sps
 from dmic_gym.deploy import allocation
-from dmic_gym.deploy.coder import Coder, Encoding, Settings, decode_picture
+from dmic_gym.deploy.coder import Coder, Encoding, Settings
+from dmic_gym.deploy.decoding import decode_picture
 from dmic_gym.deploy.pictures import Picture
 from dmic_gym.errors import DecodeError, InvalidInputError, SegmenterError
 from dmic_gym.tasks.metrics import expected_dice

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.fuzzing.campaign import case
 from benchmarks.fuzzing.formats import FORMATS
 from benchmarks.fuzzing.targets import Target
-from dmic_gym.deploy.coder import decode_picture
+from dmic_gym.deploy.decoding import decode_picture
 from dmic_gym.errors import DecodeError
 from tests.support import ROOT, python
 

@@ -139,7 +139,13 @@ def test_the_files_own_voi_lut(tmp_path: Path) -> None:
         ({"Rows": 0}, 8, None, "outside"),
         ({"Rows": 10}, 8, None, "1980 bytes of pixels, 990 announced"),
         ({"Rows": 40}, 8, None, "1980 bytes of pixels, 3960 announced"),
-        ({"WindowCenter": 1, "WindowWidth": 0}, 12, "auto", "ValueError"),
+        ({"WindowCenter": 1, "WindowWidth": 0}, 12, "auto", r"WindowWidth \(0028,1051\) is 0"),
+        ({"WindowCenter": "", "WindowWidth": ""}, 12, "auto", "no window of its own.*--window"),
+        ({"PixelRepresentation": None}, 8, None, r"PixelRepresentation \(0028,0103\) is missing"),
+        ({"HighBit": None}, 8, None, r"HighBit \(0028,0102\) is missing"),
+        ({"SamplesPerPixel": None}, 8, None, r"SamplesPerPixel \(0028,0002\) is missing"),
+        ({"Rows": [20, 20]}, 8, None, r"Rows \(0028,0010\) is no single number"),
+        ({"PhotometricInterpretation": "RGB"}, 8, None, "not a grey image, its colours are RGB"),
         ({"RescaleSlope": "1E300", "RescaleIntercept": "0"}, 12, (1e300, 2), None),
     ],
 )
@@ -215,9 +221,9 @@ def test_other_files_are_not_dicom(tmp_path: Path) -> None:
     path.write_bytes(b"\x89PNG" * 100)
     assert not is_dicom(path)
     assert not is_dicom(tmp_path / "none")
-    with pytest.raises(DataError, match="not a DICOM file"):
+    with pytest.raises(DataError, match=r"not a DICOM file.*without preamble, type: dcmconv -f"):
         read_dicom(path)
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="No such file"):
         read_dicom(tmp_path / "none.dcm")
 
 
@@ -241,3 +247,11 @@ def test_windows_as_typed() -> None:
     for text in ("", "1", "1,2,3", "a,b", "0,0", "nan,5", "1,inf"):
         with pytest.raises(InvalidInputError, match="window"):
             parse_window(text)
+
+
+def test_a_file_without_transfer_syntax_is_named(tmp_path: Path) -> None:
+    path = save(angiogram(noise(SHAPE)), tmp_path / "a.dcm")
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"\x02\x00\x10\x00UI", b"\x02\x00\x11\x00UI", 1))
+    with pytest.raises(DataError, match=r"no TransferSyntaxUID \(0002,0010\).*dcmconv"):
+        read_dicom(path)

@@ -102,7 +102,7 @@ def run_tool(name: str, path: Path) -> str:
 
 def test_dciodvfy_finds_no_error(tmp_path: Path) -> None:
     """It knows the video syntaxes up to H.264, so it is shown that UID, and no 10 bits."""
-    found = written(tmp_path, angiogram(frames_of((2, 96, 128), 8)))
+    found = written(tmp_path, angiogram(frames_of((2, 96, 128), 8), BodyPartExamined="HEART"))
     data = found.path.read_bytes().replace(b"1.2.840.10008.1.2.4.107", b"1.2.840.10008.1.2.4.102")
     found.path.write_bytes(data)
     words = run_tool("dciodvfy", found.path)

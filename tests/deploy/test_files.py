@@ -14,9 +14,10 @@ import pytest
 
 from dmic_gym.agents.planning import Plan
 from dmic_gym.codecs import uniform_map
-from dmic_gym.deploy import files
-from dmic_gym.deploy.coder import Coder, Settings, decode_picture
-from dmic_gym.deploy.files import Job, Reading, decode_file, encode_file
+from dmic_gym.deploy.coder import Coder, Settings
+from dmic_gym.deploy.decoding import decode_picture
+from dmic_gym.deploy.files import Reading, decode_file, encode_file
+from dmic_gym.deploy.jobs import CODED_FORMATS, Job
 from dmic_gym.deploy.limits import Limits
 from dmic_gym.deploy.pictures import Picture, read_picture, write_picture
 from dmic_gym.errors import DataError, DecodeError
@@ -70,7 +71,7 @@ def test_a_file_there_and_back(coded: str, decoded: str, dmic: Command, tmp_path
     assert "base QP 25" in out
     assert dmic("decode", coded, decoded)[0] == 0
     expected = Coder(Settings(agent="anchor", preset="ultrafast", qp=25)).encode(
-        picture((41, 50), 10), files.CODED_FORMATS[Path(coded).suffix.lower()]
+        picture((41, 50), 10), CODED_FORMATS[Path(coded).suffix.lower()]
     )
     found = read_picture(tmp_path / decoded, bit_depth=10)
     np.testing.assert_array_equal(found.samples, expected.reconstruction.samples)
@@ -121,7 +122,7 @@ def test_targets_and_agents(dmic: Command, tmp_path: Path) -> None:
     assert code == 0
     assert Path("x.hevc").stat().st_size <= 900
     code, out, _ = dmic(
-        "encode", "x.png", "x.hevc", "--agent", "roi", *SEEING, "--target-dice", 0.9
+        "encode", "x.png", "y.hevc", "--agent", "roi", *SEEING, "--target-dice", 0.9
     )
     assert code == 0
     assert float(out.split("lowest retained Dice ")[1]) >= 0.9
@@ -140,8 +141,14 @@ def test_targets_and_agents(dmic: Command, tmp_path: Path) -> None:
         (("x.png", "x.hevc", "--target-bytes", 9), "cannot be reached"),
         (("x.png", "x.hevc", *SEEING, "--agent", "ancor"), "Did you mean 'anchor'"),
         (("x.png", "x.hevc", "--window", "wide"), "neither auto nor CENTRE,WIDTH"),
-        (("empty", "out"), "No PNG, PGM, TIFF, JPEG or DICOM files in 'empty'"),
-        ((".", "x.png"), "Cannot make 'x.png'"),
+        (("empty", "out"), "No pictures (.png, .pgm"),
+        ((".", "x.png"), "Cannot make 'x.png': File exists"),
+        (("pictures", "x.png/out"), "Cannot make 'x.png/out'"),
+        ((".", "out.hevc"), "the format by --to hevc"),
+        (("x.png", "empty"), "is a folder: name the file to write, such as 'empty/x.hevc'"),
+        (("x.png", "x.hevc", "--fps", 10), "keeps no frame rate"),
+        (("x.png", "x.mp4", "--fps", 0), "outside 0..1000 pictures a second"),
+        (("x.png", "x.hevc", "--window", "auto"), "'auto' is for DICOM"),
         ((".", "out", "--to", "avi"), "Unknown format to write '.avi'"),
     ],
 )
@@ -150,18 +157,20 @@ def test_errors_of_encode(
 ) -> None:
     write_picture(picture((20, 20)), tmp_path / "x.png")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "pictures").mkdir()
+    write_picture(picture((20, 20)), tmp_path / "pictures" / "a.png")
     options = () if "--agent" in arguments else ("--agent", "anchor")
     code, out, err = dmic("encode", *arguments, *options)
     assert (code, out) == (2, "")
     assert words in err
     assert "Traceback" not in err
-    assert {"x.png", "empty"} == set(names(tmp_path))
+    assert {"x.png", "empty", "pictures"} == set(names(tmp_path))
 
 
 def test_errors_of_decode(dmic: Command, tmp_path: Path) -> None:
     (tmp_path / "x.hevc").write_bytes(b"nothing")
     for arguments, words in (
-        (("x.hevc", "x.png"), "Cannot decode 'x.hevc': The stream has no end mark"),
+        (("x.hevc", "x.png"), "Cannot decode 'x.hevc': The HEVC decoder refused the stream"),
         (("x.hevc", "x.bmp"), "Unknown format to write '.bmp'"),
         (("none.hevc", "x.png"), "No such file"),
         (("..", "out"), "No .hevc, .mp4 or .dcm files"),
@@ -189,7 +198,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    code, _, err = dmic("encode", folder / "a.png", "x.hevc", *QUICK)
+    code, _, err = dmic("encode", folder / "a.png", "x.hevc", *QUICK, "--overwrite")
     assert code == 2
     assert "cannot be written (No space left on device)" in err
     code, out, err = dmic("encode", folder, "coded", *QUICK)
@@ -236,7 +245,8 @@ def test_the_depth_of_dark_pictures_can_be_said(tmp_path: Path) -> None:
     write_picture(dark, tmp_path / "dark.png")
     with Coder(Settings(agent="anchor", preset="ultrafast")) as coder:
         for reading, depth in ((Reading(), 10), (Reading(bit_depth=12), 12)):
-            encode_file(Job(tmp_path / "dark.png", tmp_path / "dark.hevc"), coder, reading)
+            job = Job(tmp_path / "dark.png", tmp_path / "dark.hevc", overwrite=True)
+            encode_file(job, coder, reading)
             assert decode_picture((tmp_path / "dark.hevc").read_bytes()).bit_depth == depth
 
 

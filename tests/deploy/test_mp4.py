@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dmic_gym.deploy.coder import decode_picture
+from dmic_gym.deploy.decoding import decode_data, decode_picture
 from dmic_gym.deploy.endmark import nal_type
 from dmic_gym.deploy.limits import Limits
 from dmic_gym.deploy.mp4 import from_mp4, is_mp4, to_mp4
@@ -51,7 +52,7 @@ def test_ffmpeg_sees_the_same(bit_depth: int, profile: str, tmp_path: Path) -> N
 def test_parameter_sets_are_in_the_description_alone() -> None:
     file = to_mp4(units())
     kinds = [nal_type(unit) for unit in split(from_mp4(file))]
-    assert kinds == [32, 33, 34, *[20, 40] * 3, 60]
+    assert kinds == [32, 33, 34, 48, *[20, 40] * 3, 60]
     assert file.count(b"\x42\x01\x01\x01\x60") == 1
 
 
@@ -107,3 +108,54 @@ def test_a_table_of_too_many_samples_is_refused() -> None:
 def test_what_is_no_stream_is_not_muxed() -> None:
     with pytest.raises(EncodeError, match="no HEVC stream"):
         to_mp4([b"nothing"])
+
+
+def test_two_files_in_a_row_are_refused() -> None:
+    file = to_mp4(units())
+    with pytest.raises(DecodeError, match="several MP4 files, one behind the other"):
+        from_mp4(file + file)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-movflags", "+faststart"],
+        ["-tag:v", "hev1"],
+        ["-metadata", "title=A title", "-video_track_timescale", "600"],
+        ["-f", "mov"],
+    ],
+)
+def test_a_remux_is_still_proven_whole(options: list[str], tmp_path: Path) -> None:
+    """The marks survive, so nothing has to be said of it."""
+    file = to_mp4(units(frames=5))
+    (tmp_path / "in.mp4").write_bytes(file)
+    command = ["ffmpeg", "-v", "error", "-i", "in.mp4", "-c", "copy", *options, "out.mp4"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    remuxed = (tmp_path / "out.mp4").read_bytes()
+    assert remuxed != file
+    decoding = decode_data(remuxed, strict=True)
+    assert decoding.word == ""
+    np.testing.assert_array_equal(decoding.picture.samples, decode_picture(file).samples)
+
+
+@needs_ffmpeg
+def test_a_file_with_sound_and_a_fragmented_one(tmp_path: Path) -> None:
+    (tmp_path / "in.mp4").write_bytes(to_mp4(units(frames=5)))
+    tone = ["-f", "lavfi", "-i", "sine=duration=0.2", "-map", "0:v", "-map", "1:a", "-c:v", "copy"]
+    command = ["ffmpeg", "-v", "error", "-i", "in.mp4"]
+    subprocess.run([*command, *tone, "sound.mp4"], cwd=tmp_path, check=True)
+    assert len(decode_picture((tmp_path / "sound.mp4").read_bytes()).frames) == 5
+    fragmented = ["-c", "copy", "-movflags", "frag_keyframe+empty_moov", "parts.mp4"]
+    subprocess.run([*command, *fragmented], cwd=tmp_path, check=True)
+    with pytest.raises(DecodeError, match=r"fragmented\. Type: ffmpeg"):
+        from_mp4((tmp_path / "parts.mp4").read_bytes())
+
+
+def test_samples_that_overlap_are_refused() -> None:
+    """They would take more memory than the file has bytes."""
+    file = to_mp4(units(frames=3))
+    place = file.index(b"stsz") + 16
+    forged = file[:place] + struct.pack(">I", len(file)) + file[place + 4 :]
+    with pytest.raises(DecodeError, match="larger than the file"):
+        from_mp4(forged)
