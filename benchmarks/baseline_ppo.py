@@ -11,6 +11,7 @@ card of the other policy.
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from stable_baselines3 import PPO
@@ -65,7 +66,7 @@ def train(options: argparse.Namespace) -> Path:
             "envs": options.envs,
             "ctu_size": options.ctu,
             "base_qps": integers_of("--qps", options.qps),
-            "gpu": monitor.telemetry.as_json(),
+            "gpu": asdict(monitor.telemetry),
         },
         notes=[
             "A baseline: Stable-Baselines3's PPO and MultiInputPolicy with their defaults, from "

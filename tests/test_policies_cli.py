@@ -71,7 +71,7 @@ def test_pretrain_then_finetune(dmic: Any, pretrained: Path, folder: Path, tmp_p
     assert code == 0
     assert f"wrote {out / 'finetuned.safetensors'}" in said.replace("\n", " ")
     assert "100 A2C steps, 2.7% of the parameters trained, no GPU, " in said
-    for words in ("value_tables", "study loss", "A2C reward "):
+    for words in ("QP value tables", "warm start loss", "A2C reward "):
         assert words in err
 
     before, after = load_weights(pretrained)[0], load_weights(out / "finetuned.safetensors")[0]
@@ -82,7 +82,7 @@ def test_pretrain_then_finetune(dmic: Any, pretrained: Path, folder: Path, tmp_p
     card = read_card(out / "finetuned.safetensors")
     assert card.command.startswith("dmic finetune --data ")
     assert card.metrics["start"].startswith("pretrained.safetensors ")
-    assert card.metrics["segmenter"] == "tests.support:vesselness"
+    assert list(card.metrics["segmenters"]) == ["tests.support:vesselness"]
     assert card.metrics["trainable_share"] == pytest.approx(0.027, abs=0.001)
     assert card.metrics["a2c_steps"] == 100
     assert card.metrics["gpu"]["gpu"] == "no GPU"
@@ -93,7 +93,7 @@ def test_pretrain_then_finetune(dmic: Any, pretrained: Path, folder: Path, tmp_p
     scalars = set(events.Tags()["scalars"])
     assert scalars >= {
         "rollout/ep_rew_mean", "episodes/dice_gain", "episodes/bits_share", "train/value_loss",
-        "train/trainable_share", "study/loss",
+        "train/trainable_share", "warm_start/loss",
     }  # fmt: skip
     assert [event.step for event in events.Scalars("rollout/ep_rew_mean")] == [50, 100]
     assert events.Tensors("gpu/name/text_summary")[0].tensor_proto.string_val == [b"no GPU"]
@@ -107,7 +107,7 @@ def test_a_run_is_not_mixed_with_another(dmic: Any, pretrained: Path, folder: Pa
     code, out, err = dmic(*again, "--resume", "--steps", "150")
     assert code == 0
     assert "150 A2C steps" in out
-    assert "value_tables" not in err
+    assert "QP value tables" not in err
     zips = {path.name for path in pretrained.parent.glob("*.zip")}
     assert zips == {WARM_STARTED, "a2c_100_steps.zip", "a2c_150_steps.zip"}
     assert (pretrained.parent / "log" / "progress-100.csv").exists()
@@ -168,7 +168,7 @@ def test_a_segmenter_that_has_seen_the_sample_is_refused(
     code, _, _ = dmic(*tune, *small(folds), "--epochs", 0)
     assert code == 0
     card = read_card(tmp_path / "tuned" / "finetuned.safetensors")
-    assert card.metrics["segmenter"].startswith("unet-fold1 ")
+    assert list(card.metrics["segmenters"]) == ["unet-fold1"]
 
 
 def test_a_training_that_runs_out_of_minutes_goes_on_where_it_was(
@@ -226,18 +226,18 @@ def run_until(done: Any, arguments: Sequence[object], how: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["value_tables", "study", "A2C"])
+@pytest.mark.parametrize("stage", ["tables", "warm start", "A2C"])
 def test_a_run_goes_on_after_kill_9(dmic: Any, folder: Path, tmp_path: Path, stage: str) -> None:
     out = tmp_path / "run"
     arguments = ["pretrain", "--data", folder, "--out", out, *SMALL]
-    arguments += ["--epochs", 400] if stage == "study" else ["--steps", 6_000]
+    arguments += ["--epochs", 400] if stage == "warm start" else ["--steps", 6_000]
 
     def reached() -> bool:
         value_tables = out / VALUE_TABLES
         found = value_tables.read_text().count("\n") if value_tables.exists() else 0
-        if stage == "value_tables":
+        if stage == "tables":
             return found > 0
-        return found == 2 if stage == "study" else bool(list(out.glob("a2c_*_steps.zip")))
+        return found == 2 if stage == "warm start" else bool(list(out.glob("a2c_*_steps.zip")))
 
     assert run_until(reached, arguments, signal.SIGKILL) == -signal.SIGKILL
     before = (out / VALUE_TABLES).read_bytes()
@@ -288,5 +288,8 @@ def test_several_data_sets_have_a_segmenter_each(dmic: Any, folder: Path, tmp_pa
     assert "folds/unet-fold0" in card.data[-1]
     assert "folds/unet-fold1" in card.data[-1]
     assert "tests.support:vesselness" in card.data[-1]
+    judges = {"unet-fold0", "unet-fold1", "tests.support:vesselness"}
+    assert card.metrics["segmenters"].keys() == judges
+    assert card.arguments["critic"] is False
     once = error_line(dmic(*both, "--segmenter", "unet", "--out", "p"))
     assert "--segmenter is given 3 times for 2 data sets" in once

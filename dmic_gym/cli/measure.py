@@ -25,7 +25,7 @@ _QUICK_IMAGES = 6
 @app.command()
 def info() -> None:
     """Show versions, the encoder's self-test and the GPU."""
-    from dmic_gym.agents.training.gpu import gpu_name
+    from dmic_gym.agents.training.telemetry import gpu_name
     from dmic_gym.bench.protocol import versions
     from dmic_gym.codecs import X265Codec
     from dmic_gym.codecs.hevc.selftest import require_working_offsets

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,123 +21,40 @@ from dmic_gym.cli.common import (
 from dmic_gym.io import portable
 
 if TYPE_CHECKING:
+    from dmic_gym.agents.training.config import TrainingConfig
     from dmic_gym.agents.training.progress import ProgressCallback
-    from dmic_gym.agents.training.run import Training
+    from dmic_gym.agents.training.run import TrainingRun
     from dmic_gym.tasks.data import Sample
-    from dmic_gym.tasks.registry import Task
 
-MakeTraining = Callable[..., "Training"]
-
+OutOption = Annotated[Path, typer.Option(help="Folder for weights, checkpoints and log.")]
+StepsOption = Annotated[int, typer.Option(help="A2C steps (CTUs); 0: warm start alone.")]
+EpochsOption = Annotated[
+    int, typer.Option(help="Passes of the warm start over the QP value tables; 0: A2C alone.")
+]
+NameOption = Annotated[str, typer.Option(help="Name of the weights.")]
+SegmentersOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Weights by name or path, module:object, or a folder of train-segmenter --folds; "
+        "one for all data, or one each. Default: the task's, or the shipped network."
+    ),
+]
+QPsOption = Annotated[str, typer.Option(help="Base QPs to learn at.")]
+CTUOption = Annotated[int, typer.Option(help="CTU size: 64, 32 or 16.")]
+EnvsOption = Annotated[int, typer.Option(help="Episodes at once.")]
+WarmStartRateOption = Annotated[float, typer.Option(help="Learning rate of the warm start.")]
+RateOption = Annotated[float, typer.Option(help="Learning rate of A2C.")]
 SeedOption = Annotated[
     int, typer.Option(help="Of weights, order, exploration, samples and their variations.")
 ]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 
-
-def _options(
-    out: Annotated[Path, typer.Option(help="Folder for weights, checkpoints and log.")],
-    steps: Annotated[int, typer.Option(help="A2C steps (CTUs); 0: value_tables alone.")],
-    epochs: Annotated[int, typer.Option(help="Passes over the value_tables; 0: A2C alone.")],
-    name: Annotated[str, typer.Option(help="Name of the weights.")],
-    segmenter: Annotated[
-        list[str],
-        typer.Option(
-            help="Weights by name or path, module:object, or a folder of train-segmenter --folds; "
-            "one for all data, or one each. Default: the task's, or the shipped network."
-        ),
-    ] = [],  # noqa: B006
-    qps: Annotated[str, typer.Option(help="Base QPs to learn at.")] = "22,27,32,37,42,47",
-    ctu: Annotated[int, typer.Option(help="CTU size: 64, 32 or 16.")] = 64,
-    envs: Annotated[int, typer.Option(help="Episodes at once.")] = 16,
-    warm_start_rate: Annotated[
-        float, typer.Option(help="Learning rate of the value_tables.")
-    ] = 1e-3,
-    rate: Annotated[float, typer.Option(help="Learning rate of A2C.")] = 2e-4,
-    seed: SeedOption = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-) -> MakeTraining:
-    """Take the options that both commands have; what is returned takes the images."""
-
-    def training(
-        tasks: Sequence[Task],
-        images: Mapping[str, Sequence[Sample]],
-        words: Sequence[str],
-        on_progress: ProgressCallback,
-        strict: bool,
-    ) -> Training:
-        from dmic_gym.agents.training.learn import TrainingConfig
-        from dmic_gym.agents.training.run import Record, Training
-        from dmic_gym.tasks.leakage import UnseenSegmenters
-
-        specs = segmenter or [str(task.training_segmenter) for task in tasks]
-        unseen = UnseenSegmenters(images, each("--segmenter", specs, len(images)), strict)
-        for note in unseen.notes:
-            stderr.print(f"[yellow]Note:[/] {note}", highlight=False, soft_wrap=True)
-        return Training(
-            name=name,
-            out=out,
-            config=TrainingConfig(
-                epochs=epochs,
-                warm_start_rate=warm_start_rate,
-                steps=steps,
-                learning_rate=rate,
-                seed=seed,
-            ),
-            segmenter=unseen,
-            ctu_size=ctu,
-            base_qps=integers_of("--qps", qps),
-            envs=envs,
-            device=device,
-            resume=resume,
-            record=Record(
-                [*words, unseen.description],
-                command_line(),
-                [portable(note) for note in unseen.notes],
-            ),
-            on_progress=on_progress,
-        )
-
-    return training
-
-
-def _trains(**defaults: Any) -> Callable[[Callable[..., Path]], Callable[..., None]]:
-    """Make a command of a function: its own options and those of `_options`, with defaults."""
-
-    def decorate(command: Callable[..., Path]) -> Callable[..., None]:
-        own, shared = _parameters(command), _parameters(_options)
-        del own["training"]
-        for name, default in defaults.items():
-            shared[name] = shared[name].replace(default=default)
-
-        @functools.wraps(command)
-        def run(**given: Any) -> None:
-            make = _options(**{name: given[name] for name in shared})
-            try:
-                with progress_bar() as progress:
-                    training = functools.partial(make, on_progress=stages(progress))
-                    path = command(training, **{name: given[name] for name in own})
-            except KeyboardInterrupt:
-                stderr.print("Stopped. The same command with --resume goes on.")
-                raise typer.Exit(130) from None
-            _tell(path)
-
-        both = (own | shared).values()
-        run.__signature__ = inspect.Signature(list(both))  # type: ignore[attr-defined]
-        run.__annotations__ = {}
-        return run
-
-    return decorate
-
-
-def _parameters(command: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    found = inspect.signature(command, eval_str=True).parameters
-    return {name: p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in found.items()}
+_QPS = "22,27,32,37,42,47"
 
 
 @app.command()
-@_trains(steps=0, epochs=35, name="pretrained")
 def pretrain(
-    training: Any,
     data: Annotated[
         list[str],
         typer.Option(
@@ -147,51 +62,130 @@ def pretrain(
             '"phantoms?count=800&select=100::" or "DAVIS?size=240"; repeatable.'
         ),
     ],
+    out: OutOption,
+    segmenter: SegmentersOption = None,
     variations: Annotated[
         int, typer.Option(help="Data of fewer images is brought to so many by variations of them.")
     ] = 0,
+    steps: StepsOption = 0,
+    epochs: EpochsOption = 35,
+    qps: QPsOption = _QPS,
+    ctu: CTUOption = 64,
+    envs: EnvsOption = 16,
+    warm_start_rate: WarmStartRateOption = 1e-3,
+    rate: RateOption = 2e-4,
     seed: SeedOption = 0,
-) -> Path:
-    """Train a policy on a source domain: by value_tables of what QPs are worth, then A2C."""
-    from dmic_gym.agents.training.pretrain import pretrain as run
+    device: DeviceOption = "auto",
+    name: NameOption = "pretrained",
+    resume: ResumeOption = False,
+) -> None:
+    """Train a policy on a source domain: supervised by QP value tables, then by A2C."""
+    from dmic_gym.agents.training.config import TrainingConfig
     from dmic_gym.agents.training.variations import Variations
     from dmic_gym.tasks.registry import task_of
 
+    base_qps = tuple(integers_of("--qps", qps))
+    config = TrainingConfig(epochs, warm_start_rate, steps, rate, ctu, base_qps, envs, seed)
     tasks = [task_of(spec) for spec in data]
     images = {str(task.train): task.load_data("train") for task in tasks}
     words = [f"{portable(spec)} ({len(own)} images)" for spec, own in images.items()]
-    how = training(tasks, images, words, strict=False)
-    varied = [Variations(own, max(variations, len(own)), seed)[:] for own in images.values()]
-    return run([sample for own in varied for sample in own], how)
+
+    def train(on_progress: ProgressCallback) -> Path:
+        specs = segmenter or [str(task.training_segmenter) for task in tasks]
+        run = _run(name, out, config, images, specs, words, device, resume, on_progress)
+        varied = [Variations(own, max(variations, len(own)), seed)[:] for own in images.values()]
+        return run.run([sample for own in varied for sample in own])
+
+    _watch(train)
 
 
 @app.command()
-@_trains(steps=20_000, epochs=30, name="finetuned", warm_start_rate=5e-4)
 def finetune(
-    training: Any,
-    data: Annotated[str, typer.Option(help="Folder of annotated images.")],
+    data: Annotated[str, typer.Option(help="A task, a data set or a folder of annotated images.")],
+    out: OutOption,
+    segmenter: SegmentersOption = None,
     samples: Annotated[int, typer.Option(help="How many of the images, drawn at random.")] = 1,
     image: Annotated[str | None, typer.Option(help="Or one image by name.")] = None,
-    weights: Annotated[str, typer.Option(help="Where to start: name or path.")] = "hrlvsc",
+    weights: Annotated[str, typer.Option(help="Where to start: name or path.")] = "mlp-phantoms",
     tune: Annotated[str, typer.Option(help="head, all or scratch.")] = "head",
     variations: Annotated[int, typer.Option(help="Images made of the samples, in all.")] = 24,
+    steps: StepsOption = 20_000,
+    epochs: EpochsOption = 30,
+    qps: QPsOption = _QPS,
+    ctu: CTUOption = 64,
+    envs: EnvsOption = 16,
+    warm_start_rate: WarmStartRateOption = 5e-4,
+    rate: RateOption = 2e-4,
     seed: SeedOption = 0,
-) -> Path:
+    device: DeviceOption = "auto",
+    name: NameOption = "finetuned",
+    resume: ResumeOption = False,
+) -> None:
     """Carry a policy over to another kind of image by tuning its head on a few of them."""
-    from dmic_gym.agents.training.finetune import choose_samples
-    from dmic_gym.agents.training.finetune import finetune as run
+    from dmic_gym.agents.training import finetune as tuning
+    from dmic_gym.agents.training.config import TrainingConfig
     from dmic_gym.envs.settings import find_sample
     from dmic_gym.tasks.registry import task_of
 
+    base_qps = tuple(integers_of("--qps", qps))
+    config = TrainingConfig(epochs, warm_start_rate, steps, rate, ctu, base_qps, envs, seed)
     task = task_of(data)
-    images = task.load_data("train")
-    chosen = [find_sample(images, image)] if image else choose_samples(images, samples, seed)
-    words = f"{portable(str(task.train))}: {', '.join(sample.name for sample in chosen)}"
-    how = training([task], {str(task.train): chosen}, [words], strict=True)
-    return run(chosen, how, weights=weights, tune=tune, variations=variations)
+    found = task.load_data("train")
+    chosen = [find_sample(found, image)] if image else tuning.choose_samples(found, samples, seed)
+    images = {str(task.train): chosen}
+    words = [f"{portable(str(task.train))}: {', '.join(sample.name for sample in chosen)}"]
+
+    def train(on_progress: ProgressCallback) -> Path:
+        specs = segmenter or [str(task.training_segmenter)]
+        run = _run(
+            name, out, config, images, specs, words, device, resume, on_progress, strict=True
+        )
+        return tuning.finetune(chosen, run, weights=weights, tune=tune, variations=variations)
+
+    _watch(train)
 
 
-def _tell(path: Path) -> None:
+def _run(
+    name: str,
+    out: Path,
+    config: TrainingConfig,
+    images: Mapping[str, Sequence[Sample]],
+    segmenters: Sequence[str],
+    words: Sequence[str],
+    device: str,
+    resume: bool,
+    on_progress: ProgressCallback,
+    *,
+    strict: bool = False,
+) -> TrainingRun:
+    """Return the run, in which no image is judged by a segmenter that was trained on it."""
+    from dmic_gym.agents.training.run import CardNotes, TrainingRun
+    from dmic_gym.tasks.leakage import UnseenSegmenters
+
+    unseen = UnseenSegmenters(images, each("--segmenter", segmenters, len(images)), strict)
+    for note in unseen.notes:
+        stderr.print(f"[yellow]Note:[/] {note}", highlight=False, soft_wrap=True)
+    notes = [portable(note) for note in unseen.notes]
+    return TrainingRun(
+        name=name,
+        out=out,
+        config=config,
+        segmenter=unseen,
+        device=device,
+        resume=resume,
+        card=CardNotes([*words, unseen.description], command_line(), notes),
+        on_progress=on_progress,
+    )
+
+
+def _watch(train: Callable[[ProgressCallback], Path]) -> None:
+    """Train with progress bars, and say what came of it or how to go on after Ctrl-C."""
+    try:
+        with progress_bar() as progress:
+            path = train(stages(progress))
+    except KeyboardInterrupt:
+        stderr.print("Stopped. The same command with --resume goes on.")
+        raise typer.Exit(130) from None
     from dmic_gym.agents.training.telemetry import Telemetry
     from dmic_gym.tasks.segmenters.weights import read_card
 

@@ -28,7 +28,7 @@ HEAD = ("mlp_extractor", "action_net", "value_net")
 CRITIC = ("mlp_extractor.value_net.", "value_net.")
 """Beginnings of the names of the tensors that estimate the return and choose nothing."""
 
-TAUGHT = ("features_extractor.merge", *HEAD)
+WARM_STARTED_PARTS = ("features_extractor.merge", *HEAD)
 """Module prefixes that the warm start trains where all may be trained. It leaves the convolutions
 over the pictures out: a few hundred pictures are too few for them."""
 

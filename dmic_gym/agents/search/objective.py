@@ -1,9 +1,9 @@
-"""What an allocation is worth to an encoder that can try: Dice minus the price of its bits."""
+"""The value of an allocation to an encoder that can try: Dice minus the price of its bits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,10 @@ from dmic_gym.codecs.base import uniform_map
 from dmic_gym.envs.complexity import complexity
 from dmic_gym.envs.evaluator import EncodeResult, Evaluator, Reference
 from dmic_gym.tasks.metrics import expected_dice
-from dmic_gym.types import Mask
+from dmic_gym.types import AnyQPMap, CTUTable, Mask, QPMap
 
-QPMap = npt.NDArray[np.int16]
-PosteriorMap = npt.NDArray[np.floating[Any]]
+PosteriorMap: TypeAlias = npt.NDArray[np.floating[Any]]
+"""float (H, W), the probability of the structure at each pixel, 0..1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +61,12 @@ class Objective:
         self.evaluator = evaluator
         self.reference = reference
         self.posterior = posterior.astype(np.float64)
-        self.mass = float(self.posterior.sum())
+        self.expected_area = float(self.posterior.sum())
         self.price = price / reference.sample.image.size
         self.encodes = 0
         self.seconds_saved = 0.0
         self._known: dict[bytes, Trial] = {}
-        self._complexity: dict[int, npt.NDArray[np.float64]] = {}
+        self._complexity: dict[int, CTUTable] = {}
 
     @property
     def trials(self) -> list[Trial]:
@@ -78,7 +78,7 @@ class Objective:
         """Shape of the QP map, (rows, cols)."""
         return self.evaluator.map_shape(self.reference.sample)
 
-    def try_map(self, qp_map: npt.NDArray[np.integer[Any]]) -> Trial:
+    def try_map(self, qp_map: AnyQPMap) -> Trial:
         """Encode, decode, segment and value a map; one tried before costs nothing."""
         qps = np.asarray(qp_map, dtype=np.int16)
         known = self._known.get(qps.tobytes())
@@ -106,7 +106,7 @@ class Objective:
             known = self.accept(result)
         return known
 
-    def complexity(self, qp: int) -> npt.NDArray[np.float64]:
+    def complexity(self, qp: int) -> CTUTable:
         """Return `dmic_gym.envs.complexity.complexity` of the image, computed once a QP."""
         if qp not in self._complexity:
             image = self.reference.sample.image

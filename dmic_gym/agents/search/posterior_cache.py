@@ -1,4 +1,4 @@
-"""The posterior of an image: what the encoder knows where no expert has drawn the mask."""
+"""The probability of the structure in an image, where no expert has drawn the mask."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PosteriorCache:
         self._posteriors: dict[int, Segmenter | None] = {}
 
     def __call__(self, reference: Reference) -> PosteriorMap:
-        """Return float (H, W), the chance of the structure at each pixel."""
+        """Return float (H, W), the probability of the structure at each pixel."""
         return self._kept.get(reference.key, lambda: self._made(reference))
 
     def _made(self, reference: Reference) -> PosteriorMap:

@@ -8,9 +8,10 @@ from itertools import product
 
 import numpy as np
 
-from dmic_gym.agents.search.objective import Objective, QPMap, Trial
-from dmic_gym.envs.complexity import Table, ctu_sums
+from dmic_gym.agents.search.objective import Objective, Trial
+from dmic_gym.envs.complexity import ctu_sums
 from dmic_gym.tasks.metrics import expected_dice
+from dmic_gym.types import CTUTable, QPMap
 
 STEPS = (6, 3, 2, 1)
 """QP steps of the first sweeps, coarse to fine; later sweeps try random ones."""
@@ -34,8 +35,8 @@ def refine(objective: Objective, start: Trial, budget: int, seed: int = 0) -> Tr
     """Improve a map by at most `budget` encodes; the value of the result is never below `start`'s.
 
     A sweep probes every CTU, up and down, many at once: one encode moves a set of CTUs that do
-    not touch, and what changes around each of them, and its share of the bits, says what that move
-    is worth by itself. The moves that pay are then tried together, and if that disappoints, the
+    not touch, and what changes around each of them, and its share of the bits, gives the value of
+    that move by itself. The moves that pay are then tried together, and if that disappoints, the
     better half of them. Only what a real encode showed to be better is kept.
 
     Args:
@@ -84,15 +85,15 @@ def _apart(shape: tuple[int, int], step: int) -> list[list[Move]]:
 
 def _sweep(objective: Objective, start: Trial, groups: list[list[Move]], end: int) -> Trial:
     best = start
-    worth: dict[Move, float] = {}
+    values: dict[Move, float] = {}
     for group in groups:
         moves = [move for move in group if _moves_anything(objective, start.qp_map, move)]
         if not moves or objective.encodes >= end:
             continue
         probe = objective.try_map(_moved(objective, start.qp_map, moves))
         best = max(best, probe, key=_value)
-        worth |= _worth(objective, start, probe, moves)
-    paying = _best_of_each_ctu(worth)
+        values |= _values_of(objective, start, probe, moves)
+    paying = _best_of_each_ctu(values)
     for _ in range(_COMBINATIONS):
         if not paying or objective.encodes >= end:
             break
@@ -123,25 +124,25 @@ def _moved(objective: Objective, qp_map: QPMap, moves: Sequence[Move]) -> QPMap:
     return moved
 
 
-def _best_of_each_ctu(worth: Mapping[Move, float]) -> list[Move]:
+def _best_of_each_ctu(values: Mapping[Move, float]) -> list[Move]:
     """Return the best move of each CTU that pays at all, best first."""
-    ranked = sorted((m for m in worth if worth[m] > 0), key=lambda m: worth[m], reverse=True)
+    ranked = sorted((m for m in values if values[m] > 0), key=lambda m: values[m], reverse=True)
     chosen: dict[tuple[int, int], Move] = {}
     for move in ranked:
         chosen.setdefault((move.row, move.col), move)
     return list(chosen.values())
 
 
-def _worth(
+def _values_of(
     objective: Objective, before: Trial, after: Trial, moves: Sequence[Move]
 ) -> dict[Move, float]:
-    """Estimate what each of the moves is worth alone: its Dice minus the price of its bits."""
-    gain = _assigned(_gain(objective, before, after), moves)
+    """Estimate the value of each of the moves alone: its Dice minus the price of its bits."""
+    dice = _assigned(_dice_change(objective, before, after), moves)
     cost = objective.price * _bits(objective, before, after)
-    return {move: gain[move] - float(cost[move.row, move.col]) for move in moves}
+    return {move: dice[move] - float(cost[move.row, move.col]) for move in moves}
 
 
-def _assigned(change: Table, moves: Sequence[Move]) -> dict[Move, float]:
+def _assigned(change: CTUTable, moves: Sequence[Move]) -> dict[Move, float]:
     """Give each move the change in its CTU and its part of that in CTUs that did not move."""
     framed = np.pad(change, 1)
     moved = np.zeros(framed.shape)
@@ -155,16 +156,16 @@ def _assigned(change: Table, moves: Sequence[Move]) -> dict[Move, float]:
     }
 
 
-def _gain(objective: Objective, before: Trial, after: Trial) -> Table:
+def _dice_change(objective: Objective, before: Trial, after: Trial) -> CTUTable:
     """Change of the expected Dice, linearised at `before`, by CTU."""
     old, new = before.result.mask, after.result.mask
     dice = expected_dice(old, objective.posterior)
-    total = max(float(np.count_nonzero(old)) + objective.mass, 1.0)
+    total = max(float(np.count_nonzero(old)) + objective.expected_area, 1.0)
     change = (new.astype(np.float64) - old) * (2 * objective.posterior - dice) / total
     return ctu_sums(change, objective.evaluator.codec.ctu_size)
 
 
-def _bits(objective: Objective, before: Trial, after: Trial) -> Table:
+def _bits(objective: Objective, before: Trial, after: Trial) -> CTUTable:
     """The change of bits, shared out among the CTUs that moved."""
     old, new = (_modelled_bits(objective, trial.qp_map) for trial in (before, after))
     change = (new - old) * (before.result.figures.slice_bits / old.sum())
@@ -173,7 +174,7 @@ def _bits(objective: Objective, before: Trial, after: Trial) -> Table:
     return np.asarray(change + (actual - change.sum()) * weight, dtype=np.float64)
 
 
-def _modelled_bits(objective: Objective, qp_map: QPMap) -> Table:
+def _modelled_bits(objective: Objective, qp_map: QPMap) -> CTUTable:
     bits = np.empty(qp_map.shape)
     for qp in np.unique(qp_map):
         here = qp_map == qp

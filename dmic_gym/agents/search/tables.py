@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.agents.search.objective import Objective, QPMap, Trial
-from dmic_gym.envs.complexity import Table, ctu_sums
+from dmic_gym.agents.search.objective import Objective, Trial
+from dmic_gym.envs.complexity import ctu_sums
+from dmic_gym.types import CTUTable, QPMap
 
 TABLE_QPS = (18, 22, 26, 30, 34, 37, 40, 43, 46, 49, 51)
-"""QPs of the uniform encodes that fill the oracle's tables."""
+"""QPs of the uniform encodes that fill the tables."""
 
 COARSE_TABLE_QPS = TABLE_QPS[1::2]
 """The same where encodes are better spent on refinement."""
@@ -24,15 +25,15 @@ class Tables:
 
     Attributes:
         qps: int (Q,), ascending.
-        gain: float (Q, rows, cols), posterior inside the decoded image's mask.
+        overlap: float (Q, rows, cols), posterior inside the decoded image's mask.
         area: float (Q, rows, cols), pixels of that mask.
         bits: float (Q, rows, cols), the slice bits shared out by `complexity`.
     """
 
     qps: npt.NDArray[np.int16]
-    gain: Table
-    area: Table
-    bits: Table
+    overlap: CTUTable
+    area: CTUTable
+    bits: CTUTable
 
 
 def build_tables(objective: Objective, qps: Sequence[int] = TABLE_QPS) -> Tables:
@@ -41,7 +42,7 @@ def build_tables(objective: Objective, qps: Sequence[int] = TABLE_QPS) -> Tables
     trials = [objective.try_uniform(qp) for qp in qps]
     return Tables(
         qps=np.array(qps, dtype=np.int16),
-        gain=np.stack([ctu_sums(objective.posterior * t.result.mask, ctu) for t in trials]),
+        overlap=np.stack([ctu_sums(objective.posterior * t.result.mask, ctu) for t in trials]),
         area=np.stack([ctu_sums(t.result.mask, ctu) for t in trials]),
         bits=np.stack([_shared_bits(objective, t, qp) for t, qp in zip(trials, qps, strict=True)]),
     )
@@ -53,17 +54,17 @@ def allocate(tables: Tables, objective: Objective, rounds: int = 8) -> QPMap:
     Dice is a ratio, so it is linearised at the present allocation (Dinkelbach 1967) and every CTU
     takes its best QP, a few times over.
     """
-    choice = np.full(tables.gain.shape[1:], len(tables.qps) // 2)
+    choice = np.full(tables.overlap.shape[1:], len(tables.qps) // 2)
     for _ in range(rounds):
-        gain = np.take_along_axis(tables.gain, choice[None], 0).sum()
-        total = np.take_along_axis(tables.area, choice[None], 0).sum() + objective.mass
-        dice = 2 * gain / total if total else 1.0
-        value = (2 * tables.gain - dice * tables.area) / max(total, 1.0)
+        overlap = np.take_along_axis(tables.overlap, choice[None], 0).sum()
+        total = np.take_along_axis(tables.area, choice[None], 0).sum() + objective.expected_area
+        dice = 2 * overlap / total if total else 1.0
+        value = (2 * tables.overlap - dice * tables.area) / max(total, 1.0)
         choice = np.argmax(value - objective.price * tables.bits, axis=0)
     return np.asarray(tables.qps[choice], dtype=np.int16)
 
 
-def _shared_bits(objective: Objective, trial: Trial, qp: int) -> Table:
+def _shared_bits(objective: Objective, trial: Trial, qp: int) -> CTUTable:
     """Share out a stream's slice bits among the CTUs; x265 does not say how many each took."""
     weights = objective.complexity(qp)
     return np.asarray(weights * (trial.result.figures.slice_bits / weights.sum()))

@@ -13,8 +13,8 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from dmic_gym.errors import WeightsError
 from dmic_gym.io import write_atomically
 
-WARM_STARTED = "studied.zip"
-"""The policy after its value_tables, before A2C."""
+WARM_STARTED = "warm-started.zip"
+"""The policy after its warm start, before A2C."""
 
 KEPT = 2
 _STEPS = re.compile(r"a2c_(\d+)_steps\.zip")

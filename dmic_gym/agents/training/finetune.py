@@ -1,4 +1,4 @@
-"""`dmic finetune`: carry a policy over to another kind of image by tuning its head."""
+"""Carrying a policy over to another kind of image by tuning its head on a few of them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from dmic_gym.agents.policy.loading import load_policy
 from dmic_gym.agents.policy.network import HEAD
-from dmic_gym.agents.policy.shipped import SHIPPED_POLICIES
+from dmic_gym.agents.policy.shipped import SHIPPED_POLICIES, check_name
 from dmic_gym.agents.training.learn import a2c_arguments, new_model
-from dmic_gym.agents.training.run import Training
+from dmic_gym.agents.training.run import TrainingRun
 from dmic_gym.agents.training.variations import Variations
 from dmic_gym.envs.sb3 import SB3CodingVecEnv
 from dmic_gym.errors import InvalidInputError, unknown_name
@@ -43,7 +43,7 @@ def choose_samples(dataset: Sequence[Sample], count: int, seed: int) -> list[Sam
 
 def finetune(
     samples: Sequence[Sample],
-    training: Training,
+    run: TrainingRun,
     *,
     weights: str | Path = "mlp-phantoms",
     tune: str = "head",
@@ -56,7 +56,7 @@ def finetune(
 
     Args:
         samples: annotated images; one is enough.
-        training: how.
+        run: how and where.
         weights: where to start, a shipped name or a path.
         tune: "head" (2.7 % of the parameters, the rest stays bit-identical), "all", or "scratch".
         variations: images in all, the samples themselves included; see `Variations`.
@@ -67,17 +67,17 @@ def finetune(
     Raises:
         InvalidInputError: no such way to tune, or no sample with a mask.
         WeightsError: the weights do not fit.
-        DmicError: as `Training.run`.
+        DmicError: as `TrainingRun.run`.
     """
     if tune not in TUNE:
         raise unknown_name("tune", tune, TUNE)
-    dataset = Variations(samples, max(variations, len(samples)), training.config.seed)
+    dataset = Variations(samples, max(variations, len(samples)), run.config.seed)
 
     def start(env: SB3CodingVecEnv) -> OnPolicyAlgorithm:
         if tune == "scratch":
-            return new_model(env, training.config, training.device)
-        device = str(pick_device(training.device))
-        model = load_policy(weights, env, device=device, **a2c_arguments(training.config))
+            return new_model(env, run.config, run.device)
+        device = str(pick_device(run.device))
+        model = load_policy(weights, env, device=device, **a2c_arguments(run.config))
         assert isinstance(model, OnPolicyAlgorithm)
         return model
 
@@ -86,11 +86,12 @@ def finetune(
         "tune": tune,
         "names": [sample.name for sample in samples],
     }
-    return training.run(dataset[:], start, parts=TUNE[tune], facts=facts)
+    return run.run(dataset[:], start, parts=TUNE[tune], facts=facts)
 
 
 def _identity(weights: str | Path) -> str:
     """Return name and SHA-256 of the weights' file, the same wherever it lies."""
+    check_name(str(weights))
     path = Path(weights) if Path(weights).is_file() else find_weights(weights, SHIPPED_POLICIES)
     path = path.with_suffix(".safetensors") if path.suffix == ".json" else path
     return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"

@@ -1,4 +1,4 @@
-"""What the last episodes of a training run were like: for the log and for whoever waits."""
+"""Callbacks of a training run: what the last episodes were like, and what the GPU did."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
+
+from dmic_gym.agents.training.telemetry import GpuMonitor
 
 ProgressCallback = Callable[[str, int, int, str], None]
 """Progress: stage, how much of it is done, how much there is, and a word on how it goes."""
@@ -34,7 +36,7 @@ class Episodes(BaseCallback):
 
     def __init__(self, on_progress: ProgressCallback, total: int) -> None:
         super().__init__()
-        self._notice = on_progress
+        self._on_progress = on_progress
         self._total = total
         self._recent: deque[tuple[float, float, float]] = deque(maxlen=_RECENT)
         self._failed = 0
@@ -57,7 +59,7 @@ class Episodes(BaseCallback):
         if self._failed:
             self.logger.record("episodes/failed", self._failed)
             word += f" ({self._failed} failed)"
-        self._notice("A2C", min(self.model.num_timesteps, self._total), self._total, word)
+        self._on_progress("A2C", min(self.model.num_timesteps, self._total), self._total, word)
 
 
 def _dice_gain(info: dict[str, Any]) -> float:
@@ -67,3 +69,29 @@ def _dice_gain(info: dict[str, Any]) -> float:
 
 def _bits_share(info: dict[str, Any]) -> float:
     return float(info["bits"] / info["anchor_bits"])
+
+
+class TelemetryCallback(BaseCallback):
+    """Log the GPU's name, or "no GPU", once and its figures at every rollout, as ``gpu/...``.
+
+    Args:
+        monitor: a running `GpuMonitor`.
+    """
+
+    def __init__(self, monitor: GpuMonitor) -> None:
+        super().__init__()
+        self.monitor = monitor
+
+    def _on_training_start(self) -> None:
+        self.logger.record("gpu/name", self.monitor.telemetry.gpu, exclude="csv")
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        figures = self.monitor.telemetry
+        if figures.peak_bytes is not None:
+            self.logger.record("gpu/peak_mib", figures.peak_bytes / 2**20)
+            self.logger.record("gpu/utilisation", figures.utilisation)
+        if figures.joules is not None:
+            self.logger.record("gpu/joules", figures.joules)

@@ -1,9 +1,11 @@
-"""What `dmic pretrain` and `dmic finetune` have in common: a run in a folder, and its card."""
+"""A training run in a folder, from its configuration to weights with a card."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,49 +14,52 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from dmic_gym.agents.policy.freeze import trainable_share
 from dmic_gym.agents.policy.loading import save_policy
-from dmic_gym.agents.training.learn import TrainingConfig, check_out, follow, taught_parts
-from dmic_gym.agents.training.progress import ProgressCallback, silent
-from dmic_gym.agents.training.telemetry import GpuMonitor, TelemetryCallback
+from dmic_gym.agents.training.config import TrainingConfig
+from dmic_gym.agents.training.learn import (
+    check_out,
+    new_model,
+    train,
+    warm_started_parts,
+)
+from dmic_gym.agents.training.progress import ProgressCallback, TelemetryCallback, silent
+from dmic_gym.agents.training.telemetry import GpuMonitor
 from dmic_gym.envs.sb3 import SB3CodingVecEnv, make_sb3_vec
 from dmic_gym.errors import DataError, InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.segmenters.find import segmenter_label
-from dmic_gym.tasks.segmenters.protocol import SegmenterSpec
+from dmic_gym.tasks.segmenters.find import describe_segmenter
+from dmic_gym.tasks.segmenters.protocol import Segmenter, SegmenterSpec, segmenter_for
 from dmic_gym.tasks.segmenters.weights import write_json
 
 REWARD = "priced"
 """See `dmic_gym.envs.rewards.PricedReward`."""
 
 RUN = "run.json"
-"""What a folder's run was begun with."""
+"""What a folder's run was begun with, and how long it has run."""
 
-_MAY_CHANGE = ("steps", "checkpoint_every")
+_MAY_CHANGE = {"steps", "checkpoint_every", "seconds"}
 
 
 @dataclass(frozen=True)
-class Record:
+class CardNotes:
     """Words for the card: what the weights are made of and how to make them again."""
 
     data: Sequence[str] = ()
     command: str = ""
-    notes: Sequence[str] = field(default=())
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
-class Training:
-    """How a policy is trained, whatever it starts from and learns from.
+class TrainingRun:
+    """A run in a folder, whatever it starts from and learns from.
 
     Attributes:
         name: of the weights.
-        out: folder for the weights, value_tables, checkpoints and TensorBoard's log.
-        config: study, then A2C.
+        out: folder for the weights, QP value tables, checkpoints and TensorBoard's log.
+        config: what to do.
         segmenter: judges the decoded images, see `find_segmenter`; None is the shipped one.
-        ctu_size: 64, 32 or 16.
-        base_qps: QPs to learn at.
-        envs: episodes at once.
         device: a torch device or "auto".
         resume: go on with the run in `out`.
-        record: words for the card.
+        card: words for the card.
         on_progress: told of the progress.
 
     Raises:
@@ -65,12 +70,9 @@ class Training:
     out: Path
     config: TrainingConfig = field(default_factory=TrainingConfig)
     segmenter: SegmenterSpec = None
-    ctu_size: int = 64
-    base_qps: Sequence[int] = (22, 27, 32, 37, 42, 47)
-    envs: int = 16
     device: str = "auto"
     resume: bool = False
-    record: Record = field(default_factory=Record)
+    card: CardNotes = field(default_factory=CardNotes)
     on_progress: ProgressCallback = silent
 
     def __post_init__(self) -> None:
@@ -83,18 +85,18 @@ class Training:
     def run(
         self,
         dataset: Sequence[Sample],
-        start: Callable[[SB3CodingVecEnv], OnPolicyAlgorithm],
+        start: Callable[[SB3CodingVecEnv], OnPolicyAlgorithm] | None = None,
         *,
-        parts: Sequence[str] | None,
-        facts: Mapping[str, Any],
+        parts: Sequence[str] | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> Path:
         """Train on a data set and write the policy with its card.
 
         Args:
             dataset: annotated images.
-            start: makes the model to train.
+            start: makes the model to train; None makes a new one.
             parts: module prefixes to train; None trains all.
-            facts: what the card says beside the config, JSON values.
+            facts: what the card says beside the configuration, JSON values.
 
         Returns:
             The path of ``NAME.safetensors``.
@@ -106,90 +108,102 @@ class Training:
             FreezeError: a frozen tensor changed.
             CodecError: the codec failed.
         """
+        config = self.config
         env = make_sb3_vec(
-            self.envs,
-            seed=self.config.seed,
+            config.envs,
+            seed=config.seed,
             dataset=dataset,
             segmenter=self.segmenter,
-            ctu_size=self.ctu_size,
-            base_qps=self.base_qps,
+            ctu_size=config.ctu_size,
+            base_qps=config.base_qps,
             reward=REWARD,
         )
         try:
-            model = start(env)
-            told = {**self._told(env), **facts}
-            self._begin({"data": list(self.record.data), **told})
-            with GpuMonitor() as monitor:
-                follow(
+            model = start(env) if start else new_model(env, config, self.device)
+            begun = {
+                "data": list(self.card.data),
+                "config": asdict(config),
+                "images": len(dataset),
+                "reward": REWARD,
+                "segmenters": _segmenters(env.env.evaluator.segmenter, dataset),
+                **(facts or {"start": "random"}),
+            }
+            with self._clock(begun), GpuMonitor() as monitor:
+                train(
                     model,
                     env,
-                    self.config,
+                    config,
                     self.out,
                     parts=parts,
                     resume=self.resume,
                     callbacks=[TelemetryCallback(monitor)],
                     on_progress=self.on_progress,
                 )
-            trained = parts if self.config.steps else taught_parts(model, parts)
-            learned = {
-                "a2c_steps": model.num_timesteps,
-                "trainable_share": 1.0
-                if trained is None
-                else trainable_share(model.policy, trained),
-                "gpu": monitor.telemetry.as_json(),
-            }
-            return self._save(model, told | learned)
+            return self._save(model, begun, parts, asdict(monitor.telemetry))
         finally:
             env.close()
 
-    def _told(self, env: SB3CodingVecEnv) -> dict[str, Any]:
-        """Return what decides how the training goes."""
-        return {
-            "config": asdict(self.config),
-            "images": len(env.env.dataset),
-            "ctu_size": self.ctu_size,
-            "base_qps": list(self.base_qps),
-            "envs": self.envs,
-            "reward": REWARD,
-            "segmenter": segmenter_label(env.env.evaluator.segmenter),
-        }
+    @contextmanager
+    def _clock(self, begun: dict[str, Any]) -> Iterator[None]:
+        """Note what the run was begun with and how long it runs, over all its parts.
 
-    def _begin(self, told: Mapping[str, Any]) -> None:
-        """Note what the run was begun with; refuse to go on with one that was begun otherwise."""
-        path = self.out / RUN
+        Raises:
+            InvalidInputError: the run in `out` was begun otherwise.
+            DataError: `out` cannot be written.
+        """
+        path, started, before = self.out / RUN, time.monotonic(), 0.0
         if self.resume and path.exists():
-            _compare(self.out, json.loads(path.read_text()), told)
-            return
+            noted = json.loads(path.read_text())
+            _compare(self.out, noted, begun)
+            before = noted.get("seconds", 0.0)
         try:
             self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(
                 f"Cannot write into {self.out}: {error}. Pass another --out."
             ) from error
-        write_json(path, told)
+        write_json(path, {**begun, "seconds": before})
+        try:
+            yield
+        finally:
+            begun["seconds"] = before + time.monotonic() - started
+            write_json(path, begun)
 
-    def _save(self, model: OnPolicyAlgorithm, metrics: Mapping[str, Any]) -> Path:
+    def _save(
+        self,
+        model: OnPolicyAlgorithm,
+        begun: Mapping[str, Any],
+        parts: Sequence[str] | None,
+        gpu: Mapping[str, Any],
+    ) -> Path:
+        trained = parts if self.config.steps else warm_started_parts(model, parts)
+        share = 1.0 if trained is None else trainable_share(model.policy, trained)
+        learned = {"a2c_steps": model.num_timesteps, "trainable_share": share, "gpu": gpu}
         return save_policy(
             model,
             self.out,
             self.name,
-            data=self.record.data,
-            command=self.record.command,
-            metrics=metrics,
-            notes=self.record.notes,
+            data=self.card.data,
+            command=self.card.command,
+            metrics={**{key: begun[key] for key in begun if key != "data"}, **learned},
+            notes=self.card.notes,
+            critic=model.num_timesteps > 0,
         )
 
 
+def _segmenters(segmenter: Segmenter, dataset: Sequence[Sample]) -> dict[str, str]:
+    """Return name and SHA-256 of the segmenters that judge the images."""
+    used = dict.fromkeys(segmenter_for(segmenter, sample) for sample in dataset)
+    found = [describe_segmenter(one) for one in used]
+    return {about["name"]: about["sha256"] for about in found}
+
+
 def _compare(out: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    old, new = _flat(begun), _flat(json.loads(json.dumps(now)))
-    names = [n for n in sorted(old.keys() | new.keys()) if old.get(n) != new.get(n)]
-    if differing := [name for name in names if name not in _MAY_CHANGE]:
+    old, new = ({**run, **run["config"]} for run in (begun, json.loads(json.dumps(now))))
+    names = sorted((old.keys() | new.keys()) - _MAY_CHANGE - {"config"})
+    if differing := [name for name in names if old.get(name) != new.get(name)]:
         words = "; ".join(f"{n} was {old.get(n)!r}, is {new.get(n)!r}" for n in differing)
         raise InvalidInputError(
             f"The run in {out} was begun otherwise: {words}. To go on with it, pass what it was "
             "begun with (only steps and device may change); for a new run, pass another --out."
         )
-
-
-def _flat(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {**{k: v for k, v in told.items() if k != "config"}, **told.get("config", {})}

@@ -1,17 +1,14 @@
-"""Memory, utilisation and energy of the GPU over a run, for logs and cards."""
+"""Memory, utilisation and energy of the GPU over a run, by NVML, for logs and cards."""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
 import pynvml
-from stable_baselines3.common.callbacks import BaseCallback
-
-from dmic_gym.agents.training.gpu import describe_gpu, open_gpu
 
 NO_GPU = "no GPU"
 
@@ -36,10 +33,6 @@ class Telemetry:
     joules: float | None = None
     samples: int = 0
 
-    def as_json(self) -> dict[str, Any]:
-        """Return plain JSON values for a card."""
-        return asdict(self)
-
     def __str__(self) -> str:
         if self.peak_bytes is None or self.utilisation is None:
             return f"{self.gpu}, {self.seconds:.1f} s"
@@ -50,122 +43,81 @@ class Telemetry:
         )
 
 
-@dataclass
-class _Run:
-    """What is known of a run so far."""
-
-    gpu: str = NO_GPU
-    began: float = field(default_factory=time.monotonic)
-    ended: float | None = None
-    peak: int = 0
-    busy: float = 0.0
-    samples: int = 0
-    first_joules: float | None = None
-    last_joules: float | None = None
-
-    def telemetry(self) -> Telemetry:
-        seconds = (time.monotonic() if self.ended is None else self.ended) - self.began
-        if not self.samples:
-            return Telemetry(self.gpu, seconds)
-        first, last = self.first_joules, self.last_joules
-        joules = None if first is None or last is None else last - first
-        mean = self.busy / self.samples
-        return Telemetry(self.gpu, seconds, self.peak, mean, joules, self.samples)
-
-
 class GpuMonitor:
     """Watch the GPU that CUDA uses first: ``with GpuMonitor() as monitor: model.learn(...)``.
 
-    A thread takes a sample every `interval` seconds. Without GPU or driver there is no thread
-    and `telemetry` says "no GPU". Can be entered again for another run.
-
-    Args:
-        interval: seconds between samples.
-        nvml: the NVML binding, the module `pynvml` or one like it.
+    A thread takes a sample every `interval` seconds, where there is a GPU.
     """
 
-    def __init__(self, interval: float = 0.5, nvml: Any = pynvml) -> None:
+    def __init__(self, interval: float = 0.5) -> None:
         self._interval = interval
-        self._nvml = nvml
-        self._stack = ExitStack()
-        self._lock = threading.Lock()
+        self._gpu = _first_gpu()
+        self._name = gpu_name() or NO_GPU
+        self._samples: list[tuple[int, float, float | None]] = []
         self._over = threading.Event()
-        self._gpu: Any = None
-        self._run = _Run()
+        self._thread = threading.Thread(target=self._watch, name="gpu-monitor", daemon=True)
+        self._began = time.monotonic()
+        self._ended: float | None = None
 
     def __enter__(self) -> Self:
-        self._over.clear()
-        self._gpu = self._stack.enter_context(open_gpu(self._nvml))
-        self._run = _Run()
+        self._sample()
         if self._gpu is not None:
-            self._run.gpu = describe_gpu(self._gpu, self._nvml) or "GPU of unknown name"
-            self._run.first_joules = self._joules()
-            self.sample()
-            thread = threading.Thread(target=self._watch, name="gpu-monitor", daemon=True)
-            thread.start()
-            self._stack.callback(thread.join)
+            self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.sample()
-        self._run.ended = time.monotonic()
         self._over.set()
-        self._stack.close()
-        self._gpu = None
+        if self._gpu is not None:
+            self._thread.join()
+        self._sample()
+        self._ended = time.monotonic()
 
     @property
     def telemetry(self) -> Telemetry:
         """The figures so far, or of the whole run once it is over."""
-        with self._lock:
-            return self._run.telemetry()
-
-    def sample(self) -> None:
-        """Take a sample now; harmless where there is no GPU."""
-        if self._gpu is None:
-            return
-        with self._lock:
-            try:
-                used = int(self._nvml.nvmlDeviceGetMemoryInfo(self._gpu).used)
-                busy = self._nvml.nvmlDeviceGetUtilizationRates(self._gpu).gpu / 100.0
-            except self._nvml.NVMLError:
-                return
-            self._run.peak = max(self._run.peak, used)
-            self._run.busy += busy
-            self._run.samples += 1
-            self._run.last_joules = self._joules()
+        seconds = (self._ended or time.monotonic()) - self._began
+        if not (samples := list(self._samples)):
+            return Telemetry(self._name, seconds)
+        peak, busy = max(s[0] for s in samples), sum(s[1] for s in samples) / len(samples)
+        first, last = samples[0][2], samples[-1][2]
+        joules = None if first is None or last is None else last - first
+        return Telemetry(self._name, seconds, peak, busy, joules, len(samples))
 
     def _watch(self) -> None:
         while not self._over.wait(self._interval):
-            self.sample()
+            self._sample()
 
-    def _joules(self) -> float | None:
-        try:
-            return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._gpu)) / 1000.0
-        except self._nvml.NVMLError:
-            return None
+    def _sample(self) -> None:
+        used, busy = _asked("MemoryInfo", self._gpu), _asked("UtilizationRates", self._gpu)
+        millijoules = _asked("TotalEnergyConsumption", self._gpu)
+        if used is not None and busy is not None:
+            joules = None if millijoules is None else millijoules / 1000.0
+            self._samples.append((int(used.used), busy.gpu / 100.0, joules))
 
 
-class TelemetryCallback(BaseCallback):
-    """Log the GPU's name, or "no GPU", once and its figures at every rollout, as ``gpu/...``.
+def gpu_name() -> str | None:
+    """Return name, memory and driver of the GPU that is used, or None where there is none."""
+    memory, name = _asked("MemoryInfo", _first_gpu()), _asked("Name", _first_gpu())
+    if memory is None or name is None:
+        return None
+    return f"{name}, {memory.total / 2**30:.0f} GiB, driver {pynvml.nvmlSystemGetDriverVersion()}"
 
-    Args:
-        monitor: a running `GpuMonitor`.
-    """
 
-    def __init__(self, monitor: GpuMonitor) -> None:
-        super().__init__()
-        self.monitor = monitor
+def _first_gpu() -> Any:
+    """Return the handle of the first of ``CUDA_VISIBLE_DEVICES``, a number or UUID, or of GPU 0."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    try:
+        pynvml.nvmlInit()
+        if visible.isdecimal():
+            return pynvml.nvmlDeviceGetHandleByIndex(int(visible))
+        return pynvml.nvmlDeviceGetHandleByUUID(visible) if len(visible) > 2 else None
+    except pynvml.NVMLError:
+        return None
 
-    def _on_training_start(self) -> None:
-        self.logger.record("gpu/name", self.monitor.telemetry.gpu, exclude="csv")
 
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_rollout_end(self) -> None:
-        figures = self.monitor.telemetry
-        if figures.peak_bytes is not None:
-            self.logger.record("gpu/peak_mib", figures.peak_bytes / 2**20)
-            self.logger.record("gpu/utilisation", figures.utilisation)
-        if figures.joules is not None:
-            self.logger.record("gpu/joules", figures.joules)
+def _asked(what: str, gpu: Any) -> Any:
+    """Return what NVML says of a GPU, None where it does not answer."""
+    try:
+        return None if gpu is None else getattr(pynvml, f"nvmlDeviceGet{what}")(gpu)
+    except pynvml.NVMLError:
+        return None

@@ -1,8 +1,7 @@
-"""What each QP is worth in each CTU of an image, for a policy to study before it acts.
+"""QP value tables: the value of each QP in each CTU of an image, for a policy to learn from.
 
 A handful of uniform encodes say what a CTU would contribute to the Dice at each QP, and what it
-would cost, were the whole picture coded at that QP: one set of tables for all actions at all base
-QPs.
+would cost, were the whole picture coded at that QP: one table for all actions at all base QPs.
 """
 
 from __future__ import annotations
@@ -28,47 +27,47 @@ from dmic_gym.envs.parallel import default_workers, start_pool
 from dmic_gym.envs.rewards import bit_price
 from dmic_gym.errors import DataError, InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.types import Floats
 
 VALUE_TABLE_QPS = tuple(range(17, 52, 2))
-"""QPs of the uniform encodes that fill a value_table's tables."""
-
-Values = npt.NDArray[np.float64]
+"""QPs of the uniform encodes that fill a table."""
 
 
 @dataclass(frozen=True, eq=False)
 class QPValueTable:
-    """The tables of one image.
+    """The table of one image.
 
     Attributes:
         name: of the image.
         ctu_size: side of a CTU in luma samples.
         pixels: of the image.
-        mass: pixels of the structure, or the sum of the posterior where no expert has drawn it.
+        expected_area: pixels of the structure, or the sum of the posterior where no expert has
+            drawn it.
         tables: see `Tables`.
     """
 
     name: str
     ctu_size: int
     pixels: int
-    mass: float
+    expected_area: float
     tables: Tables
 
-    def values(self, base_qp: int, qp_offsets: Sequence[int]) -> Values:
-        """Return what each offset is worth in each CTU, float (CTUs, offsets).
+    def values(self, base_qp: int, qp_offsets: Sequence[int]) -> Floats:
+        """Return the value of each offset in each CTU, float (CTUs, offsets).
 
         The change of Dice, linearised at the anchor, paid in bits at `bit_price`, less the bits:
-        in units of what the anchor spends on an average CTU. Offset 0 is worth 0.
+        in units of what the anchor spends on an average CTU. Offset 0 has the value 0.
         """
-        gain, area, bits = (
+        overlap, area, bits = (
             _interpolated(table, self.tables.qps, base_qp, [0, *qp_offsets])
-            for table in (self.tables.gain, self.tables.area, self.tables.bits)
+            for table in (self.tables.overlap, self.tables.area, self.tables.bits)
         )
-        total = max(float(area[:, 0].sum()) + self.mass, 1.0)
-        dice = 2 * float(gain[:, 0].sum()) / total
+        total = max(float(area[:, 0].sum()) + self.expected_area, 1.0)
+        dice = 2 * float(overlap[:, 0].sum()) / total
         spent = float(bits[:, 0].sum())
         price = bit_price(base_qp) / self.pixels
-        worth = (2 * gain - dice * area) / (total * price * spent) - bits / spent
-        return np.asarray(len(worth) * (worth[:, 1:] - worth[:, :1]))
+        values = (2 * overlap - dice * area) / (total * price * spent) - bits / spent
+        return np.asarray(len(values) * (values[:, 1:] - values[:, :1]))
 
 
 def collect_value_tables(
@@ -89,7 +88,7 @@ def collect_value_tables(
         samples: images; names must be distinct.
         path: JSON lines, read if it exists.
         workers: threads; default one a processor.
-        on_table: called with the numbers of value_tables done and in all.
+        on_table: called with the numbers of tables done and in all.
 
     Raises:
         InvalidInputError: two images have one name.
@@ -99,28 +98,24 @@ def collect_value_tables(
     _check_names(samples)
     posteriors = PosteriorCache(evaluator.segmenter)
     size = evaluator.codec.ctu_size
-    known = {
-        value_table.name: value_table
-        for value_table in _resumed(path)
-        if value_table.ctu_size == size
-    }
+    known = {table.name: table for table in _resumed(path) if table.ctu_size == size}
     missing = [sample for sample in samples if sample.name not in known]
     stop = threading.Event()
 
-    def learn(sample: Sample) -> QPValueTable:
+    def fill(sample: Sample) -> QPValueTable:
         reference = evaluator.reference(sample)
         posterior = posteriors(reference) if sample.mask is None else sample.mask
         objective = _Stoppable(stop, evaluator, reference, posterior, 0.0)
         tables = build_tables(objective, VALUE_TABLE_QPS)
-        return QPValueTable(sample.name, size, sample.image.size, objective.mass, tables)
+        return QPValueTable(sample.name, size, sample.image.size, objective.expected_area, tables)
 
     with start_pool(workers or default_workers()) as pool:
-        pending = [pool.submit(learn, sample) for sample in missing]
+        pending = [pool.submit(fill, sample) for sample in missing]
         try:
             for done, future in enumerate(as_completed(pending), len(samples) - len(missing) + 1):
-                value_table = future.result()
-                known[value_table.name] = value_table
-                _append(path, value_table)
+                table = future.result()
+                known[table.name] = table
+                _append(path, table)
                 on_table(done, len(samples))
         finally:
             stop.set()
@@ -129,7 +124,7 @@ def collect_value_tables(
 
 
 def read_value_tables(path: Path) -> list[QPValueTable]:
-    """Read a file of value_tables; a last line that was cut off is left out.
+    """Read a file of QP value tables; a last line that was cut off is left out.
 
     Raises:
         DataError: it cannot be read or holds something else.
@@ -138,7 +133,7 @@ def read_value_tables(path: Path) -> list[QPValueTable]:
         lines = path.read_text().splitlines(keepends=True)
         return [_parsed(line) for line in lines if line.endswith("\n")]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a file of value_tables ({error!r}).") from error
+        raise DataError(f"{path}: not a file of QP value tables ({error!r}).") from error
 
 
 class _Stoppable(Objective):
@@ -155,8 +150,8 @@ class _Stoppable(Objective):
 
 
 def _interpolated(
-    table: Values, qps: npt.NDArray[np.int16], base_qp: int, qp_offsets: Sequence[int]
-) -> Values:
+    table: Floats, qps: npt.NDArray[np.int16], base_qp: int, qp_offsets: Sequence[int]
+) -> Floats:
     """Return a table at some offsets, float (CTUs, offsets), held at its first and last QP."""
     wanted = base_qp + np.asarray(qp_offsets)
     rows = table.reshape(len(qps), -1)
@@ -173,20 +168,20 @@ def _resumed(path: Path) -> list[QPValueTable]:
     """Read what a run before has found, and cut off a last line that it did not finish."""
     if not path.exists():
         return []
-    value_tables = read_value_tables(path)
+    tables = read_value_tables(path)
     os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
-    return value_tables
+    return tables
 
 
 def _parsed(line: str) -> QPValueTable:
     content = json.loads(line)
-    arrays = {key: np.array(content.pop(key), np.float64) for key in ("gain", "area", "bits")}
+    arrays = {key: np.array(content.pop(key), np.float64) for key in ("overlap", "area", "bits")}
     return QPValueTable(tables=Tables(np.array(content.pop("qps"), np.int16), **arrays), **content)
 
 
-def _append(path: Path, value_table: QPValueTable) -> None:
+def _append(path: Path, table: QPValueTable) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {key: value for key, value in vars(value_table).items() if key != "tables"}
-    arrays = {key: table.round(3).tolist() for key, table in vars(value_table.tables).items()}
+    content = {key: value for key, value in vars(table).items() if key != "tables"}
+    arrays = {key: array.round(3).tolist() for key, array in vars(table.tables).items()}
     with path.open("a") as file:
         file.write(json.dumps({**content, **arrays}) + "\n")

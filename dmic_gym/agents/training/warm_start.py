@@ -1,9 +1,8 @@
-"""Teaching a policy what each action is worth: a warm start for reinforcement learning."""
+"""Teaching a policy the expected value of each action: a warm start for reinforcement learning."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,44 +11,33 @@ import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
-from dmic_gym.agents.training.value_tables import QPValueTable, Values
+from dmic_gym.agents.training.config import TrainingConfig
+from dmic_gym.agents.training.value_tables import QPValueTable
 from dmic_gym.codecs.base import QP_RANGE
 from dmic_gym.envs.image_view import ImageView
 from dmic_gym.envs.observations import ObservationBuilder
+from dmic_gym.types import Floats
+
+TableOfImage = tuple[ImageView, QPValueTable]
+"""An image and its table."""
+
+_BATCH = 8
+_WEIGHT_DECAY = 1e-2
+_ENTROPY = 0.06
+"""Weight of the policy's entropy against the value of its actions."""
+
+_NOISE = 4.0
+"""Standard deviation of the QPs added to the best decisions so far, so that the policy learns to go
+on from maps that are not the tables'."""
 
 _BOUND = 3.0
 
 
-@dataclass(frozen=True)
-class WarmStart:
-    """How a policy studies.
-
-    Attributes:
-        epochs: passes over the value_tables.
-        batch: images a step.
-        learning_rate: the peak of a one-cycle schedule (AdamW).
-        weight_decay: AdamW's.
-        entropy: weight of the policy's entropy against the value of its actions.
-        noise: standard deviation of the QPs added to the best decisions so far, so that the policy
-            learns to go on from maps that are not the tables'.
-        seed: of order, base QPs and noise.
-    """
-
-    epochs: int = 35
-    batch: int = 8
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    entropy: float = 0.06
-    noise: float = 4.0
-    seed: int = 0
-
-
 def warm_start(
     policy: ActorCriticPolicy,
-    value_tables: Sequence[tuple[ImageView, QPValueTable]],
-    base_qps: Sequence[int],
+    tables: Sequence[TableOfImage],
     qp_offsets: Sequence[int],
-    how: WarmStart,
+    config: TrainingConfig,
     on_epoch: Callable[[int, float], None] = lambda number, loss: None,
 ) -> None:
     """Raise the expected value of the policy's actions; the critic is left as it is.
@@ -60,25 +48,23 @@ def warm_start(
 
     Args:
         policy: of an environment with the observations of `CodingEnv`.
-        value_tables: tables with the views of their images.
-        base_qps: any QP from the least to the greatest of them is studied.
+        tables: QP value tables with the views of their images.
         qp_offsets: the action table.
-        how: see `WarmStart`.
+        config: epochs, rate, seed, and base QPs: any QP from the least to the greatest is used.
         on_epoch: called after each epoch with its number from 1 and its mean loss a CTU.
     """
     tuned = [parameter for parameter in policy.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(tuned, how.learning_rate, weight_decay=how.weight_decay)
-    steps = how.epochs * -(-len(value_tables) // how.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, how.learning_rate, max(steps, 2))
-    rng = np.random.default_rng(how.seed)
+    rate, steps = config.warm_start_rate, config.epochs * -(-len(tables) // _BATCH)
+    optimizer = torch.optim.AdamW(tuned, rate, weight_decay=_WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, max(steps, 2))
+    rng = np.random.default_rng(config.seed)
+    least, greatest = min(config.base_qps), max(config.base_qps)
     policy.set_training_mode(True)
-    for number in range(1, how.epochs + 1):
+    for number in range(1, config.epochs + 1):
         losses = []
-        for batch in _batches(value_tables, how.batch, rng):
-            qps = rng.integers(min(base_qps), max(base_qps), len(batch), endpoint=True).tolist()
-            cases = list(zip(batch, qps, strict=True))
-            observations, values = _lecture(cases, qp_offsets, how.noise, rng)
-            loss = _loss(policy, observations, values, how.entropy)
+        for batch in _batches(tables, rng):
+            qps = rng.integers(least, greatest, len(batch), endpoint=True).tolist()
+            loss = _loss(policy, *_examples(batch, qps, qp_offsets, rng))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(tuned, 1.0)
@@ -92,43 +78,42 @@ def warm_start(
 def _loss(
     policy: ActorCriticPolicy,
     observations: Mapping[str, npt.NDArray[np.generic]],
-    values: Values,
-    entropy: float,
+    values: Floats,
 ) -> Tensor:
     tensors = {key: torch.as_tensor(v, device=policy.device) for key, v in observations.items()}
     actions: Any = policy.get_distribution(tensors).distribution
-    worth = torch.as_tensor(values, dtype=torch.float32, device=policy.device)
-    expected = (actions.probs * worth.clamp(-_BOUND, _BOUND)).sum(dim=1)
-    loss: Tensor = -expected.mean() - entropy * actions.entropy().mean()
+    bounded = torch.as_tensor(values, dtype=torch.float32, device=policy.device)
+    expected = (actions.probs * bounded.clamp(-_BOUND, _BOUND)).sum(dim=1)
+    loss: Tensor = -expected.mean() - _ENTROPY * actions.entropy().mean()
     return loss
 
 
 def _batches(
-    value_tables: Sequence[tuple[ImageView, QPValueTable]], size: int, rng: np.random.Generator
-) -> Iterator[list[tuple[ImageView, QPValueTable]]]:
-    order = rng.permutation(len(value_tables)).tolist()
-    for start in range(0, len(order), size):
-        yield [value_tables[n] for n in order[start : start + size]]
+    tables: Sequence[TableOfImage], rng: np.random.Generator
+) -> Iterator[list[TableOfImage]]:
+    order = rng.permutation(len(tables)).tolist()
+    for start in range(0, len(order), _BATCH):
+        yield [tables[n] for n in order[start : start + _BATCH]]
 
 
-def _lecture(
-    cases: Sequence[tuple[tuple[ImageView, QPValueTable], int]],
+def _examples(
+    tables: Sequence[TableOfImage],
+    base_qps: Sequence[int],
     qp_offsets: Sequence[int],
-    noise: float,
     rng: np.random.Generator,
-) -> tuple[dict[str, npt.NDArray[np.generic]], Values]:
+) -> tuple[dict[str, npt.NDArray[np.generic]], Floats]:
     """Return the observations of all CTUs of some images at some base QPs, and their values."""
     seen: dict[str, list[npt.NDArray[np.generic]]] = {}
-    values = []
+    columns = []
     builder = ObservationBuilder()
-    for (view, value_table), base_qp in cases:
-        worth = value_table.values(base_qp, qp_offsets)
-        best = base_qp + np.asarray(qp_offsets)[worth.argmax(axis=1)]
-        walked = np.rint(best + rng.normal(0.0, noise, len(best))).clip(*QP_RANGE)
+    for (view, table), base_qp in zip(tables, base_qps, strict=True):
+        values = table.values(base_qp, qp_offsets)
+        best = base_qp + np.asarray(qp_offsets)[values.argmax(axis=1)]
+        decided = np.rint(best + rng.normal(0.0, _NOISE, len(best))).clip(*QP_RANGE)
         builder.begin(view, base_qp)
-        for qp in walked.astype(int).tolist():
+        for qp in decided.astype(int).tolist():
             for key, value in builder.observation().items():
                 seen.setdefault(key, []).append(value)
             builder.decide(qp)
-        values.append(worth)
-    return {key: np.stack(column) for key, column in seen.items()}, np.concatenate(values)
+        columns.append(values)
+    return {key: np.stack(column) for key, column in seen.items()}, np.concatenate(columns)

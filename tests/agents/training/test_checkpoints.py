@@ -13,7 +13,8 @@ from stable_baselines3 import A2C, PPO
 
 from dmic_gym.agents.policy.network import HEAD, HRLVSCPolicy
 from dmic_gym.agents.training.checkpoints import WARM_STARTED, Checkpoints, restore, save_checkpoint
-from dmic_gym.agents.training.learn import VALUE_TABLES, TrainingConfig, follow
+from dmic_gym.agents.training.config import TrainingConfig
+from dmic_gym.agents.training.learn import VALUE_TABLES, train
 from dmic_gym.agents.training.progress import Episodes, silent
 from dmic_gym.agents.training.value_tables import (
     VALUE_TABLE_QPS,
@@ -27,7 +28,7 @@ from dmic_gym.envs.rewards import bit_price
 from dmic_gym.errors import CodecError, EncodeError, InvalidInputError, WeightsError
 from tests.agents.policies import same, small_model, small_vec
 
-COURSE = TrainingConfig(epochs=1, steps=48, checkpoint_every=8)
+CONFIG = TrainingConfig(epochs=1, steps=48, checkpoint_every=8)
 
 
 class BrokenCodec(X265Codec):
@@ -57,12 +58,12 @@ def test_the_last_two_checkpoints_are_kept_and_the_newest_restored(
 
 
 @pytest.mark.parametrize("make", [small_model, ppo])
-def test_a_course_tunes_the_head_alone_whatever_the_algorithm(tmp_path: Path, make: Any) -> None:
+def test_training_tunes_the_head_alone_whatever_the_algorithm(tmp_path: Path, make: Any) -> None:
     model, before = make(), make()
-    follow(model, model.get_env(), COURSE, tmp_path, parts=HEAD)
+    train(model, model.get_env(), CONFIG, tmp_path, parts=HEAD)
     assert same(model.policy.features_extractor, before.policy.features_extractor)
     assert not same(model.policy.action_net, before.policy.action_net)
-    assert model.num_timesteps >= COURSE.steps
+    assert model.num_timesteps >= CONFIG.steps
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
@@ -78,23 +79,18 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     assert restore(model, tmp_path) == 0
 
 
-def tables(value_table: QPValueTable) -> list[Any]:
-    return [table.round(3).tolist() for table in vars(value_table.tables).values()]
+def arrays(table: QPValueTable) -> list[Any]:
+    return [array.round(3).tolist() for array in vars(table.tables).values()]
 
 
-def test_lessons_go_on_behind_a_line_that_was_cut_off(tmp_path: Path) -> None:
+def test_value_tables_go_on_behind_a_line_that_was_cut_off(tmp_path: Path) -> None:
     env = small_vec().env
     path = tmp_path / VALUE_TABLES
     arguments = (env.evaluator, list(env.dataset), path)
-    whole = {
-        value_table.name: tables(value_table) for value_table in collect_value_tables(*arguments)
-    }
+    whole = {table.name: arrays(table) for table in collect_value_tables(*arguments)}
     os.truncate(path, path.stat().st_size - 10)
     for _ in range(2):
-        again = {
-            value_table.name: tables(value_table)
-            for value_table in collect_value_tables(*arguments)
-        }
+        again = {table.name: arrays(table) for table in collect_value_tables(*arguments)}
         assert again == whole
         assert len(read_value_tables(path)) == 2
     with pytest.raises(InvalidInputError, match="2 images are named"):
@@ -110,9 +106,9 @@ def test_lessons_go_on_behind_a_line_that_was_cut_off(tmp_path: Path) -> None:
         ({"steps": 0, "epochs": 0}, "Nothing would be learned"),
     ],
 )
-def test_a_course_of_nonsense_is_refused(given: dict[str, Any], words: str) -> None:
+def test_a_configuration_of_nonsense_is_refused(given: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidInputError, match=words):
-        replace(COURSE, **given)
+        replace(CONFIG, **given)
 
 
 def test_a_run_in_which_every_episode_fails_is_stopped() -> None:
@@ -125,24 +121,22 @@ def test_a_run_in_which_every_episode_fails_is_stopped() -> None:
         model.learn(4000, Episodes(silent, 4000))
 
 
-def test_a_lesson_values_a_uniform_map_as_its_encode_does(tmp_path: Path) -> None:
+def test_a_table_values_a_uniform_map_as_its_encode_does(tmp_path: Path) -> None:
     env = small_vec().env
     sample = env.dataset[0]
-    (value_table,) = collect_value_tables(env.evaluator, [sample], tmp_path / VALUE_TABLES)
+    (table,) = collect_value_tables(env.evaluator, [sample], tmp_path / VALUE_TABLES)
     reference = env.evaluator.reference(sample)
     base, coarse = (
         env.evaluator.anchor(reference, qp) for qp in (VALUE_TABLE_QPS[5], VALUE_TABLE_QPS[8])
     )
-    values = value_table.values(
-        VALUE_TABLE_QPS[5], [0, VALUE_TABLE_QPS[8] - VALUE_TABLE_QPS[5], 99]
-    )
+    values = table.values(VALUE_TABLE_QPS[5], [0, VALUE_TABLE_QPS[8] - VALUE_TABLE_QPS[5], 99])
     assert values[:, 0].tolist() == [0.0] * len(values)
     saved = 1 - coarse.slice_bits / base.slice_bits
-    worth = bit_price(VALUE_TABLE_QPS[5]) * base.slice_bits / sample.image.size
+    price = bit_price(VALUE_TABLE_QPS[5]) * base.slice_bits / sample.image.size
     assert base.dice is not None
     assert coarse.dice is not None
-    ours, theirs = values[:, 1].mean(), saved + (coarse.dice - base.dice) / worth
+    ours, theirs = values[:, 1].mean(), saved + (coarse.dice - base.dice) / price
     assert np.sign(ours - saved) == np.sign(theirs - saved)
     assert ours == pytest.approx(theirs, rel=0.3)
-    last = value_table.values(VALUE_TABLE_QPS[5], [51 - VALUE_TABLE_QPS[5]])
+    last = table.values(VALUE_TABLE_QPS[5], [51 - VALUE_TABLE_QPS[5]])
     np.testing.assert_allclose(values[:, 2], last[:, 0])

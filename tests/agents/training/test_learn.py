@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dmic_gym.agents.policy.network import HEAD
+from dmic_gym.agents.policy.network import CRITIC, HEAD
 from dmic_gym.agents.registry import make_agent
+from dmic_gym.agents.training.config import TrainingConfig
 from dmic_gym.agents.training.finetune import choose_samples, finetune
-from dmic_gym.agents.training.learn import VALUE_TABLES, TrainingConfig, follow, new_model
-from dmic_gym.agents.training.pretrain import pretrain
-from dmic_gym.agents.training.run import Training
+from dmic_gym.agents.training.learn import VALUE_TABLES, new_model, train
+from dmic_gym.agents.training.run import RUN, TrainingRun
 from dmic_gym.agents.training.value_tables import VALUE_TABLE_QPS, read_value_tables
 from dmic_gym.agents.training.variations import Variations
 from dmic_gym.envs.coding_env import CodingEnv
@@ -27,8 +27,8 @@ from dmic_gym.tasks.segmenters.protocol import PerSampleSegmenter
 from dmic_gym.tasks.segmenters.weights import load_weights, read_card
 from tests.support import vesselness
 
-COURSE = TrainingConfig(epochs=2, steps=64, checkpoint_every=32)
 QPS = (27, 37)
+CONFIG = TrainingConfig(epochs=2, steps=64, base_qps=QPS, envs=2, checkpoint_every=32)
 
 
 @pytest.fixture(scope="module")
@@ -39,30 +39,31 @@ def samples() -> list[Sample]:
 @pytest.fixture(scope="module")
 def pretrained(samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("pretrained")
-    return pretrain(samples, small_training(out))
+    return small_run(out).run(samples)
 
 
-def small_training(out: Path, **arguments: Any) -> Training:
+def small_run(out: Path, **arguments: Any) -> TrainingRun:
     settings: dict[str, Any] = {
-        "name": "hrlvsc",
-        "config": COURSE,
+        "name": "mine",
+        "config": CONFIG,
         "segmenter": vesselness,
-        "base_qps": QPS,
-        "envs": 2,
         "device": "cpu",
     }
-    return Training(out=out, **(settings | arguments))
+    return TrainingRun(out=out, **(settings | arguments))
 
 
 def small_vec(samples: list[Sample]) -> SB3CodingVecEnv:
     return make_sb3_vec(2, seed=0, dataset=samples, segmenter=vesselness, base_qps=QPS)
 
 
-def test_pretraining_leaves_weights_a_card_lessons_checkpoints_and_a_log(pretrained: Path) -> None:
+def test_training_leaves_weights_a_card_tables_checkpoints_and_a_log(pretrained: Path) -> None:
     out = pretrained.parent
     card = json.loads(pretrained.with_suffix(".json").read_text())
     assert card["metrics"]["config"]["epochs"] == 2
     assert card["metrics"]["gpu"]["gpu"]
+    (sha256,) = card["metrics"]["segmenters"].values()
+    assert len(sha256) == 64
+    assert card["metrics"]["seconds"] >= card["metrics"]["gpu"]["seconds"]
     assert len(read_value_tables(out / VALUE_TABLES)) == 3
     assert list(out.glob("a2c_*_steps.zip"))
     assert list((out / "log").glob("events*"))
@@ -79,7 +80,7 @@ def test_a_trained_policy_is_an_agent_by_its_path(pretrained: Path, samples: lis
 def test_finetuning_the_head_leaves_the_trunk_bit_identical(
     pretrained: Path, samples: list[Sample], tmp_path: Path
 ) -> None:
-    how = small_training(tmp_path, name="dmic")
+    how = small_run(tmp_path, name="dmic")
     path = finetune(samples[:1], how, weights=pretrained, variations=2)
     before, after = load_weights(pretrained)[0], load_weights(path)[0]
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
@@ -101,46 +102,63 @@ def test_a_run_that_was_killed_goes_on_where_it_was(samples: list[Sample], tmp_p
             raise KilledError
 
     with pytest.raises(KilledError):
-        follow(new_model(env, COURSE, "cpu"), env, COURSE, tmp_path, on_progress=kill)
+        train(new_model(env, CONFIG, "cpu"), env, CONFIG, tmp_path, on_progress=kill)
     with pytest.raises(InvalidInputError, match="--resume"):
-        follow(new_model(env, COURSE, "cpu"), env, COURSE, tmp_path)
+        train(new_model(env, CONFIG, "cpu"), env, CONFIG, tmp_path)
     stages: list[tuple[str, int]] = []
-    model = new_model(env, replace(COURSE, seed=9), "cpu")
-    follow(
+    model = new_model(env, replace(CONFIG, seed=9), "cpu")
+    train(
         model,
         env,
-        COURSE,
+        CONFIG,
         tmp_path,
         resume=True,
         on_progress=lambda stage, done, total, word: stages.append((stage, done)),
     )
     assert {stage for stage, _ in stages} == {"A2C"}
-    assert model.num_timesteps >= COURSE.steps
+    assert model.num_timesteps >= CONFIG.steps
     env.close()
 
 
-def test_lessons_survive_a_line_that_was_cut_off(pretrained: Path, tmp_path: Path) -> None:
+def test_a_run_that_goes_on_counts_its_seconds_in_all(
+    samples: list[Sample], tmp_path: Path
+) -> None:
+    config = replace(CONFIG, epochs=1, steps=0)
+    first = load_weights(small_run(tmp_path, config=config).run(samples))
+    assert not [name for name in first[0] if name.startswith(CRITIC)]
+    assert first[1].arguments["critic"] is False
+    noted = json.loads((tmp_path / RUN).read_text())
+    assert noted["seconds"] == first[1].metrics["seconds"] > 0
+    (tmp_path / RUN).write_text(json.dumps(noted | {"seconds": 1000.0}))
+    more = small_run(tmp_path, config=replace(config, steps=8), resume=True)
+    tensors, card = load_weights(more.run(samples))
+    assert card.metrics["seconds"] > 1000.0
+    assert card.metrics["a2c_steps"] > 0
+    assert [name for name in tensors if name.startswith(CRITIC)]
+
+
+def test_value_tables_survive_a_line_that_was_cut_off(pretrained: Path, tmp_path: Path) -> None:
     text = (pretrained.parent / VALUE_TABLES).read_text()
     cut = tmp_path / VALUE_TABLES
     cut.write_text(text[:-20])
     assert len(read_value_tables(cut)) == 2
     cut.write_text('{"name": 1}\n')
-    with pytest.raises(DataError, match="value_tables"):
+    with pytest.raises(DataError, match="QP value tables"):
         read_value_tables(cut)
 
 
-def test_lessons_raise_the_expected_value_of_the_actions(
+def test_value_tables_raise_the_expected_value_of_the_actions(
     samples: list[Sample], tmp_path: Path
 ) -> None:
     losses: list[float] = []
 
     def note(stage: str, done: int, total: int, word: str) -> None:
-        if stage == "study":
+        if stage == "warm start":
             losses.append(float(word.removeprefix("loss ")))
 
     env = small_vec(samples)
-    config = replace(COURSE, epochs=30, steps=0)
-    follow(new_model(env, config, "cpu"), env, config, tmp_path, on_progress=note)
+    config = replace(CONFIG, epochs=30, steps=0)
+    train(new_model(env, config, "cpu"), env, config, tmp_path, on_progress=note)
     assert np.mean(losses[-5:]) < losses[0] - 0.1
     env.close()
 
@@ -187,12 +205,12 @@ def test_images_of_several_folds_are_judged_each_by_its_own(
         def describe(self) -> dict[str, str]:
             return {"name": "both", "sha256": ""}
 
-    config = TrainingConfig(epochs=1, steps=0)
-    pretrain(samples, small_training(tmp_path, config=config, segmenter=Both()))
+    config = replace(CONFIG, epochs=1, steps=0)
+    small_run(tmp_path, config=config, segmenter=Both()).run(samples)
     encodes = len(VALUE_TABLE_QPS) + 1  # and the reference
     assert judged == {"even": 2 * encodes, "odd": encodes}
     judged.clear()
-    more = TrainingConfig(epochs=0, steps=100)
-    path = pretrain(samples, small_training(tmp_path / "more", config=more, segmenter=Both()))
+    more = replace(CONFIG, epochs=0, steps=100)
+    path = small_run(tmp_path / "more", config=more, segmenter=Both()).run(samples)
     assert judged.keys() == {"even", "odd"}  # A2C too
-    assert read_card(path).metrics["segmenter"] == "both"
+    assert list(read_card(path).metrics["segmenters"]) == [f"{__name__}:{Judge.__qualname__}"]

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +12,9 @@ import pytest
 import torch
 from stable_baselines3.common.logger import Logger
 
-from dmic_gym.agents.training.gpu import gpu_name, open_gpu
-from dmic_gym.agents.training.telemetry import GpuMonitor, Telemetry, TelemetryCallback
+from dmic_gym.agents.training import telemetry
+from dmic_gym.agents.training.progress import TelemetryCallback
+from dmic_gym.agents.training.telemetry import GpuMonitor, Telemetry, gpu_name
 from tests.agents.policies import small_model
 from tests.agents.policy.test_freeze import Kept
 
@@ -25,7 +28,6 @@ class FakeNvml:
     def __init__(self, *broken: str) -> None:
         self.broken = broken
         self.samples = 0
-        self.open = 0
         self.enough = threading.Event()
         self.asked: list[Any] = []
 
@@ -35,10 +37,7 @@ class FakeNvml:
         return super().__getattribute__(name)
 
     def nvmlInit(self) -> None:
-        self.open += 1
-
-    def nvmlShutdown(self) -> None:
-        self.open -= 1
+        pass
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
         self.asked.append(index)
@@ -68,105 +67,109 @@ class FakeNvml:
 
 
 HOUR = 3600.0
+Fake = Callable[..., FakeNvml]
 
 
-def test_figures_of_a_run() -> None:
-    nvml = FakeNvml()
-    with GpuMonitor(HOUR, nvml) as monitor:
-        for _ in range(2):
-            monitor.sample()
-        assert monitor.telemetry.samples == 3
-        assert nvml.open == 1
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    """Put a GPU in place, some of whose functions are broken."""
+
+    def make(*broken: str) -> FakeNvml:
+        nvml = FakeNvml(*broken)
+        monkeypatch.setattr(telemetry, "pynvml", nvml)
+        return nvml
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return make
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate()]
+
+
+def test_figures_of_a_run(fake: Fake) -> None:
+    nvml = fake()
+    with GpuMonitor(1e-4) as monitor:
+        assert nvml.enough.wait(20)
+        assert "gpu-monitor" in threads()
+    assert "gpu-monitor" not in threads()
     found = monitor.telemetry
-    assert nvml.open == 0
-    assert found.gpu == "Fake gpu 0, 80 GiB, driver 1.0"
-    assert (found.samples, found.peak_bytes, found.joules) == (4, 3 << 30, 1000.0)
-    assert found.utilisation == pytest.approx(0.25)
-    assert "peak 3072 MiB, utilisation 25%, 1000 J in" in str(found)
-    assert json.loads(json.dumps(found.as_json())) == found.as_json()
+    count = found.samples
+    assert count == nvml.samples >= 4
+    assert found.gpu == gpu_name() == "Fake gpu 0, 80 GiB, driver 1.0"
+    assert (found.peak_bytes, found.joules) == (3 << 30, 250.0 * (count - 1))
+    assert found.utilisation == pytest.approx(0.1 * (count + 1) / 2)
+    assert f"peak 3072 MiB, utilisation {found.utilisation:.0%}, {found.joules:.0f} J in" in str(
+        found
+    )
+    assert Telemetry(**json.loads(json.dumps(asdict(found)))) == found
     assert monitor.telemetry == found, "the clock stopped"
 
 
-def test_a_thread_takes_samples_and_ends() -> None:
-    nvml = FakeNvml()
-    with GpuMonitor(1e-4, nvml) as monitor:
-        assert nvml.enough.wait(20)
-        assert "gpu-monitor" in [thread.name for thread in threading.enumerate()]
-    assert "gpu-monitor" not in [thread.name for thread in threading.enumerate()]
-    assert monitor.telemetry.samples >= 4
+def test_a_short_run_has_a_sample_at_either_end(fake: Fake) -> None:
+    fake()
+    with pytest.raises(ZeroDivisionError), GpuMonitor(HOUR) as monitor:
+        raise ZeroDivisionError
+    assert monitor.telemetry.samples == 2
+    assert monitor.telemetry.joules == 250.0
+    assert "gpu-monitor" not in threads()
 
 
 @pytest.mark.parametrize("broken", ["nvmlInit", "nvmlDeviceGetHandleByIndex"])
-def test_no_gpu(broken: str) -> None:
-    nvml = FakeNvml(broken)
-    with GpuMonitor(HOUR, nvml) as monitor:
-        monitor.sample()
-        assert "gpu-monitor" not in [thread.name for thread in threading.enumerate()]
+def test_no_gpu(broken: str, fake: Fake) -> None:
+    fake(broken)
+    assert gpu_name() is None
+    with GpuMonitor(HOUR) as monitor:
+        assert "gpu-monitor" not in threads()
     found = monitor.telemetry
-    assert nvml.open == 0
-    assert (found.gpu, found.peak_bytes, found.joules, found.samples) == ("no GPU", None, None, 0)
+    assert found == Telemetry(seconds=found.seconds)
     assert str(found) == f"no GPU, {found.seconds:.1f} s"
 
 
-def test_a_gpu_that_does_not_count_energy() -> None:
-    with GpuMonitor(HOUR, FakeNvml("nvmlDeviceGetTotalEnergyConsumption")) as monitor:
+def test_a_gpu_that_does_not_count_energy(fake: Fake) -> None:
+    fake("nvmlDeviceGetTotalEnergyConsumption")
+    with GpuMonitor(HOUR) as monitor:
         pass
     assert monitor.telemetry.joules is None
     assert "energy not counted" in str(monitor.telemetry)
 
 
-def test_a_driver_that_stops_answering() -> None:
-    nvml = FakeNvml()
-    with GpuMonitor(HOUR, nvml) as monitor:
+def test_a_driver_that_stops_answering(fake: Fake) -> None:
+    nvml = fake()
+    with GpuMonitor(HOUR) as monitor:
         nvml.broken = ("nvmlDeviceGetMemoryInfo",)
-        monitor.sample()
     assert monitor.telemetry.samples == 1
 
 
-def test_the_monitor_ends_with_an_error_and_can_start_again() -> None:
-    nvml = FakeNvml()
-    monitor = GpuMonitor(1e-4, nvml)
-    with pytest.raises(ZeroDivisionError), monitor:
-        raise ZeroDivisionError
-    assert nvml.open == 0
-    before = monitor.telemetry.samples
-    with monitor:
-        pass
-    assert monitor.telemetry.samples >= 2
-    assert before >= 2
-    assert nvml.open == 0
-
-
 @pytest.mark.parametrize(
-    ("visible", "asked"),
-    [("2,0", [2]), ("GPU-abc", ["GPU-abc"]), ("", []), ("-1", []), (None, [0])],
+    ("visible", "asked"), [("2,0", 2), ("GPU-abc", "GPU-abc"), ("", None), ("-1", None), (None, 0)]
 )
 def test_the_gpu_that_cuda_uses(
-    visible: str | None, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+    visible: str | None, asked: Any, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    nvml = fake()
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    nvml = FakeNvml()
-    with open_gpu(nvml) as handle:
-        assert (handle is None) == (not asked)
-    assert nvml.asked == asked
+    assert (gpu_name() is None) == (asked is None)
+    assert set(nvml.asked) == ({asked} - {None})
 
 
-def test_the_log_has_the_figures_at_every_rollout() -> None:
+def test_the_log_has_the_figures_at_every_rollout(fake: Fake) -> None:
+    fake()
     model, kept = small_model(), Kept()
     model.set_logger(Logger(None, [kept]))
-    with GpuMonitor(HOUR, FakeNvml()) as monitor:
+    with GpuMonitor(HOUR) as monitor:
         model.learn(16, TelemetryCallback(monitor), log_interval=1)
     assert [line["gpu/peak_mib"] for line in kept.values] == [1024.0, 1024.0]
-    assert kept.values[0]["gpu/joules"] == 250.0
+    assert kept.values[0]["gpu/joules"] == 0.0
     assert kept.values[0]["gpu/utilisation"] == pytest.approx(0.1)
 
 
-def test_the_log_says_that_there_is_no_gpu() -> None:
+def test_the_log_says_that_there_is_no_gpu(fake: Fake) -> None:
+    fake("nvmlInit")
     model, kept = small_model(), Kept()
     model.set_logger(Logger(None, [kept]))
-    with GpuMonitor(HOUR, FakeNvml("nvmlInit")) as monitor:
+    with GpuMonitor(HOUR) as monitor:
         model.learn(8, TelemetryCallback(monitor), log_interval=1)
     said = [{k: v for k, v in line.items() if k.startswith("gpu/")} for line in kept.values]
     assert said == [{"gpu/name": "no GPU"}]
@@ -177,7 +180,6 @@ def test_here() -> None:
     with GpuMonitor(HOUR) as monitor:
         if torch.cuda.is_available():
             torch.ones(1 << 24, device="cuda").sum().item()
-            monitor.sample()
     found = monitor.telemetry
     if gpu_name() is None:
         assert found == Telemetry(seconds=found.seconds)

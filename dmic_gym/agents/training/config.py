@@ -1,0 +1,48 @@
+"""How a policy is trained: the one configuration of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dmic_gym.errors import InvalidInputError
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What decides how a training run goes, beside data, segmenter and start.
+
+    Attributes:
+        epochs: of the supervised warm start, passes over the images' QP value tables; 0 leaves it
+            out.
+        warm_start_rate: its peak learning rate.
+        steps: A2C steps (CTUs) after it; 0 leaves A2C out.
+        learning_rate: of A2C.
+        ctu_size: 64, 32 or 16.
+        base_qps: QPs to learn at.
+        envs: episodes at once.
+        seed: of weights, order, exploration.
+        checkpoint_every: A2C steps between checkpoints.
+
+    Raises:
+        InvalidInputError: a number is negative, a rate is not above 0, or nothing is to be done.
+    """
+
+    epochs: int = 35
+    warm_start_rate: float = 1e-3
+    steps: int = 100_000
+    learning_rate: float = 2e-4
+    ctu_size: int = 64
+    base_qps: tuple[int, ...] = (22, 27, 32, 37, 42, 47)
+    envs: int = 16
+    seed: int = 0
+    checkpoint_every: int = 5_000
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "steps", "seed"):
+            if (value := getattr(self, name)) < 0:
+                raise InvalidInputError(f"{name}={value} is negative. Nearest: 0.")
+        for name in ("warm_start_rate", "learning_rate", "checkpoint_every"):
+            if not (value := getattr(self, name)) > 0:
+                raise InvalidInputError(f"{name}={value} must be above 0.")
+        if not self.steps and not self.epochs:
+            raise InvalidInputError("Nothing would be learned: pass steps or epochs above 0.")
