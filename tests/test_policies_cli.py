@@ -290,6 +290,5 @@ def test_several_data_sets_have_a_segmenter_each(dmic: Any, folder: Path, tmp_pa
     assert "tests.support:vesselness" in card.data[-1]
     judges = {"unet-fold0", "unet-fold1", "tests.support:vesselness"}
     assert card.metrics["segmenters"].keys() == judges
-    assert card.arguments["critic"] is False
     once = error_line(dmic(*both, "--segmenter", "unet", "--out", "p"))
     assert "--segmenter is given 3 times for 2 data sets" in once
