@@ -23,9 +23,10 @@ import numpy as np
 
 from dmic_gym.agents.planning import Plan, Planner, SteppingPlanner
 from dmic_gym.agents.registry import make_agent
-from dmic_gym.bench.protocol import ANCHOR, describe, split_by_use
-from dmic_gym.bench.runner import Run, run_agents
-from dmic_gym.bench.summary import compare_all, summarize
+from dmic_gym.bench.lines import Line
+from dmic_gym.bench.protocol import ANCHOR, METHOD, split_by_use, versions
+from dmic_gym.bench.summary import Comparer, summarize
+from dmic_gym.bench.workbench import code_image
 from dmic_gym.cli.common import (
     command_line,
     integers_of,
@@ -37,6 +38,7 @@ from dmic_gym.errors import InvalidInputError
 from dmic_gym.io import portable, write_atomically
 from dmic_gym.tasks.data import Sample, load_dataset
 from dmic_gym.tasks.segmenters import find_segmenter
+from dmic_gym.tasks.segmenters.find import describe_segmenter
 
 OWN, SHUFFLED = "own importance", "shuffled importance"
 
@@ -73,8 +75,8 @@ def partners(references: Sequence[Reference], seed: int) -> dict[bytes, Sample]:
     }
 
 
-def code(env: CodingEnv, spec: str, base_qps: Sequence[int], *, seed: int = 0) -> Run:
-    """Return the rows of the anchor, of OWN and of SHUFFLED."""
+def code(env: CodingEnv, spec: str, base_qps: Sequence[int], *, seed: int = 0) -> dict[str, Line]:
+    """Return the lines of the anchor, of OWN and of SHUFFLED."""
     evaluator = env.evaluator
     planner = make_agent(spec, evaluator, qp_offsets=env.qp_offsets)
     if not isinstance(planner, SteppingPlanner):
@@ -85,7 +87,16 @@ def code(env: CodingEnv, spec: str, base_qps: Sequence[int], *, seed: int = 0) -
         OWN: planner,
         SHUFFLED: ShuffledPlanner(planner, partners(evaluator.references(used), seed)),
     }
-    return run_agents(evaluator, planners, used, base_qps)
+    return {
+        name: Line(
+            {
+                (sample.name, qp): code_image(evaluator, planner, sample, qp)
+                for sample in used
+                for qp in base_qps
+            }
+        )
+        for name, planner in planners.items()
+    }
 
 
 def table(results: dict[str, Any]) -> str:
@@ -118,25 +129,25 @@ def main() -> None:
     judge = find_segmenter(options.segmenter)
     env = CodingEnv(dataset=images, segmenter=judge, **settings)
     base_qps = sorted(integers_of("--qps", options.qps))
-    run = code(env, options.agent, base_qps, seed=options.seed)
-    used, left_out = split_by_use(list(images))
-    protocol = describe(
-        env,
-        data=portable(options.data),
-        qp_sets={"": base_qps},
-        used=used,
-        left_out=left_out,
-        second=None,
-        command=command_line().replace("dmic ", "python benchmarks/shuffled_importance.py ", 1),
-    )
+    lines = code(env, options.agent, base_qps, seed=options.seed)
+    command = command_line().replace("dmic ", "python benchmarks/shuffled_importance.py ", 1)
+    protocol = {
+        "data": portable(options.data),
+        "images": len(lines[ANCHOR].images),
+        "base_qps": base_qps,
+        **settings,
+        "segmenter": describe_segmenter(judge),
+        **METHOD,
+        "versions": versions(),
+        "command": command,
+    }
     env.close()
     results = {
         "agent": options.agent,
         "seed": options.seed,
         "protocol": protocol,
-        "agents": summarize(run, ANCHOR, {"": base_qps}),
-        "shuffled_against_own": compare_all(run.rows[OWN], run.rows[SHUFFLED]),
-        "failed": dict(run.failed),
+        "agents": summarize(lines, ANCHOR, {"": base_qps}),
+        "shuffled_against_own": Comparer(lines[OWN]).bd_rate(lines[SHUFFLED], None).part,
     }
     stdout.print(table(results), highlight=False, markup=False)
     options.json.parent.mkdir(parents=True, exist_ok=True)

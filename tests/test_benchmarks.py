@@ -54,8 +54,8 @@ def test_shuffled_importance_moves_only_agents_that_look(program: Any) -> None:
     shuffled = program("shuffled_importance")
     env = CodingEnv(dataset=phantoms(3, 96), segmenter=vesselness, **SETTINGS)
     for agent, looks in (("WhereImportant", True), ("Pattern", False)):
-        rows = shuffled.code(env, f"tests.test_benchmarks:{agent}", QPS).rows
-        own, other = rows[shuffled.OWN], rows[shuffled.SHUFFLED]
+        lines = shuffled.code(env, f"tests.test_benchmarks:{agent}", QPS)
+        own, other = (list(lines[name].rows.values()) for name in (shuffled.OWN, shuffled.SHUFFLED))
         assert len(own) == len(other) == 3 * len(QPS)
         assert ([row.qp_map for row in own] != [row.qp_map for row in other]) == looks
         for one, same in zip(own, other, strict=True):

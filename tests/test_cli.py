@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dmic_gym import __version__
+from dmic_gym.bench.results_files import read_results
 from dmic_gym.codecs import X265Codec, uniform_map
 from dmic_gym.codecs.hevc import selftest
 from dmic_gym.errors import MissingDependencyError
@@ -51,7 +52,6 @@ def test_bench_on_a_folder(dmic: Any, folder: Path, tmp_path: Path) -> None:
     code, out, _ = dmic("bench", *arguments, "--qps", "27,32,37", "--agents", "anchor,roi")
     assert code == 0
     assert "BD-rate" in out
-    assert "+0.00 %" in out
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert list(results["agents"]) == ["anchor", "roi"]
     assert results["agents"]["anchor"]["bd_rate_percent"] == 0.0
@@ -60,7 +60,7 @@ def test_bench_on_a_folder(dmic: Any, folder: Path, tmp_path: Path) -> None:
     assert results["protocol"]["command"].startswith("dmic bench --data ")
     assert cv2.imread(str(tmp_path / "out" / "rd-curves.png")) is not None
     codec = X265Codec(64, "ultrafast")
-    for row in results["agents"]["anchor"]["images"]:
+    for row in read_results(tmp_path / "out")[0]["agents"]["anchor"]["images"]:
         image = cv2.imread(str(folder / f"{row['name']}.png"), cv2.IMREAD_GRAYSCALE)
         assert image is not None
         qps = uniform_map((100, 100), 64, row["base_qp"])
@@ -90,7 +90,7 @@ def test_images_and_ctu_and_an_agent_of_ones_own(dmic: Any, folder: Path, tmp_pa
     results = json.loads((tmp_path / "dmic-bench" / "results.json").read_text())
     assert list(results["agents"]) == ["anchor", "mine_for_cli:Agent"]
     assert results["protocol"]["base_qps"] == [32, 37, 42, 47]
-    rows = results["agents"]["mine_for_cli:Agent"]["images"]
+    rows = read_results(tmp_path / "dmic-bench")[0]["agents"]["mine_for_cli:Agent"]["images"]
     assert [row["qp_map"] for row in rows] == [[[qp + 3] * 4] * 4 for qp in (32, 37, 42, 47)]
 
 
@@ -107,7 +107,7 @@ def test_images_and_ctu_and_an_agent_of_ones_own(dmic: Any, folder: Path, tmp_pa
         (["--qps", ","], "at least one base QP"),
         (["--ctu", "48"], "Nearest: "),
         (["--preset", "quick"], "Unknown x265 preset 'quick'"),
-        (["--images", "0"], "at least 1"),
+        (["--images", "0"], "a number of 1 or more"),
         (["--out", "IN_THE_WAY"], "Cannot write into"),
         (["--segmenter", "vesselness"], "module:object"),
         (["--segmenter", "tests.support:vesselnes"], "Did you mean 'vesselness'"),

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from dmic_gym.agents.registry import make_agent
-from dmic_gym.bench.runner import code_image
+from dmic_gym.bench.workbench import code_image
 from dmic_gym.codecs import X265Codec, uniform_map
 from dmic_gym.codecs.hevc import codec as hevc_codec
 from dmic_gym.codecs.hevc.params import regions_of_interest, slice_qp

@@ -1,4 +1,4 @@
-"""A cell of a sweep: one image coded in one setting."""
+"""A cell of a sweep, one image coded in one setting, and the row that coding it gives."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Cell:
         data: what the data set was called, environment variables unexpanded; see `load_dataset`.
         image: name of the sample.
         agent: spec of the agent (see `make_agent`); `CONSTANT` for a still codec.
-        base_qp: the anchor's QP; for a still codec its quality setting.
+        base_qp: the anchor's QP; None for a still codec.
+        quality: a still codec's setting; None for an HEVC codec.
         ctu_size: 64, 32 or 16; 0 for a still codec.
         preset: x265's; empty for a still codec.
         codec: one of `HEVC_CODECS`, or the name of a still codec.
-        reward: name of the reward that is recorded; empty for a still codec.
         seed: of agents that draw; 0 for those that do not.
         segmenter: name or path of weights, or ``module:object``.
         second: the same for the network that only scores; empty for none.
@@ -36,12 +36,12 @@ class Cell:
 
     data: str
     image: str
-    agent: str
-    base_qp: int
-    ctu_size: int = 64
-    preset: str = "medium"
+    agent: str = CONSTANT
+    base_qp: int | None = None
+    quality: int | None = None
+    ctu_size: int = 0
+    preset: str = ""
     codec: str = "x265"
-    reward: str = "linear"
     seed: int = 0
     segmenter: str = "unet"
     second: str = "second"
@@ -51,16 +51,80 @@ class Cell:
         """Whether a still codec codes it, at constant quality and without an agent."""
         return self.codec not in HEVC_CODECS
 
+    @property
+    def point(self) -> int:
+        """The operating point: base QP, or quality of a still codec."""
+        found = self.quality if self.is_still else self.base_qp
+        assert found is not None
+        return found
+
+    @property
+    def line(self) -> str:
+        """What its line in tables and figures is called: agent and seed, or still codec."""
+        if self.is_still:
+            return self.codec
+        return f"{self.agent} seed {self.seed}" if self.seed else self.agent
+
+    @property
+    def encoder(self) -> str:
+        """Codec, preset and CTU size in words; the codec alone for a still codec."""
+        return encoder_name(self.codec, self.preset, self.ctu_size)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as JSON types."""
         return asdict(self)
 
     def __str__(self) -> str:
         if self.is_still:
-            return f"{self.image} {self.codec} quality {self.base_qp}"
-        seed = f" seed {self.seed}" if self.seed else ""
+            return f"{self.image} {self.codec} quality {self.quality}"
         codec = "" if self.codec == HEVC_CODECS[0] else f" {self.codec}"
+        seed = f" seed {self.seed}" if self.seed else ""
         return f"{self.image} {self.agent} QP {self.base_qp} CTU {self.ctu_size}{codec}{seed}"
+
+
+def encoder_name(codec: str, preset: str, ctu_size: int) -> str:
+    """Return an HEVC encoder's name for headings, or a still codec's."""
+    return f"{codec} {preset}, CTU {ctu_size}" if ctu_size else codec
+
+
+@dataclass(frozen=True)
+class Row:
+    """What coding a cell came to.
+
+    Attributes:
+        bits: of the whole stream.
+        slice_bits: of its slices; of a still codec's file without its container.
+        dice: against the expert mask, or None without one.
+        consistency_dice: against the segmenter's mask of the reference.
+        second_dice: `dice` of the second segmenter, which no agent asks; None without one.
+        second_consistency_dice: `consistency_dice` of the second segmenter.
+        psnr: dB.
+        encodes: spent by the agent on this image, the final one included.
+        seconds: wall time of planner, encodes, decodes and segmentations, of those included that an
+            earlier row had made.
+        qp_map: absolute QPs, one list a CTU row; empty for a still codec.
+        sha256: of the bitstream.
+    """
+
+    bits: int
+    slice_bits: int
+    dice: float | None
+    consistency_dice: float
+    second_dice: float | None
+    second_consistency_dice: float | None
+    psnr: float
+    encodes: int
+    seconds: float
+    qp_map: list[list[int]]
+    sha256: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the row as JSON types."""
+        return asdict(self)
+
+
+FIGURES = tuple(field.name for field in fields(Row) if field.name not in ("qp_map", "sha256"))
+"""The numbers of a row."""
 
 
 def find_still(name: str) -> StillCodec:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from dmic_gym.agents.registry import draws
-from dmic_gym.bench.cells import CONSTANT, HEVC_CODECS, Cell, find_still
-from dmic_gym.bench.protocol import ANCHOR, STANDARD_QPS
+from dmic_gym.bench.cells import HEVC_CODECS, Cell, find_still
+from dmic_gym.bench.protocol import ANCHOR, RIVAL, STANDARD_QPS
 from dmic_gym.codecs.base import check_ctu_size
 from dmic_gym.codecs.hevc.params import check_preset
-from dmic_gym.envs.rewards import make_reward
 from dmic_gym.envs.settings import check_base_qps
 from dmic_gym.errors import DataError, DmicError, InvalidInputError, unknown_name
+from dmic_gym.tasks.registry import find_task, task_of
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,13 @@ class Definition:
         ctu_sizes: 64, 32, 16.
         presets: x265's.
         codecs: ``"x265"``, ``"ffmpeg"``, and names of still codecs.
-        rewards: names of the rewards that are recorded.
         seeds: of agents that draw.
         qualities: settings of still codecs, by name; those not named take the codec's own.
         images: how many first images of each data set; None takes all.
         segmenter: name or path of weights, or ``module:object``.
         second: the same, for the network that only scores; empty for none.
+        compare: agents with which each other one is compared besides the anchor, where they
+            take part.
     """
 
     data: tuple[str, ...]
@@ -46,12 +47,12 @@ class Definition:
     ctu_sizes: tuple[int, ...] = (64,)
     presets: tuple[str, ...] = ("medium",)
     codecs: tuple[str, ...] = ("x265",)
-    rewards: tuple[str, ...] = ("linear",)
     seeds: tuple[int, ...] = (0,)
     qualities: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     images: int | None = None
     segmenter: str = "unet"
     second: str = "second"
+    compare: tuple[str, ...] = (RIVAL,)
 
     @classmethod
     def read(cls, path: str | Path) -> Definition:
@@ -81,13 +82,16 @@ class Definition:
     def of(cls, given: Mapping[str, Any]) -> Definition:
         """Check a definition of plain types, such as TOML's or `as_dict`'s.
 
+        ``task``, the name of a task, stands for its images and networks.
+
         Raises:
             InvalidInputError: a key or value is not valid; the message says what to type.
         """
-        known = [field.name for field in fields(cls)]
+        known = ["task", *(field.name for field in fields(cls))]
         for key in given:
             if key not in known:
                 raise unknown_name("key", key, known)
+        given = _with_task(given)
         if "data" not in given:
             raise InvalidInputError('data is missing: type data = ["phantoms?count=6"].')
         definition = cls(**{key: _checked(key, value) for key, value in given.items()})
@@ -105,45 +109,28 @@ class Definition:
 
     def cells(self, data: str, image: str) -> Iterator[Cell]:
         """Yield the cells of one image: what can share an encoder comes together."""
+        one = Cell(data, image, segmenter=self.segmenter, second=self.second)
         hevc = [codec for codec in self.codecs if codec in HEVC_CODECS]
         for codec, ctu_size, preset in product(hevc, self.ctu_sizes, self.presets):
-            for base_qp, agent in product(self.all_base_qps, self._with_anchor()):
-                seeds = self.seeds if draws(agent) else (0,)
-                for seed, reward in product(seeds, self.rewards):
-                    yield Cell(
-                        data=data,
-                        image=image,
-                        agent=agent,
-                        base_qp=base_qp,
-                        ctu_size=ctu_size,
-                        preset=preset,
-                        codec=codec,
-                        reward=reward,
-                        seed=seed,
-                        segmenter=self.segmenter,
-                        second=self.second,
-                    )
+            coded = replace(one, codec=codec, ctu_size=ctu_size, preset=preset)
+            for qp, agent in product(self.all_base_qps, dict.fromkeys([ANCHOR, *self.agents])):
+                for seed in self.seeds if draws(agent) else (0,):
+                    yield replace(coded, agent=agent, base_qp=qp, seed=seed)
         for codec in self.codecs:
             if codec not in HEVC_CODECS:
-                yield from self._still_cells(data, image, codec)
+                for quality in self.qualities.get(codec) or find_still(codec).qualities:
+                    yield replace(one, codec=codec, quality=quality)
 
-    def _still_cells(self, data: str, image: str, codec: str) -> Iterator[Cell]:
-        for quality in self.qualities.get(codec) or find_still(codec).qualities:
-            yield Cell(
-                data=data,
-                image=image,
-                agent=CONSTANT,
-                base_qp=quality,
-                ctu_size=0,
-                preset="",
-                codec=codec,
-                reward="",
-                segmenter=self.segmenter,
-                second=self.second,
-            )
 
-    def _with_anchor(self) -> list[str]:
-        return list(dict.fromkeys([ANCHOR, *self.agents]))
+def _with_task(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the definition with a task's data and networks in place of its name."""
+    rest = {key: value for key, value in given.items() if key != "task"}
+    if "task" not in given:
+        return rest
+    find_task(given["task"])
+    task = task_of(given["task"], given.get("segmenter"), given.get("second"))
+    networks = {"segmenter": task.segmenter or "unet", "second": task.second or ""}
+    return {"data": [str(task.test)], **networks} | rest
 
 
 _EXAMPLES: Mapping[str, Sequence[str | int]] = {
@@ -153,9 +140,9 @@ _EXAMPLES: Mapping[str, Sequence[str | int]] = {
     "ctu_sizes": [64, 32],
     "presets": ["medium"],
     "codecs": ["x265", "jpeg"],
-    "rewards": ["linear"],
     "seeds": [0, 1],
     "qualities": [10, 30, 50, 70],
+    "compare": ["roi"],
 }
 """What a valid list of each key looks like."""
 
@@ -197,14 +184,11 @@ def _table(key: str, value: Any) -> dict[str, tuple[Any, ...]]:
 
 def _list(key: str, value: Any, name: str) -> tuple[Any, ...]:
     example = _EXAMPLES[key]
-    if not isinstance(value, list | tuple) or not value or not _same_types(value, example):
+    valid = isinstance(value, list | tuple) and (value or key == "compare")
+    if not valid or any(type(one) is not type(example[0]) for one in value):
         shown = str(example).replace("'", '"')
         raise InvalidInputError(f"{name} = {value!r} is not valid: type {name} = {shown}.")
     return tuple(dict.fromkeys(value))
-
-
-def _same_types(values: Sequence[Any], example: Sequence[Any]) -> bool:
-    return all(type(value) is type(example[0]) for value in values)
 
 
 def _check_names(definition: Definition) -> None:
@@ -214,8 +198,6 @@ def _check_names(definition: Definition) -> None:
         check_ctu_size(size)
     for preset in definition.presets:
         check_preset(preset)
-    for reward in definition.rewards:
-        make_reward(reward)
     for codec in (*definition.codecs, *definition.qualities):
         if codec not in HEVC_CODECS:
             find_still(codec)

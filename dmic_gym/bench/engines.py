@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import wait
-from typing import Protocol
 
-from dmic_gym.bench.groups import Group, run_group
+from dmic_gym.bench.plan import Engine, Group
+from dmic_gym.bench.runner import run_group
 from dmic_gym.bench.store import Record
 from dmic_gym.bench.worker import Worker
-from dmic_gym.errors import InvalidInputError, unknown_name
-
-
-class Engine(Protocol):
-    """Codes groups, in any order."""
-
-    def run(self, groups: Sequence[Group]) -> Iterator[Record]:
-        """Yield each record as soon as its cell is finished; closing the iterator ends the work."""
-        ...
+from dmic_gym.errors import InvalidInputError
 
 
 class SerialEngine:
-    """One group after the other in this process: for debugging and tests."""
+    """One group after the other in this process."""
 
     def run(self, groups: Sequence[Group]) -> Iterator[Record]:
         """Yield the records in order."""
@@ -74,35 +67,31 @@ def _heard(workers: Sequence[Worker]) -> list[Worker]:
     return [busy[connection] for connection in wait(list(busy))]  # type: ignore[index]
 
 
-def _ray(jobs: int, address: str | None) -> Engine:
-    from dmic_gym.bench.ray_engine import RayEngine
-
-    return RayEngine(jobs, address)
-
-
-ENGINES: dict[str, Callable[[int, str | None], Engine]] = {
-    "process": lambda jobs, _: ProcessEngine(jobs),
-    "ray": _ray,
-    "serial": lambda *_: SerialEngine(),
-}
-
-
-def make_engine(name: str, jobs: int = 1, address: str | None = None) -> Engine:
-    """Return an engine by name.
+def make_engine(jobs: int | None = None, ray: str | None = None) -> Engine:
+    """Return what codes the cells.
 
     Args:
-        name: ``"process"``, ``"ray"`` or ``"serial"``.
-        jobs: how many cells at a time, 1 or more; on a running Ray cluster its CPUs decide.
-        address: of a running Ray cluster; None starts one on this machine.
+        jobs: processes, 1 or more; 1 codes in this process, None takes all cores. On a running
+            Ray cluster its CPUs decide.
+        ray: address of a running Ray cluster, or ``"local"`` for one that is started here; None
+            does without Ray.
 
     Raises:
-        InvalidInputError: no such engine, no such number of jobs, or an address without Ray.
+        InvalidInputError: no such number of jobs.
         MissingDependencyError: Ray is not installed.
     """
-    if name not in ENGINES:
-        raise unknown_name("engine", name, ENGINES)
-    if jobs < 1:
-        raise InvalidInputError(f"jobs={jobs} is too few. Nearest: 1.")
-    if address is not None and name != "ray":
-        raise InvalidInputError(f"--address is for Ray, not for {name!r}: add --engine ray.")
-    return ENGINES[name](jobs, address)
+    count = cores() if jobs is None else jobs
+    if count < 1:
+        raise InvalidInputError(f"--jobs {count} is too few. Nearest: 1.")
+    if ray is not None:
+        from dmic_gym.bench.ray_engine import RayEngine
+
+        return RayEngine(count, None if ray == "local" else ray)
+    return SerialEngine() if count == 1 else ProcessEngine(count)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What a sweep says of single images: savings, their spread, and intervals of means."""
+"""What a run says of single images: savings, their spread, and intervals of means."""
 
 from __future__ import annotations
 
@@ -6,18 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dmic_gym.bench.bdrate import RDCurve, bd_rate
-from dmic_gym.bench.protocol import ANCHOR
+from dmic_gym.bench.bootstrap import Draws
+from dmic_gym.bench.protocol import ANCHOR, UNUSABLE
 
 Rows = Sequence[Mapping[str, Any]]
-Floats = npt.NDArray[np.float64]
-
-UNUSABLE = "oracle"
-"""The agent that knows the expert mask: a bound, not a method."""
-
-_RESAMPLES, _SEED = 1000, 0
 
 
 def featured(results: Mapping[str, Any]) -> str | None:
@@ -30,7 +24,7 @@ def featured(results: Mapping[str, Any]) -> str | None:
         for name, part in results["agents"].items()
         if name != ANCHOR and not name.startswith(UNUSABLE)
     }
-    for lines in (usable, results.get("stills", {})):
+    for lines in (usable, results["stills"]):
         rates = {name: part["bd_rate_percent"] for name, part in lines.items()}
         defined = {name: rate for name, rate in rates.items() if rate is not None}
         if defined:
@@ -40,7 +34,7 @@ def featured(results: Mapping[str, Any]) -> str | None:
 
 def line_of(results: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Return an agent's or still codec's part of the results."""
-    found: Mapping[str, Any] = (results["agents"] | results.get("stills", {}))[name]
+    found: Mapping[str, Any] = (results["agents"] | results["stills"])[name]
     return found
 
 
@@ -70,23 +64,26 @@ def extremes(rates: Mapping[str, float | None]) -> dict[str, str]:
 
 
 def mean_intervals(rows: Rows, key: str) -> list[tuple[float, float] | None]:
-    """Return the 95 % bootstrap interval of the mean at each point, in the order of base QPs.
+    """Return the 95 % bootstrap interval of the mean at each point, in ascending order.
 
     None where an image has no value, or there is one image only.
     """
     return [
-        _interval([row[key] for row in rows if row["base_qp"] == qp])
-        for qp in sorted({row["base_qp"] for row in rows})
+        _interval([row[key] for row in rows if point_of(row) == point])
+        for point in sorted({point_of(row) for row in rows})
     ]
 
 
+def point_of(found: Mapping[str, Any]) -> int:
+    """Return the operating point of a row or of a mean: base QP, or quality of a still codec."""
+    return int(found["base_qp"] if "base_qp" in found else found["quality"])
+
+
 def _interval(values: Sequence[float | None]) -> tuple[float, float] | None:
-    if len(values) < 2 or None in values:
+    if None in values:
         return None
-    found: Floats = np.array(values, np.float64)
-    draws = np.random.default_rng(_SEED).integers(0, len(found), (_RESAMPLES, len(found)))
-    low, high = np.percentile(found[draws].mean(axis=1), [2.5, 97.5])
-    return float(low), float(high)
+    draws = Draws(len(values))
+    return draws.interval(draws.means(np.array(values, np.float64)[:, None])[:, 0]).bounds
 
 
 def _by_image(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dmic_gym import __version__
-from dmic_gym.agents.planning import Planner, RefinedAgent, SearchAgent
+from dmic_gym.agents.planning import Planner, RefinedAgent, SearchAgent, TableAgent
 from dmic_gym.bench.cells import Cell, find_still
 from dmic_gym.bench.protocol import PROTOCOL
 from dmic_gym.bench.workbench import Workbench
@@ -51,14 +51,14 @@ def provenance(cell: Cell, sample: Sample, bench: Workbench) -> dict[str, Any]:
 
 
 def surroundings(cell: Cell, sample: Sample, bench: Workbench) -> dict[str, Any]:
-    """Return the provenance that are left when a stored QP map takes the agent's place."""
+    """Return the provenance that is left when a stored QP map takes the agent's place."""
     return {
         "cell": cell.as_dict(),
         "image": sample_key(sample).hex(),
         "package": __version__,
         "protocol": PROTOCOL,
         "encoder": _encoder(cell, bench),
-        "segmenter": describe_segmenter(bench.segmenter),
+        "segmenter": describe_segmenter(bench.evaluator.segmenter),
         "second": describe_segmenter(bench.second.segmenter) if bench.second else None,
     }
 
@@ -69,7 +69,7 @@ def _of_agent(cell: Cell, bench: Workbench) -> dict[str, Any]:
         return {"posterior": None, "agent": None}
     key = (cell.agent, cell.seed)
     if key not in bench.agent_provenance:
-        agent = bench.agent(*key)
+        agent = bench.planner(*key)
         bench.agent_provenance[key] = {
             "posterior": _posterior(agent, bench),
             "agent": _agent(agent),
@@ -107,15 +107,17 @@ def hevc_version(codec: str) -> str:
 
 def _posterior(agent: Planner, bench: Workbench) -> str | None:
     """Return the posterior's hash where the agent asks it; it names its networks by hash."""
-    if not isinstance(agent, SearchAgent | RefinedAgent):
+    if not isinstance(agent, SearchAgent | RefinedAgent | TableAgent):
         return None
-    path = posterior_file(bench.segmenter)
+    path = posterior_file(bench.evaluator.segmenter)
     return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _agent(agent: Any) -> dict[str, Any] | None:
     """Return the weights or the source of an agent; ours without weights are in the version."""
-    inner = getattr(agent, "planner", agent)
+    inner = agent
+    while isinstance(inner, RefinedAgent):
+        inner = inner.planner
     inner = getattr(inner, "agent", inner)
     card = getattr(inner, "card", None)
     if card is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dmic_gym.bench.groups import Group, run_group
+from dmic_gym.bench.plan import Group
+from dmic_gym.bench.runner import run_group
 from dmic_gym.bench.store import Record
 from dmic_gym.errors import MissingDependencyError
 
@@ -27,8 +28,7 @@ class RayEngine:
             import ray
         except ImportError as error:
             raise MissingDependencyError(
-                "The engine 'ray' needs Ray: type pip install 'dmic_gym[ray]', or take "
-                "--engine process."
+                "Ray is not installed: type pip install 'dmic_gym[ray]', or leave out --ray."
             ) from error
         self._ray: Any = ray
         self._arguments: dict[str, Any] = {"address": address}
@@ -49,11 +49,11 @@ class RayEngine:
         while streams:
             (stream, *_), _ = self._ray.wait(list(streams), num_returns=1)
             group = streams.pop(stream)
-            rest = group.without_first(1)
+            rest = group.without_first()
             try:
                 yield self._ray.get(next(stream))
             except self._ray.exceptions.RayError as error:
-                yield group.jobs[0].failed(f"{type(error).__name__}: {error}")
-                stream = remote.remote(rest)  # one without jobs ends at once
-            if rest.jobs:
+                yield group.cells[0].failed(f"{type(error).__name__}: {error}")
+                stream = remote.remote(rest)  # one without cells ends at once
+            if rest.cells:
                 streams[stream] = rest

@@ -6,15 +6,16 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from dmic_gym.bench.cells import Cell
-from dmic_gym.bench.groups import single_thread
+from dmic_gym.bench.datasets import load_again
 from dmic_gym.bench.provenance import surroundings
+from dmic_gym.bench.runner import single_thread
 from dmic_gym.bench.store import Record
 from dmic_gym.bench.workbench import workbench
 from dmic_gym.errors import DataError, DmicError, InvalidInputError
-from dmic_gym.tasks.data.registry import load_dataset
 from dmic_gym.tasks.data.sample import Sample
 
 TOLERANCE = 1e-3
@@ -64,15 +65,19 @@ def sampled(records: Sequence[Record], count: int | None, seed: int = 0) -> list
     return [records[index] for index in sorted(drawn)]
 
 
-def replay(records: Sequence[Record]) -> Iterator[Verdict]:
+def replay(records: Sequence[Record], base: Path | None = None) -> Iterator[Verdict]:
     """Code each record's stored QP map again (a still's quality) and compare; no agent is asked.
 
     One torch thread, as in a sweep. A cell that cannot be replayed is a difference.
+
+    Args:
+        records: of a store.
+        base: folder in which relative paths of data begin, see `Store.base`.
     """
     find = lru_cache(2)(_by_name)
     for record in records:
         try:
-            sample = _found(find(record.cell.data), record.cell)
+            sample = _found(find(record.cell.data, base), record.cell)
             differences = tuple(_differences(record, sample))
         except DmicError as error:
             differences = (str(error),)
@@ -107,8 +112,8 @@ def _short(value: Any) -> str:
     return f"{value[:12]}..." if isinstance(value, str) else str(value)
 
 
-def _by_name(data: str) -> Mapping[str, Sample]:
-    return {sample.name: sample for sample in load_dataset(data)}
+def _by_name(data: str, base: Path | None) -> Mapping[str, Sample]:
+    return {sample.name: sample for sample in load_again(data, base)}
 
 
 def _found(samples: Mapping[str, Sample], cell: Cell) -> Sample:

@@ -1,146 +1,122 @@
-"""Coding every image at every base QP with every agent."""
+"""The one runner: `dmic bench` and `dmic sweep` code the cells of a definition into a store."""
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import Any
 
-from dmic_gym.agents.planning import Planner
-from dmic_gym.bench.held_out import HeldOutSegmenter
-from dmic_gym.envs.evaluator import TOOL_ERRORS, EncodeResult, Evaluator
+from dmic_gym.bench.cells import Cell
+from dmic_gym.bench.definition import Definition
+from dmic_gym.bench.plan import Engine, Group, PlannedCell, SweepPlan, make_plan
+from dmic_gym.bench.protocol import versions
+from dmic_gym.bench.store import Record, Store
+from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
 
 
-@dataclass(frozen=True)
-class Row:
-    """One image coded by one agent at one base QP.
+def run_sweep(
+    definition: Definition,
+    store: Store,
+    engine: Engine,
+    *,
+    only: Callable[[Cell], bool] = lambda _: True,
+    resume: bool = False,
+    strict: bool = False,
+    command: str = "",
+    on_start: Callable[[SweepPlan, Sequence[Record]], None] = lambda *_: None,
+    on_record: Callable[[Record], None] = lambda _: None,
+) -> SweepPlan:
+    """Code what a store does not hold yet, each finished cell committed at once.
 
-    Attributes:
-        name: of the image.
-        base_qp: the anchor's QP.
-        bits: of the whole stream.
-        slice_bits: of its slices.
-        dice: against the expert mask, or None without one.
-        consistency_dice: against the segmenter's mask of the reference.
-        second_dice: `dice` of the second segmenter, which no agent asks; None without one.
-        second_consistency_dice: `consistency_dice` of the second segmenter.
-        psnr: dB.
-        encodes: spent by the agent on this image, the final one included.
-        seconds: wall time of planner, encodes, decodes and segmentations, of those included that an
-            earlier row had made.
-        qp_map: absolute QPs, one list a CTU row.
-        sha256: of the bitstream.
-    """
+    Args:
+        definition: the grid.
+        store: on disk (`Store.create`) or in memory (`Store.in_memory`).
+        engine: what codes.
+        only: which cells of the grid.
+        resume: whether the store may hold cells already.
+        strict: refuse a policy that was trained for another CTU size, instead of warning.
+        command: command line for the record.
+        on_start: called with the plan, done cells included, and the store's records of the grid.
+        on_record: called with each record once it is in the store.
 
-    name: str
-    base_qp: int
-    bits: int
-    slice_bits: int
-    dice: float | None
-    consistency_dice: float
-    second_dice: float | None
-    second_consistency_dice: float | None
-    psnr: float
-    encodes: int
-    seconds: float
-    qp_map: list[list[int]]
-    sha256: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the row as a dictionary of JSON types."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Run:
-    """All rows, by agent, and the images that failed.
-
-    Attributes:
-        rows: by agent, images in order, base QPs within an image in order.
-        failed: why, by image; such an image is left out of every agent's rows.
-    """
-
-    rows: Mapping[str, list[Row]]
-    failed: Mapping[str, str]
-
-
-def run_agents(
-    evaluator: Evaluator,
-    agents: Mapping[str, Planner],
-    samples: Sequence[Sample],
-    base_qps: Sequence[int],
-    second: HeldOutSegmenter | None = None,
-    on_cell: Callable[[str], None] = lambda _: None,
-) -> Run:
-    """Code `samples` at `base_qps` with `agents`; `on_cell` is called after each row."""
-    rows: dict[str, list[Row]] = {name: [] for name in agents}
-    failed: dict[str, str] = {}
-    for sample in samples:
-        try:
-            for name, row in _image_rows(evaluator, agents, sample, base_qps, second):
-                rows[name].append(row)
-                on_cell(name)
-        except TOOL_ERRORS as error:
-            failed[sample.name] = str(error)
-    kept = {name: [row for row in part if row.name not in failed] for name, part in rows.items()}
-    return Run(kept, failed)
-
-
-def _image_rows(
-    evaluator: Evaluator,
-    agents: Mapping[str, Planner],
-    sample: Sample,
-    base_qps: Sequence[int],
-    second: HeldOutSegmenter | None,
-) -> Iterator[tuple[str, Row]]:
-    for base_qp in base_qps:
-        for name, agent in agents.items():
-            yield name, code_image(evaluator, agent, sample, base_qp, second)
-
-
-def code_image(
-    evaluator: Evaluator,
-    planner: Planner,
-    sample: Sample,
-    base_qp: int,
-    second: HeldOutSegmenter | None = None,
-) -> Row:
-    """Let a planner code an image.
+    Returns:
+        The plan, done cells included.
 
     Raises:
-        CodecError: the encoder or decoder failed.
-        SegmenterError: the segmenter failed.
+        InvalidInputError: as `make_plan`, or the store holds cells and `resume` is False.
+        DataError: the store cannot be written, or the disk is full.
     """
-    reference = evaluator.reference(sample)
-    evaluator.anchor(reference, base_qp)  # first-visit cost, kept out of the time below
-    begin = time.perf_counter()
-    plan = planner.plan(evaluator, reference, base_qp)
-    seconds = time.perf_counter() - begin + plan.seconds_saved
-    return make_row(sample, base_qp, plan.result, second, encodes=plan.encodes, seconds=seconds)
+    if store.history() and not resume:
+        raise InvalidInputError(
+            f"{store.path.parent} holds {len(store.done())} finished cells: add --resume to go on "
+            "with it, or pass another --out."
+        )
+    plan = make_plan(definition, strict=strict).only(only)
+    number = store.begin_run(command, definition.as_dict(), versions())
+    left = plan.without(store.done())
+    on_start(plan, [record for record in store.records() if record.id in plan.grid])
+    with closing(_generator(engine, left.groups)) as records:
+        for record in records:
+            store.add(replace(record, run=number))
+            on_record(record)
+    return plan
 
 
-def make_row(
-    sample: Sample,
-    base_qp: int,
-    result: EncodeResult,
-    second: HeldOutSegmenter | None,
-    *,
-    encodes: int,
-    seconds: float,
-) -> Row:
-    """Return the row of one encode."""
-    dice, consistency = (None, None) if second is None else second.dice(sample, result)
-    return Row(
-        name=sample.name,
-        base_qp=base_qp,
-        second_dice=dice,
-        second_consistency_dice=consistency,
-        encodes=encodes,
-        seconds=seconds,
-        qp_map=result.qp_map.tolist(),
-        sha256=hashlib.sha256(result.encoded.bitstream).hexdigest(),
-        **asdict(result.figures),
-    )
+def _generator(engine: Engine, groups: Sequence[Group]) -> Generator[Record, None, None]:
+    """Return a generator, whatever iterator the engine returns, so that it can be closed."""
+    yield from engine.run(groups)
+
+
+def run_group(group: Group) -> Iterator[Record]:
+    """Code the cells of a group, each yielded as soon as it is finished."""
+    for planned in group.cells:
+        yield run_cell(planned, group.sample)
+
+
+def run_cell(planned: PlannedCell, sample: Sample) -> Record:
+    """Code one cell: a function of its arguments and of the packages and weights installed.
+
+    Torch computes with one thread, so that results do not depend on the number of processors.
+    Whatever goes wrong becomes the record's error, so that one bad cell ends no sweep. So does an
+    installation that is not the one the cell was planned for, as on a stale cluster node.
+    """
+    from dmic_gym.bench.provenance import identity, provenance
+    from dmic_gym.bench.workbench import workbench
+
+    try:
+        bench = workbench(planned.cell)
+        here = provenance(planned.cell, sample, bench)
+        if identity(here) != planned.id:
+            return planned.failed(_differences(planned.provenance, here))
+        with single_thread():
+            row = bench.code(planned.cell, sample)
+    except Exception as error:
+        return planned.failed(f"{type(error).__name__}: {error}")
+    return Record(planned.id, planned.cell, planned.provenance, row)
+
+
+def _differences(planned: dict[str, Any], here: dict[str, Any]) -> str:
+    parts = [
+        f"{key} is {here[key]}, planned was {planned[key]}"
+        for key in here
+        if here[key] != planned.get(key)
+    ]
+    return f"The worker's installation differs: {'; '.join(parts)}. Install the same everywhere."
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Let torch, if it is loaded, compute with one thread."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -8,19 +8,18 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
-from dmic_gym.bench.cells import Cell
-from dmic_gym.bench.runner import Row
+from dmic_gym.bench.cells import Cell, Row
 from dmic_gym.errors import DataError
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
     number INTEGER PRIMARY KEY, began TEXT NOT NULL, command TEXT NOT NULL,
-    definition TEXT NOT NULL, versions TEXT NOT NULL);
+    definition TEXT NOT NULL, versions TEXT NOT NULL, folder TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS cells (
     id TEXT PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs, finished TEXT NOT NULL,
-    cell TEXT NOT NULL, provenance TEXT NOT NULL, row TEXT, reward REAL, error TEXT);
+    cell TEXT NOT NULL, provenance TEXT NOT NULL, row TEXT, error TEXT);
 """
 
 
@@ -28,18 +27,17 @@ def make_tables(file: Path, connection: sqlite3.Connection) -> None:
     """Make what is missing in a new file; raise DataError for a file of another version."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == 0:
-        connection.executescript(f"BEGIN; {_TABLES} {_view()}; PRAGMA user_version = 1; COMMIT;")
+        connection.executescript(
+            f"BEGIN; {_TABLES} {_view()}; PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;"
+        )
     check_version(file, connection)
 
 
 def _view() -> str:
     """Return SQL of the view ``results``: settings and figures as columns."""
-    columns = ["cells.id", "cells.run", "cells.finished", "cells.reward"]
+    columns = ["cells.id", "cells.run", "cells.finished"]
     columns += [f"json_extract(cell, '$.{f.name}') AS {f.name}" for f in fields(Cell)]
-    taken = {field.name for field in fields(Cell)} | {"name"}
-    columns += [
-        f"json_extract(row, '$.{f.name}') AS {f.name}" for f in fields(Row) if f.name not in taken
-    ]
+    columns += [f"json_extract(row, '$.{f.name}') AS {f.name}" for f in fields(Row)]
     return (
         f"CREATE VIEW IF NOT EXISTS results AS SELECT {', '.join(columns)} FROM cells "
         "WHERE row IS NOT NULL"
@@ -74,9 +72,17 @@ def explained(file: Path, verb: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        hint = (
-            "What is in it is safe: make room and go on with --resume."
-            if verb == "write"
-            else "Is it a sweep.sqlite of dmic sweep, whole?"
+        raise DataError(f"Cannot {verb} {file}: {error}. {_advice(error, verb)}") from error
+
+
+def _advice(error: sqlite3.Error, verb: str) -> str:
+    """Return what to do: a file that is damaged is told from a disk that is full."""
+    usable = isinstance(error, sqlite3.OperationalError) and "no such" not in str(error)
+    if not usable:  # "malformed", "not a database", "no such table"
+        return (
+            "The file is damaged, or is none of dmic sweep: move it away and sweep anew; the "
+            "program sqlite3 may save what is in it (.recover)."
         )
-        raise DataError(f"Cannot {verb} {file}: {error}. {hint}") from error
+    if verb == "write":
+        return "What is in it is safe: make room and go on with --resume."
+    return "Is it a sweep.sqlite of dmic sweep, whole?"

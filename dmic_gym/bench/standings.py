@@ -1,21 +1,14 @@
-"""How a sweep stands while it goes on."""
+"""How a run stands while it goes on."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-import numpy as np
-
-from dmic_gym.bench.bdrate import RDCurve, bd_rate
-from dmic_gym.bench.protocol import ANCHOR
-from dmic_gym.bench.runner import Row
+from dmic_gym.bench.bdrate import bd_rate
+from dmic_gym.bench.lines import Line, lines_of
+from dmic_gym.bench.protocol import ANCHOR, UNUSABLE
+from dmic_gym.bench.results import by_encoder
 from dmic_gym.bench.store import Record
-from dmic_gym.bench.summary import points
-from dmic_gym.bench.sweep_results import rows_by_encoder
-
-_UNFAIR = "oracle"
-"""The agent that no comparison of usable ones counts: it knows the expert mask."""
 
 
 class Standings:
@@ -40,24 +33,18 @@ class Standings:
         Over the images that the agent and its anchor have been coded with at every base QP.
         """
         found: list[tuple[float, str]] = []
-        for agents in rows_by_encoder(self._records).values():
-            for name in agents.keys() - {ANCHOR, _UNFAIR}:
-                percent = self._bd_rate(agents.get(ANCHOR, []), agents[name])
+        for records in by_encoder(self._records).values():
+            lines = lines_of(records)
+            for name in lines.keys() - {ANCHOR, UNUSABLE}:
+                percent = self._percent(lines[ANCHOR], lines[name]) if ANCHOR in lines else None
                 found += [] if percent is None else [(percent, name)]
         return min(found)[::-1] if found else None
 
-    def _bd_rate(self, anchor: Sequence[Row], rows: Sequence[Row]) -> float | None:
-        images = self._complete(anchor) & self._complete(rows)
-        kept = [[row for row in part if row.name in images] for part in (anchor, rows)]
-        if not images or any(row.dice is None for row in kept[1]):
+    def _percent(self, anchor: Line, line: Line) -> float | None:
+        images = anchor.complete & line.complete
+        kept = [part.only(images) for part in (anchor, line)]
+        if not images or any(len(part.points) < len(self._qps) for part in kept):
             return None
-        return bd_rate(*(_curve(part) for part in kept)).percent
-
-    def _complete(self, rows: Sequence[Row]) -> set[str]:
-        count = Counter(row.name for row in rows)
-        return {name for name in count if count[name] == len(self._qps)}
-
-
-def _curve(rows: Sequence[Row]) -> RDCurve:
-    means = points(rows)
-    return RDCurve(*(np.array([p[key] for p in means], float) for key in ("bits", "dice")))
+        if any(row.dice is None for part in kept for row in part.rows.values()):
+            return None
+        return bd_rate(*(part.curve() for part in kept)).percent

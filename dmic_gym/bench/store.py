@@ -9,6 +9,7 @@ figure.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from dmic_gym.bench.cells import Cell
-from dmic_gym.bench.lock import FolderLock
-from dmic_gym.bench.runner import Row
+from filelock import BaseFileLock, FileLock, Timeout
+
+from dmic_gym.bench.cells import FIGURES, Cell, Row
 from dmic_gym.bench.schema import check_version, connect_reading, explained, make_tables
 from dmic_gym.errors import DataError
 
 FILE = "sweep.sqlite"
+LOCK = "sweep.lock"
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,7 @@ class Record:
         cell: its settings.
         provenance: all that decided the result: hashes of image and weights, encoder, its
             parameter string, versions; see `dmic_gym.bench.provenance.provenance`.
-        row: figures, QP map (for a still codec ``[[quality]]``) and SHA-256 of the bitstream;
-            None where the cell failed.
-        reward: sum of the reward's terms; None where it failed and for a still codec.
+        row: figures, QP map and SHA-256 of the bitstream; None where the cell failed.
         error: why it failed, or None.
         run: number of the `SweepRun` that it was made in.
         finished: time of its end, ISO 8601, UTC.
@@ -46,7 +46,6 @@ class Record:
     cell: Cell
     provenance: Mapping[str, Any]
     row: Row | None
-    reward: float | None = None
     error: str | None = None
     run: int = 0
     finished: str = ""
@@ -54,7 +53,7 @@ class Record:
 
 @dataclass(frozen=True)
 class SweepRun:
-    """One start of ``dmic sweep`` on a store; a resumed sweep has several.
+    """One start of ``dmic sweep`` or ``bench`` on a store; a resumed sweep has several.
 
     Attributes:
         number: from 1.
@@ -62,6 +61,8 @@ class SweepRun:
         command: the command line.
         definition: the sweep as defined, JSON types: the axes with their defaults filled in.
         versions: of Python and packages.
+        folder: from the store's folder to the one that the sweep was started in, where that is
+            above it, such as ``"../.."``; else empty. Relative paths of data begin there.
     """
 
     number: int
@@ -69,16 +70,21 @@ class SweepRun:
     command: str
     definition: Mapping[str, Any]
     versions: Mapping[str, str]
+    folder: str = ""
 
 
 class Store:
-    """Cells on disk. `Store.open` reads, `Store.create` reads and writes.
+    """Cells on disk or in memory.
 
-    A context manager; `close` leaves everything in the one file ``sweep.sqlite``.
+    `Store.open` reads, `Store.create` reads and writes, `Store.in_memory` is empty and ends with
+    its object. A context manager; `close` leaves everything in the one file ``sweep.sqlite``.
+
+    Attributes:
+        path: of its file; of a store in memory where its file would be.
     """
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, lock: FolderLock | None = None
+        self, path: Path, connection: sqlite3.Connection, lock: BaseFileLock | None = None
     ) -> None:
         self.path = path
         self._connection = connection
@@ -110,7 +116,7 @@ class Store:
             DataError: another sweep writes to it, or the folder cannot be written.
         """
         folder = Path(folder)
-        lock = FolderLock(folder)
+        lock = _locked(folder)
         file = folder / FILE
         try:
             with explained(file, "write"):
@@ -123,15 +129,34 @@ class Store:
             raise
         return cls(file, connection, lock)
 
+    @classmethod
+    def in_memory(cls, folder: str | Path = ".") -> Store:
+        """Return an empty store.
+
+        Args:
+            folder: where its results will be written.
+        """
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        make_tables(Path(folder) / FILE, connection)
+        return cls(Path(folder) / FILE, connection)
+
     def begin_run(
         self, command: str, definition: Mapping[str, Any], versions: Mapping[str, str]
     ) -> int:
         """Record a start of the sweep; return its number, which goes into its records."""
-        values = (_now(), command, json.dumps(definition), json.dumps(versions))
+        folder = os.path.relpath(Path.cwd(), self.path.parent)
+        above = {"..", "."} >= set(Path(folder).parts)
+        run = SweepRun(0, _now(), command, definition, versions, folder if above else "")
+        return self.add_run(run)
+
+    def add_run(self, run: SweepRun) -> int:
+        """Record a start of the sweep as it is; return its number, the next free one."""
+        definition, versions = json.dumps(dict(run.definition)), json.dumps(dict(run.versions))
         with explained(self.path, "write"):
             added = self._connection.execute(
-                "INSERT INTO runs (began, command, definition, versions) VALUES (?, ?, ?, ?)",
-                values,
+                "INSERT INTO runs (began, command, definition, versions, folder) "
+                "VALUES (?, ?, ?, ?, ?)",
+                (run.began, run.command, definition, versions, run.folder),
             )
         return int(added.lastrowid or 0)
 
@@ -148,12 +173,11 @@ class Store:
             json.dumps(record.cell.as_dict()),
             json.dumps(dict(record.provenance)),
             None if record.row is None else json.dumps(record.row.as_dict()),
-            record.reward,
             record.error,
         )
         with explained(self.path, "write"):
             self._connection.execute(
-                "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values
+                "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?)", values
             )
 
     def done(self) -> set[str]:
@@ -183,11 +207,19 @@ class Store:
     def runs(self) -> list[SweepRun]:
         """Return the starts of the sweep, oldest first."""
         return [
-            SweepRun(number, began, command, json.loads(definition), json.loads(versions))
-            for number, began, command, definition, versions in self._select(
-                "SELECT number, began, command, definition, versions FROM runs ORDER BY number"
+            _run(found)
+            for found in self._select(
+                "SELECT number, began, command, definition, versions, folder FROM runs "
+                "ORDER BY number"
             )
         ]
+
+    @property
+    def base(self) -> Path | None:
+        """The folder in which relative paths of data begin, if it is known and there."""
+        runs = self.runs()
+        folder = self.path.parent / runs[-1].folder if runs and runs[-1].folder else None
+        return folder if folder is not None and folder.is_dir() else None
 
     def close(self) -> None:
         """Close the file and let others write."""
@@ -206,15 +238,37 @@ class Store:
             return self._connection.execute(query).fetchall()
 
 
+def _locked(folder: Path) -> BaseFileLock:
+    """Keep other sweeps out of a folder until the lock is released or this process ends."""
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise DataError(
+            f"Another sweep is writing to {folder}: wait for it, or pass another --out."
+        ) from error
+    except OSError as error:
+        raise DataError(f"Cannot write into {folder}: {error}. Pass another --out.") from error
+    return lock
+
+
+def _run(found: tuple[Any, ...]) -> SweepRun:
+    number, began, command, definition, versions, folder = found
+    try:
+        return SweepRun(number, began, command, _object(definition), _object(versions), str(folder))
+    except (TypeError, ValueError) as damage:
+        raise DataError(f"Run {number} of the store is damaged: {damage}.") from damage
+
+
 def _record(found: tuple[Any, ...]) -> Record:
-    id_, run, finished, cell, provenance, row, reward, error = found
+    id_, run, finished, cell, provenance, row, error = found
     try:
         return Record(
             id=id_,
-            cell=Cell(**json.loads(cell)),
-            provenance=json.loads(provenance),
-            row=None if row is None else Row(**json.loads(row)),
-            reward=reward,
+            cell=Cell(**_object(cell)),
+            provenance=_object(provenance),
+            row=None if row is None else checked_row(_object(row)),
             error=error,
             run=run,
             finished=finished,
@@ -223,9 +277,28 @@ def _record(found: tuple[Any, ...]) -> Record:
         raise DataError(f"Cell {id_} of the store is damaged: {damage}.") from damage
 
 
+def _object(text: str) -> dict[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"{text[:40]!r} is no JSON object")
+    return found
+
+
+def checked_row(values: Mapping[str, Any]) -> Row:
+    """Return a row; raise TypeError or ValueError where its values are not those of one."""
+    row = Row(**values)
+    for name in FIGURES:
+        value = getattr(row, name)
+        if isinstance(value, bool) or not isinstance(value, int | float | None):
+            raise ValueError(f"{name} is {value!r}, not a number")
+    if not isinstance(row.qp_map, list) or not isinstance(row.sha256, str):
+        raise ValueError("qp_map is no list, or sha256 is no text")
+    return row
+
+
 def _order(cell: Cell) -> Iterator[Any]:
-    yield from (cell.data, cell.codec, -cell.ctu_size, cell.preset, cell.image, cell.base_qp)
-    yield from (cell.agent, cell.seed, cell.reward, cell.segmenter, cell.second)
+    yield from (cell.data, cell.codec, -cell.ctu_size, cell.preset, cell.image, cell.point)
+    yield from (cell.agent, cell.seed, cell.segmenter, cell.second)
 
 
 def _now() -> str:

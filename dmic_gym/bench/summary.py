@@ -1,169 +1,275 @@
-"""From rows to points, BD-rates and intervals."""
+"""From lines to BD-rates, bits at a quality, and what two agents differ in, with intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from dmic_gym.bench.bdrate import RDCurve, bd_quality, bd_rate, bootstrap_bd_rate
-from dmic_gym.bench.runner import Row, Run
-from dmic_gym.errors import InvalidInputError
+from dmic_gym.bench.bdrate import RDCurve, bd_quality, bd_rate
+from dmic_gym.bench.bootstrap import Draws, Interval, bd_rates, bits_at
+from dmic_gym.bench.lines import Line
+from dmic_gym.bench.protocol import LEVELS
+from dmic_gym.types import Floats
 
-Rate = Literal["bits", "slice_bits"]
-Quality = Literal["dice", "consistency_dice", "second_dice", "second_consistency_dice"]
-Floats = npt.NDArray[np.float64]
-
-COMPARISONS: Mapping[str, tuple[Quality, Rate]] = {
+MEASURES: Mapping[str, tuple[str, str]] = {
     "consistency": ("consistency_dice", "bits"),
     "second": ("second_dice", "bits"),
     "second_consistency": ("second_consistency_dice", "bits"),
     "slices": ("dice", "slice_bits"),
 }
-"""BD-rates given beside the one on Dice and total bits."""
+"""BD-rates given beside the one on Dice and total bits: quality and rate of each."""
 
-_MEANS = (
-    "bits",
-    "slice_bits",
-    "dice",
-    "consistency_dice",
-    "second_dice",
-    "second_consistency_dice",
-    "psnr",
-    "encodes",
-    "seconds",
-)
+LEVEL_QUALITIES = ("dice", "second_dice", "consistency_dice")
+"""Qualities of which the bits at a level are given."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A statistic.
+
+    Attributes:
+        part: what ``results.json`` holds of it.
+        value: its estimate in percent of the anchor's bits; None where undefined.
+        resampled: float array (resamples,), NaN where undefined.
+    """
+
+    part: dict[str, Any]
+    value: float | None
+    resampled: Floats
+
+
+class Comparer:
+    """Compares lines with the anchor, all on the same resamples of the images.
+
+    Args:
+        anchor: the anchor's line; all images complete.
+        seed: of the bootstrap.
+    """
+
+    def __init__(self, anchor: Line, seed: int = 0) -> None:
+        self._anchor = anchor
+        self._draws = Draws(len(anchor.images), seed=seed)
+
+    def bd_rate(
+        self, line: Line, qps: Sequence[int] | None, quality: str = "dice", rate: str = "bits"
+    ) -> Found:
+        """Return the BD-rate of a line.
+
+        Args:
+            line: on the anchor's images.
+            qps: base QPs to compare at; None takes all points of both.
+            quality: figure of the rows.
+            rate: figure of the rows.
+        """
+        if why := _why_not(line, quality):
+            return Found(_bd_part(None, f"undefined: {why}"), None, np.array([]))
+        grids = [part.grid(key, qps) for part in (self._anchor, line) for key in (rate, quality)]
+        means = [grid.mean(axis=0) for grid in grids]
+        anchor, test = RDCurve(*means[:2]), RDCurve(*means[2:])
+        found = bd_rate(anchor, test)
+        resampled = bd_rates(*(self._draws.means(grid) for grid in grids))
+        interval = self._interval(found.percent, resampled, "BD-rate")
+        note = _joined(found.note, interval.note)
+        delta = bd_quality(anchor, test).delta
+        part = _bd_part(found.percent, note, _bounds(interval), delta, found.span)
+        return Found(part, found.percent, resampled)
+
+    def bits_at(self, line: Line, share: int, quality: str = "dice") -> Found:
+        """Return the bits at a share of the anchor's best quality, over all points of the run.
+
+        Args:
+            line: on the anchor's images.
+            share: percent of the anchor's best mean quality.
+            quality: figure of the rows.
+        """
+        if why := _why_not(line, quality):
+            return Found(_bits_part(None, None, None, f"undefined: {why}"), None, np.array([]))
+        grids = [part.grid(key) for part in (self._anchor, line) for key in ("bits", quality)]
+        mean = [grid.mean(axis=0, keepdims=True) for grid in grids]
+        (anchor_bits,), (bits,) = _bits_at(mean, share)
+        level = share / 100 * float(mean[1].max())
+        percent = _finite(100 * (bits / anchor_bits - 1))
+        anchors, tests = _bits_at([self._draws.means(grid) for grid in grids], share)
+        resampled = 100 * (tests / anchors - 1)
+        interval = self._interval(percent, resampled, "bits at this quality")
+        note = "" if percent is not None else _not_reached(mean[1], mean[3], level)
+        part = _bits_part(
+            level, _finite(bits), percent, _joined(note, interval.note), _bounds(interval)
+        )
+        return Found(part, percent, resampled)
+
+    def differences(self, found: Found, rivals: Mapping[str, Found]) -> dict[str, Any]:
+        """Return by how many percentage points a statistic lies above that of each rival.
+
+        Both are resampled together, so that the interval is that of the difference.
+        """
+        return {name: self._difference(found, rival) for name, rival in rivals.items()}
+
+    def _difference(self, found: Found, rival: Found) -> dict[str, Any]:
+        if found.value is None or rival.value is None:
+            return {"points": None, "ci95": None, "note": ""}
+        interval = self._draws.interval(found.resampled - rival.resampled, "difference")
+        points = found.value - rival.value
+        return {"points": points, "ci95": _bounds(interval), "note": interval.note}
+
+    def _interval(self, value: float | None, resampled: Floats, what: str) -> Interval:
+        return Interval(None, "") if value is None else self._draws.interval(resampled, what)
 
 
 def summarize(
-    run: Run, anchor: str, qp_sets: Mapping[str, Sequence[int]], *, seed: int = 0
+    lines: Mapping[str, Line],
+    anchor: str,
+    qp_sets: Mapping[str, Sequence[int]],
+    *,
+    rivals: Sequence[str] = (),
+    seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
     """Return each agent's part of ``results.json``.
 
     Args:
-        run: the rows; every agent has the same images and base QPs.
+        lines: by agent; all have the same images and base QPs.
         anchor: the agent that the others are compared with.
         qp_sets: base QPs by name; the first set is the headline.
+        rivals: agents with which each other one is compared too.
         seed: of the bootstrap.
 
     Returns:
         By agent, for the headline set: ``bd_rate_percent`` on Dice (None where undefined),
-        ``bd_rate_note``, ``ci95`` (bootstrap over images), ``bd_dice``, and the same for each of
-        `COMPARISONS` under its name; under the name of each further set the same again. Then
-        ``points`` (means over images at each base QP) and ``images`` (the rows).
-
-    Raises:
-        InvalidInputError: no image was coded.
+        ``bd_rate_note``, ``ci95`` (bootstrap over images), ``bd_quality``, ``quality_range`` (that
+        the BD-rate averages over), ``against`` (by rival: ``points``, the difference of the two
+        BD-rates in percentage points, with ``ci95``), and the same for each of `MEASURES` under
+        its name; under the name of each further set the same again. Then ``bits_at`` (by quality
+        and level, see `Comparer.bits_at`), ``points`` (means over images at each base QP) and
+        ``images`` (the rows).
     """
-    if not run.rows[anchor]:
-        raise InvalidInputError(f"No image is left to compare. Failed: {dict(run.failed)}.")
+    comparer = Comparer(lines[anchor], seed)
     headline, *others = qp_sets
+    sets = {key: _of_set(comparer, lines, qp_sets[key], rivals) for key in qp_sets}
+    levels = {quality: _levels(comparer, lines, quality, rivals) for quality in LEVEL_QUALITIES}
     return {
         name: {
-            **_compare_set(run.rows[anchor], rows, qp_sets[headline], seed),
-            **{key: _compare_set(run.rows[anchor], rows, qp_sets[key], seed) for key in others},
-            "points": points(rows),
-            "images": [row.as_dict() for row in rows],
+            **sets[headline][name],
+            **{key: sets[key][name] for key in others},
+            "bits_at": {quality: levels[quality][name] for quality in LEVEL_QUALITIES},
+            "points": line.means(),
+            "images": line.as_dicts(),
         }
-        for name, rows in run.rows.items()
+        for name, line in lines.items()
     }
 
 
-def points(rows: Sequence[Row]) -> list[dict[str, float | None]]:
-    """Return the means over images at each base QP, ascending; None where an image has no value."""
-    return [
-        {"base_qp": qp, **_means([row for row in rows if row.base_qp == qp])}
-        for qp in sorted({row.base_qp for row in rows})
-    ]
+def summarize_still(anchor: Line, line: Line) -> dict[str, Any]:
+    """Return a still codec's part of ``results.json``, over all points of both.
+
+    Returns:
+        As `summarize` has it for an agent, without sets and rivals.
+    """
+    comparer = Comparer(anchor)
+    return {
+        **comparer.bd_rate(line, None).part,
+        **_measures(comparer, line, None),
+        "bits_at": {
+            quality: {str(share): comparer.bits_at(line, share, quality).part for share in LEVELS}
+            for quality in LEVEL_QUALITIES
+        },
+        "points": line.means(),
+        "images": line.as_dicts(),
+    }
 
 
-def _means(rows: Sequence[Row]) -> Mapping[str, float | None]:
-    means: dict[str, float | None] = {}
-    for name in _MEANS:
-        values = [getattr(row, name) for row in rows]
-        means[name] = None if None in values else float(np.mean(values))
-    return means
-
-
-def _compare_set(
-    anchor: Sequence[Row], rows: Sequence[Row], qps: Sequence[int], seed: int
+def _bd_part(
+    percent: float | None,
+    note: str,
+    bounds: list[float] | None = None,
+    delta: float | None = None,
+    span: tuple[float, float] | None = None,
 ) -> dict[str, Any]:
-    return compare_all(
-        [row for row in anchor if row.base_qp in qps],
-        [row for row in rows if row.base_qp in qps],
-        seed,
+    return {
+        "bd_rate_percent": percent,
+        "bd_rate_note": note,
+        "ci95": bounds,
+        "bd_quality": delta,
+        "quality_range": None if span is None else list(span),
+    }
+
+
+def _bits_part(
+    level: float | None,
+    bits: float | None,
+    percent: float | None,
+    note: str,
+    bounds: list[float] | None = None,
+) -> dict[str, Any]:
+    return {"level": level, "bits": bits, "percent": percent, "ci95": bounds, "note": note}
+
+
+def _of_set(
+    comparer: Comparer, lines: Mapping[str, Line], qps: Sequence[int], rivals: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    found = {name: comparer.bd_rate(line, qps) for name, line in lines.items()}
+    return {
+        name: {
+            **found[name].part,
+            "against": comparer.differences(found[name], _others(found, name, rivals)),
+            **_measures(comparer, line, qps),
+        }
+        for name, line in lines.items()
+    }
+
+
+def _measures(comparer: Comparer, line: Line, qps: Sequence[int] | None) -> dict[str, Any]:
+    return {key: comparer.bd_rate(line, qps, *what).part for key, what in MEASURES.items()}
+
+
+def _levels(
+    comparer: Comparer, lines: Mapping[str, Line], quality: str, rivals: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    parts: dict[str, dict[str, Any]] = {name: {} for name in lines}
+    for share in LEVELS:
+        found = {name: comparer.bits_at(line, share, quality) for name, line in lines.items()}
+        for name, one in found.items():
+            against = comparer.differences(one, _others(found, name, rivals))
+            parts[name][str(share)] = {**one.part, "against": against}
+    return parts
+
+
+def _others(found: Mapping[str, Found], name: str, rivals: Sequence[str]) -> dict[str, Found]:
+    return {rival: found[rival] for rival in rivals if rival in found and rival != name}
+
+
+def _bits_at(means: Sequence[Floats], share: int) -> tuple[Floats, Floats]:
+    """Return the bits of anchor and test, each (curves,), of four arrays (curves, points)."""
+    anchor_bits, anchor_quality, bits, quality = means
+    level = share / 100 * anchor_quality.max(axis=1)
+    return bits_at(anchor_bits, anchor_quality, level), bits_at(bits, quality, level)
+
+
+def _not_reached(anchor: Floats, test: Floats, level: float) -> str:
+    outside = not test.min() <= level <= test.max()
+    whose, curve = ("the", test) if outside else ("the anchor's", anchor)
+    return (
+        f"undefined: {whose} curve spans {curve.min():.3f} to {curve.max():.3f}, "
+        f"the level is {level:.3f}"
     )
 
 
-def compare_all(anchor: Sequence[Row], rows: Sequence[Row], seed: int = 0) -> dict[str, Any]:
-    """Return the BD-rates of `rows` against `anchor`, the same images in both.
-
-    The points of either need not be base QPs: a still codec's are its qualities.
-
-    Returns:
-        As `summarize` has them for one QP set, without points and images.
-    """
-    return {
-        **_compare(anchor, rows, "dice", "bits", seed),
-        **{
-            name: _compare(anchor, rows, quality, rate, seed)
-            for name, (quality, rate) in COMPARISONS.items()
-        },
-    }
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """Bits and quality, each (images, base QPs)."""
-
-    bits: Floats
-    quality: Floats
-
-    @classmethod
-    def of(cls, rows: Sequence[Row], quality: Quality, rate: Rate) -> _Grid:
-        return cls(_grid(rows, rate), _grid(rows, quality))
-
-    def mean_curve(self) -> RDCurve:
-        return RDCurve(self.bits.mean(axis=0), self.quality.mean(axis=0))
-
-
-def _compare(
-    anchor_rows: Sequence[Row], rows: Sequence[Row], quality: Quality, rate: Rate, seed: int
-) -> dict[str, Any]:
-    if why := _why_not(rows, quality):
-        return {
-            "bd_rate_percent": None,
-            "bd_rate_note": f"undefined: {why}",
-            "ci95": None,
-            "bd_dice": None,
-        }
-    anchor, test = _Grid.of(anchor_rows, quality, rate), _Grid.of(rows, quality, rate)
-    result = bd_rate(anchor.mean_curve(), test.mean_curve())
-    interval = bootstrap_bd_rate(anchor.bits, anchor.quality, test.bits, test.quality, seed=seed)
-    return {
-        "bd_rate_percent": result.percent,
-        "bd_rate_note": "; ".join(note for note in (result.note, interval.note) if note),
-        "ci95": None if interval.bounds is None else list(interval.bounds),
-        "bd_dice": bd_quality(anchor.mean_curve(), test.mean_curve()).delta,
-    }
-
-
-def _why_not(rows: Sequence[Row], quality: Quality) -> str:
+def _why_not(line: Line, quality: str) -> str:
     """Return why there is no comparison, or nothing."""
-    if not rows:
-        return "no image has all base QPs"
-    if all(getattr(row, quality) is not None for row in rows):
+    if not np.isnan(line.grid(quality)).any():
         return ""
     return "no second segmenter" if quality.startswith("second") else "images without mask"
 
 
-def _grid(rows: Sequence[Row], name: str) -> Floats:
-    qps = sorted({row.base_qp for row in rows})
-    names = list(dict.fromkeys(row.name for row in rows))
-    grid = np.full((len(names), len(qps)), np.nan)
-    for row in rows:
-        grid[names.index(row.name), qps.index(row.base_qp)] = getattr(row, name)
-    return grid
+def _finite(value: float | np.floating[Any]) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _bounds(interval: Interval) -> list[float] | None:
+    return None if interval.bounds is None else list(interval.bounds)
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)

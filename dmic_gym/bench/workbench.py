@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
@@ -13,13 +14,11 @@ import numpy as np
 from dmic_gym.agents.planning import Planner
 from dmic_gym.agents.registry import make_agent
 from dmic_gym.agents.search.posterior_cache import PosteriorCache
-from dmic_gym.bench.cells import Cell, find_still
+from dmic_gym.bench.cells import Cell, Row, find_still
 from dmic_gym.bench.held_out import HeldOutSegmenter
-from dmic_gym.bench.runner import Row, code_image, make_row
 from dmic_gym.codecs.base import Encoded
-from dmic_gym.envs.evaluator import Anchors, Evaluator
-from dmic_gym.envs.results import EncodeResult, Figures, Reference, encode_result, sample_key
-from dmic_gym.envs.rewards import make_reward
+from dmic_gym.envs.evaluator import Evaluator
+from dmic_gym.envs.results import EncodeResult, Reference, encode_result
 from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS, make_codec
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.find import find_segmenter
@@ -32,8 +31,7 @@ class Workbench:
 
     Attributes:
         evaluator: encoder and segmenter.
-        qp_offsets: the action table.
-        segmenter: that judges.
+        qp_offsets: the action table of agents that step.
         second: that only scores, or None.
         agent_provenance: what each agent brings into a cell's identity, by spec and seed.
 
@@ -45,43 +43,46 @@ class Workbench:
         second: the same, for the network that only scores; empty for none.
     """
 
+    qp_offsets = DEFAULT_QP_OFFSETS
+
     def __init__(self, codec: str, ctu_size: int, preset: str, segmenter: str, second: str) -> None:
-        self.segmenter = find_segmenter(segmenter, dtype="float32")  # so that machines agree
+        network = find_segmenter(segmenter, dtype="float32")  # so that machines agree
+        self.evaluator = Evaluator(make_codec(codec, ctu_size, preset), network)
         self.second = None
         if second:
             self.second = HeldOutSegmenter(find_segmenter(second, dtype="float32"))
-        self.evaluator = Evaluator(make_codec(codec, ctu_size, preset), self.segmenter)
-        self.qp_offsets = DEFAULT_QP_OFFSETS
-        self._posteriors = PosteriorCache(self.segmenter)
         self.agent_provenance: dict[tuple[str, int], dict[str, Any]] = {}
-        self._agents: dict[tuple[str, int], Planner] = {}
-        self._last: tuple[tuple[Cell, bytes], Row] | None = None
+        self._posteriors = PosteriorCache(network)
+        self._planners: dict[tuple[str, int, bool], Planner] = {}
 
-    def agent(self, spec: str, seed: int) -> Planner:
+    def planner(self, spec: str, seed: int, *, strict: bool = False) -> Planner:
         """Return the agent of that spec and seed; see `make_agent`."""
-        key = (spec, seed)
-        if key not in self._agents:
-            self._agents[key] = make_agent(
+        key = (spec, seed, strict)
+        if key not in self._planners:
+            self._planners[key] = make_agent(
                 spec,
                 self.evaluator,
                 qp_offsets=self.qp_offsets,
                 posteriors=self._posteriors,
                 seed=seed,
+                strict=strict,
             )
-        return self._agents[key]
+        return self._planners[key]
 
-    def code(self, cell: Cell, sample: Sample) -> tuple[Row, float | None]:
-        """Code a cell's image; return the row, and the reward unless a still codec coded it.
+    def code(self, cell: Cell, sample: Sample) -> Row:
+        """Code a cell's image.
 
         Raises:
             CodecError: an encoder or decoder failed.
             SegmenterError: a segmenter failed.
         """
-        row = self._row(cell, sample)
-        return row, None if cell.is_still else self._reward(cell, sample, row)
+        if cell.is_still:
+            return self.replay(cell, sample, [])
+        planner = self.planner(cell.agent, cell.seed)
+        return code_image(self.evaluator, planner, sample, cell.point, self.second)
 
     def replay(self, cell: Cell, sample: Sample, qp_map: list[list[int]]) -> Row:
-        """Code a cell's image with a given map (a still codec with ``[[quality]]``): no agent.
+        """Code a cell's image with a given map (a still codec at the cell's quality): no agent.
 
         Raises:
             InvalidInputError: the map does not fit the image.
@@ -90,46 +91,68 @@ class Workbench:
         """
         reference = self.evaluator.reference(sample)
         begin = time.perf_counter()
-        if cell.is_still:
-            found = self._score_still(cell, reference, qp_map)
-        else:
-            found = self.evaluator.score(reference, np.array(qp_map))
+        result = self.result(cell, reference, qp_map)
         seconds = time.perf_counter() - begin
-        return make_row(sample, cell.base_qp, found, self.second, encodes=1, seconds=seconds)
+        return make_row(sample, result, self.second, encodes=1, seconds=seconds)
 
-    def _row(self, cell: Cell, sample: Sample) -> Row:
-        """Code, unless the last cell differed in the reward alone."""
-        if cell.is_still:
-            return self.replay(cell, sample, [[cell.base_qp]])
-        key = (replace(cell, reward=""), sample_key(sample))
-        if self._last is None or self._last[0] != key:
-            agent = self.agent(cell.agent, cell.seed)
-            self._last = key, code_image(self.evaluator, agent, sample, cell.base_qp, self.second)
-        return self._last[1]
-
-    def _reward(self, cell: Cell, sample: Sample, row: Row) -> float:
-        evaluator = self.evaluator
-        figures = Figures(**{field.name: getattr(row, field.name) for field in fields(Figures)})
-        anchors = Anchors(evaluator, evaluator.reference(sample), cell.base_qp)
-        return float(sum(make_reward(cell.reward)(figures, anchors).values()))
-
-    def _score_still(
-        self, cell: Cell, reference: Reference, qp_map: list[list[int]]
-    ) -> EncodeResult:
+    def result(self, cell: Cell, reference: Reference, qp_map: list[list[int]]) -> EncodeResult:
+        """Return what `replay` makes a row of: bitstream, reconstruction and mask."""
+        if not cell.is_still:
+            return self.evaluator.score(reference, np.array(qp_map))
         still = find_still(cell.codec)
-        data = still.encode(reference.sample.image, qp_map[0][0])
+        data = still.encode(reference.sample.image, cell.point)
         decoded = still.decode(data)
         encoded = Encoded(data, decoded, 8 * len(data), 8 * still.payload_size(data))
-        return encode_result(
-            reference, encoded, self.evaluator.segment([decoded])[0], np.array(qp_map)
-        )
+        probability = self.evaluator.segment([decoded])[0]
+        return encode_result(reference, encoded, probability, np.zeros((0, 0), np.int16))
+
+
+def code_image(
+    evaluator: Evaluator,
+    planner: Planner,
+    sample: Sample,
+    base_qp: int,
+    second: HeldOutSegmenter | None = None,
+) -> Row:
+    """Let a planner code an image.
+
+    Raises:
+        CodecError: the encoder or decoder failed.
+        SegmenterError: the segmenter failed.
+    """
+    reference = evaluator.reference(sample)
+    evaluator.anchor(reference, base_qp)  # first-visit cost, kept out of the time below
+    begin = time.perf_counter()
+    plan = planner.plan(evaluator, reference, base_qp)
+    seconds = time.perf_counter() - begin + plan.seconds_saved
+    return make_row(sample, plan.result, second, encodes=plan.encodes, seconds=seconds)
+
+
+def make_row(
+    sample: Sample,
+    result: EncodeResult,
+    second: HeldOutSegmenter | None,
+    *,
+    encodes: int,
+    seconds: float,
+) -> Row:
+    """Return the row of one encode."""
+    dice, consistency = (None, None) if second is None else second.dice(sample, result)
+    return Row(
+        second_dice=dice,
+        second_consistency_dice=consistency,
+        encodes=encodes,
+        seconds=seconds,
+        qp_map=result.qp_map.tolist(),
+        sha256=hashlib.sha256(result.encoded.bitstream).hexdigest(),
+        **asdict(result.figures),
+    )
 
 
 def workbench(cell: Cell) -> Workbench:
     """Return the workbench for a cell, made once in a process while it is among the last few."""
-    if cell.is_still:
-        return _workbench("x265", 64, "medium", cell.segmenter, cell.second)
-    return _workbench(cell.codec, cell.ctu_size, cell.preset, cell.segmenter, cell.second)
+    encoder = ("x265", 64, "medium") if cell.is_still else (cell.codec, cell.ctu_size, cell.preset)
+    return _workbench(*encoder, cell.segmenter, cell.second)
 
 
 _workbench: Callable[..., Workbench] = lru_cache(_KEPT)(Workbench)

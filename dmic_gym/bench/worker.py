@@ -10,7 +10,8 @@ import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
-from dmic_gym.bench.groups import Group, run_group
+from dmic_gym.bench.plan import Group
+from dmic_gym.bench.runner import run_group
 from dmic_gym.bench.store import Record
 from dmic_gym.errors import WorkerError
 
@@ -48,7 +49,7 @@ class Worker:
 
     def left_over(self) -> list[Group]:
         """Return what is left of the group that it was given, if anything."""
-        return [self._group] if self._group is not None and self._group.jobs else []
+        return [self._group] if self._group is not None and self._group.cells else []
 
     def receive(self) -> Record | None:
         """Return the next record, a failure if the process has died; None for a mere greeting.
@@ -64,7 +65,7 @@ class Worker:
         if said == _READY:
             self._ready = True
             return None
-        self._group = self._group.without_first(1)
+        self._group = self._group.without_first()
         record: Record = said
         return record
 
@@ -84,7 +85,7 @@ class Worker:
                 f"A worker process could not start (exit code {code}); its own words are above. "
                 'In a script of your own, start the sweep below if __name__ == "__main__":.'
             )
-        return self._group.jobs[0].failed(f"The worker process died (exit code {code}).")
+        return self._group.cells[0].failed(f"The worker process died (exit code {code}).")
 
 
 def _serve(connection: Connection) -> None:

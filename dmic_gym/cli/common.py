@@ -45,6 +45,12 @@ SegmenterOption = Annotated[
 ]
 
 
+def say(line: str, console: Console = stdout) -> None:
+    """Print a line as it is; signs that the terminal lacks become question marks."""
+    text = line.encode(console.encoding, "replace").decode(console.encoding)
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def each(option: str, values: Sequence[str], count: int) -> list[str]:
     """Return one value for each of `count` data sets; raise InvalidInputError if there is none."""
     if len(values) not in (1, count):

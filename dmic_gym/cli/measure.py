@@ -13,13 +13,21 @@ from dmic_gym.cli.common import (
     app,
     command_line,
     names_of,
-    progress_bar,
     qp_sets_of,
     stdout,
 )
+from dmic_gym.cli.reports import WRITTEN, show_and_save
+from dmic_gym.errors import InvalidInputError
 from dmic_gym.io import portable
 
 _QUICK_IMAGES = 6
+
+JobsOption = Annotated[
+    int | None, typer.Option(help="Processes, one torch thread each; by default all cores.")
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Refuse policies trained for another CTU size.")
+]
 
 
 @app.command()
@@ -49,49 +57,56 @@ def bench(
     preset: Annotated[str, typer.Option(help="x265 preset.")] = "medium",
     images: Annotated[int | None, typer.Option(help="Only the first N images.")] = None,
     segmenter: SegmenterOption = None,
+    compare: Annotated[
+        str, typer.Option(help="Agents with which all others are compared too, where they code.")
+    ] = "roi",
+    jobs: JobsOption = None,
+    strict: StrictOption = False,
     out: Annotated[Path, typer.Option(help="Folder for results.json and the picture.")] = Path(
         "dmic-bench"
     ),
     quick: Annotated[bool, typer.Option("--quick", help="Only a few images.")] = False,
 ) -> None:
     """Compare agents with the anchor: BD-rate table, results.json, rate-distortion curves."""
-    from dmic_gym.bench import report
-    from dmic_gym.bench.bench import bench as run_bench
-    from dmic_gym.bench.files import check_folder, save
-    from dmic_gym.envs.coding_env import CodingEnv
+    from dmic_gym.bench.definition import Definition
+    from dmic_gym.bench.engines import make_engine
+    from dmic_gym.bench.results_files import check_folder, keep_previous
+    from dmic_gym.bench.runner import run_sweep
+    from dmic_gym.bench.store import Store
+    from dmic_gym.cli.run_progress import RunProgress
     from dmic_gym.tasks.registry import task_of
 
-    check_folder(out)
-    task = task_of(data, segmenter)
-    env = CodingEnv(
-        dataset=task.load_data(),
-        segmenter=task.load_segmenter(),
-        ctu_size=ctu,
-        preset=preset,
-        reward="linear",
+    task, sets = task_of(data, segmenter), qp_sets_of(qps)
+    if not all(sets.values()):
+        raise InvalidInputError("Nothing to code: pass at least one base QP, as in 22,27,32,37.")
+    definition = Definition.of(
+        {
+            "data": [portable(str(task.test))],
+            "agents": names_of(agents),
+            "base_qps": sets,
+            "ctu_sizes": [ctu],
+            "presets": [preset],
+            "images": _QUICK_IMAGES if quick and images is None else images,
+            "segmenter": task.segmenter or "unet",
+            "second": task.second or "",
+            "compare": names_of(compare),
+        }
     )
-    if quick and images is None:
-        images = _QUICK_IMAGES
-    with progress_bar() as progress:
-        bar = progress.add_task("coding", total=None)
-        results = run_bench(
-            env,
-            agents=names_of(agents),
-            qp_sets=qp_sets_of(qps),
-            second=task.load_second(),
-            images=images,
-            data=portable(str(task.test)),
+    check_folder(out)
+    engine = make_engine(jobs)
+    with Store.in_memory(out) as store, RunProgress(definition) as progress:
+        plan = run_sweep(
+            definition,
+            store,
+            engine,
+            strict=strict,
             command=command_line(),
-            on_start=lambda cells: progress.update(bar, total=cells),
-            on_cell=lambda name: progress.update(bar, advance=1, description=name),
+            on_start=progress.start,
+            on_record=progress.add,
         )
-    env.close()
-    for table in report.tables(results):
-        stdout.print(table)
-    for note in [*report.notes(results), *task.leakage()]:
-        stdout.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
-    for path in save(results, out):
-        stdout.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+        progress.stop()
+        keep_previous([out / name for name in WRITTEN])
+        raise typer.Exit(1 if show_and_save(store, definition, plan, out) else 0)
 
 
 @app.command("list")

@@ -1,41 +1,96 @@
-"""``dmic report``."""
+"""``dmic report``, and what `dmic bench` and `dmic sweep` say and write at their end."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
-from dmic_gym.cli.common import app, stderr, stdout
+from dmic_gym.cli.common import app, names_of, say, stderr, stdout
+
+if TYPE_CHECKING:
+    from dmic_gym.bench.definition import Definition
+    from dmic_gym.bench.plan import SweepPlan
+    from dmic_gym.bench.store import Record, Store
+
+WRITTEN = ("results.json", "rows.jsonl", "rd-curves.png")
+"""The files of `show_and_save`."""
+
+_FAILURES_SHOWN = 10
 
 
 @app.command()
 def report(
-    store: Annotated[Path, typer.Argument(help="Folder of a sweep, or its sweep.sqlite.")],
+    store: Annotated[Path, typer.Argument(help="Folder of dmic bench or dmic sweep.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder for the files; by default STORE/report.")
     ] = None,
     pictures: Annotated[
         bool, typer.Option(help="Show images; without, the report holds no pixel of the data.")
     ] = True,
+    compare: Annotated[
+        str | None, typer.Option(help="Agents with which all others are compared too.")
+    ] = None,
 ) -> None:
-    """Write a sweep, finished or not, as one HTML page, Markdown, CSV and PNG."""
-    from dmic_gym.bench.files import check_folder
+    """Write a run, finished or not, as one HTML page, Markdown, CSV and PNG."""
     from dmic_gym.bench.html.document import make_document
-    from dmic_gym.bench.html.files import save
-    from dmic_gym.bench.html.study import read_study
-    from dmic_gym.bench.store import Store
+    from dmic_gym.bench.html.report_data import read_report_data
+    from dmic_gym.bench.html.report_files import save_report
+    from dmic_gym.bench.results_files import check_folder, open_store
 
-    with Store.open(store) as opened:
+    with open_store(store) as opened:
         folder = out or opened.path.parent / "report"
         check_folder(folder)
         with stderr.status("intervals by bootstrap"):
-            study = read_study(opened)
+            data = read_report_data(opened, None if compare is None else names_of(compare))
     with stderr.status("pictures and figures"):
-        paths = save(make_document(study, pictures=pictures), folder)
-    for warning in study.warnings:
-        stdout.print(f"note: {warning}", highlight=False, markup=False, soft_wrap=True)
-    stdout.print(f"{study.done} of {study.planned} cells", highlight=False)
+        paths = save_report(make_document(data, pictures=pictures), folder)
+    for warning in data.warnings:
+        say(f"note: {warning}")
+    say(f"{data.done} of {data.planned} cells")
     for path in paths:
-        stdout.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+        say(f"wrote {path}")
+
+
+def show_and_save(store: Store, definition: Definition, plan: SweepPlan, folder: Path) -> int:
+    """Print tables and failures, write `WRITTEN`; return how many cells have no result.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    from dmic_gym.bench.charts import draw_curves
+    from dmic_gym.bench.results import results_in
+    from dmic_gym.bench.results_files import save_results
+    from dmic_gym.bench.style import png
+    from dmic_gym.bench.terminal import tables
+    from dmic_gym.io import write_atomically
+
+    with stderr.status("intervals by bootstrap"):
+        found = results_in(store, definition, plan)
+    for results in found:
+        for part in tables(results):
+            stdout.print(part, soft_wrap=isinstance(part, Text))
+    for warning in plan.warnings:
+        say(f"  {warning}")
+    _say_failures([record for record in store.failures() if record.id in plan.grid])
+    paths = save_results(found, store, folder)
+    if not found:
+        say("Nothing to compare: the anchor has no image with every base QP.")
+    else:
+        paths.append(folder / WRITTEN[2])
+        write_atomically(paths[-1], png(draw_curves(found[0]), dpi=120))
+    done = store.done()
+    say(f"{len(done & plan.grid)} of {len(plan.grid)} cells in {folder}")
+    for path in paths:
+        say(f"wrote {path}")
+    return len(plan.without(done).cells)
+
+
+def _say_failures(failures: Sequence[Record]) -> None:
+    for record in failures[:_FAILURES_SHOWN]:
+        say(f"  failed: {record.cell}: {record.error}")
+    if failures:
+        say(f"{len(failures)} cells failed; --resume tries them again.")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmic_gym.cli.common import app, command_line, stderr, stdout
+from dmic_gym.cli.common import app, command_line, say, stderr, stdout
+from dmic_gym.cli.measure import JobsOption, StrictOption
+from dmic_gym.cli.reports import show_and_save
 
 if TYPE_CHECKING:
     from dmic_gym.bench.cells import Cell
     from dmic_gym.bench.definition import Definition
-    from dmic_gym.bench.store import Record
-    from dmic_gym.bench.sweep import Plan
 
 _INTERRUPTED = 130
 
@@ -23,21 +23,24 @@ _INTERRUPTED = 130
 def sweep(
     file: Annotated[Path, typer.Argument(help="TOML definition, as in benchmarks/quick.toml.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the store.")] = None,
-    jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
+    jobs: JobsOption = None,
+    strict: StrictOption = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a store.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
     only: Annotated[
         str | None, typer.Option(help="Cells to code, as in agent=search:*,base_qp=32.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="process, ray or serial.")] = "process",
-    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
+    ray: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster, or local to start one here.")
+    ] = None,
 ) -> None:
     """Code a grid of images and settings; every finished cell is safe in DIR/sweep.sqlite."""
     from dmic_gym.bench.cells import Only
     from dmic_gym.bench.definition import Definition
     from dmic_gym.bench.engines import make_engine
-    from dmic_gym.bench.sweep import run_sweep
-    from dmic_gym.cli.sweep_progress import SweepProgress
+    from dmic_gym.bench.runner import run_sweep
+    from dmic_gym.bench.store import Store
+    from dmic_gym.cli.run_progress import RunProgress
 
     definition = Definition.read(file)
     folder = out or Path("dmic-sweep") / file.stem
@@ -45,48 +48,62 @@ def sweep(
     if dry_run:
         _show_plan(definition, folder, chosen)
         return
-    made = make_engine(engine, jobs, address)
-    with SweepProgress(definition) as progress:
+    engine = make_engine(jobs, ray)
+    with Store.create(folder) as store, RunProgress(definition) as progress:
         try:
             plan = run_sweep(
                 definition,
-                folder,
-                made,
+                store,
+                engine,
                 only=chosen,
                 resume=resume,
+                strict=strict,
                 command=command_line(),
                 on_start=progress.start,
                 on_record=progress.add,
             )
         except KeyboardInterrupt:
             progress.stop()
-            _say_interrupted(folder)
+            count = len(store.done())
+            say(
+                f"Interrupted: {count} finished cells are in {folder}. Go on with --resume.", stderr
+            )
             raise typer.Exit(_INTERRUPTED) from None
-    failed = _show_results(folder, definition, plan)
+        progress.stop()
+        failed = show_and_save(store, definition, plan, folder)
     raise typer.Exit(1 if failed else 0)
 
 
 @app.command()
 def replay(
-    store: Annotated[Path, typer.Argument(help="Folder of a sweep, or its sweep.sqlite.")],
+    store: Annotated[Path, typer.Argument(help="Folder of dmic bench or dmic sweep.")],
     sample: Annotated[int | None, typer.Option(help="Replay N cells, drawn at random.")] = None,
 ) -> None:
     """Code and score stored QP maps again: a tick or a cross per cell."""
     from dmic_gym.bench.replay import replay as replayed
     from dmic_gym.bench.replay import sampled
-    from dmic_gym.bench.store import Store
+    from dmic_gym.bench.results_files import open_store
 
-    with Store.open(store) as opened:
-        records = sampled(opened.records(), sample)
+    with open_store(store) as opened:
+        records, base = sampled(opened.records(), sample), opened.base
+    same, other = _marks(stdout.encoding)
     unequal = 0
-    for verdict in replayed(records):
-        mark = "✓" if verdict.equal else "✗"
-        _say(f"{mark} {verdict.record.cell}")
+    for verdict in replayed(records, base):
+        say(f"{same if verdict.equal else other} {verdict.record.cell}")
         for difference in verdict.differences:
-            _say(f"    {difference}")
+            say(f"    {difference}")
         unequal += not verdict.equal
-    _say(f"{len(records) - unequal} of {len(records)} cells as stored")
+    say(f"{len(records) - unequal} of {len(records)} cells as stored")
     raise typer.Exit(1 if unequal else 0)
+
+
+def _marks(encoding: str) -> tuple[str, str]:
+    """Return tick and cross, or words where the terminal has no signs for them."""
+    try:
+        "✓✗".encode(encoding)
+    except UnicodeEncodeError:
+        return "equal", "OTHER"
+    return "✓", "✗"
 
 
 def _all_cells(_: Cell) -> bool:
@@ -94,57 +111,16 @@ def _all_cells(_: Cell) -> bool:
 
 
 def _show_plan(definition: Definition, folder: Path, only: Callable[[Cell], bool]) -> None:
+    from dmic_gym.bench.plan import count_by, make_plan, plan_lines
     from dmic_gym.bench.store import FILE, Store
-    from dmic_gym.bench.sweep import count_by, make_plan, plan_lines
 
     plan = make_plan(definition).only(only)
     done: set[str] = set()
     if (folder / FILE).is_file():
         with Store.open(folder) as store:
             done = store.done()
-    for line in plan_lines(plan.jobs):
-        _say(line)
-    images = len(count_by(plan.jobs, "image"))
-    finished = sum(job.id in done for job in plan.jobs)
-    _say(f"{len(plan.jobs)} cells of {images} images, {finished} of them done in {folder}")
-
-
-def _show_results(folder: Path, definition: Definition, plan: Plan) -> int:
-    """Print tables and failures; return how many cells of the plan have no result."""
-    from dmic_gym.bench import report
-    from dmic_gym.bench.store import Store
-    from dmic_gym.bench.sweep_results import results_of
-
-    with Store.open(folder) as store:
-        records = [record for record in store.records() if record.id in plan.grid]
-        failures = [record for record in store.failures() if record.id in plan.grid]
-    with stderr.status("intervals over images"):
-        compared = results_of(records, definition, plan.left_out)
-    for results in compared:
-        for table in report.tables(results):
-            stdout.print(table)
-        for note in report.notes(results):
-            _say(f"  {note}")
-    _say_failures(failures)
-    _say(f"{len(records)} of {len(plan.grid)} cells in {folder}")
-    return len(plan.without({record.id for record in records}).jobs)
-
-
-def _say_failures(failures: Sequence[Record]) -> None:
-    for record in failures[:10]:
-        _say(f"  failed: {record.cell}: {record.error}")
-    if failures:
-        _say(f"{len(failures)} cells failed; --resume tries them again.")
-
-
-def _say_interrupted(folder: Path) -> None:
-    from dmic_gym.bench.store import Store
-
-    with Store.open(folder) as store:
-        count = len(store.done())
-    message = f"Interrupted: {count} finished cells are in {folder}. Go on with --resume."
-    stderr.print(message, highlight=False, markup=False, soft_wrap=True)
-
-
-def _say(line: str) -> None:
-    stdout.print(line, highlight=False, markup=False, soft_wrap=True)
+    for line in plan_lines(plan.cells):
+        say(line)
+    images = len(count_by(plan.cells, "image"))
+    finished = sum(planned.id in done for planned in plan.cells)
+    say(f"{len(plan.cells)} cells of {images} images, {finished} of them done in {folder}")

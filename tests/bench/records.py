@@ -6,13 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dmic_gym.bench.cells import Cell
-from dmic_gym.bench.runner import Row
+from dmic_gym.bench.cells import Cell, Row
 from dmic_gym.bench.store import Record, Store
 
 ROW = Row(
-    name="a",
-    base_qp=32,
     bits=800,
     slice_bits=700,
     dice=0.5,
@@ -29,9 +26,9 @@ ROW = Row(
 
 def record(image: str = "a", base_qp: int = 32, **changes: Any) -> Record:
     """A finished cell, as the store takes it."""
-    cell = Cell("phantoms", image, changes.pop("agent", "anchor"), base_qp)
-    row = replace(ROW, name=image, base_qp=base_qp)
-    plain = Record(f"{image}-{base_qp}-{cell.agent}", cell, {"image": "00"}, row, reward=0.5)
+    agent = changes.pop("agent", "anchor")
+    cell = Cell("phantoms", image, agent, base_qp, ctu_size=64, preset="medium")
+    plain = Record(f"{image}-{base_qp}-{cell.agent}", cell, {"image": "00"}, ROW)
     return replace(plain, **changes)
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import replace
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
 from dmic_gym.bench.definition import Definition
 from dmic_gym.bench.engines import SerialEngine
-from dmic_gym.bench.lock import FILE as LOCK
-from dmic_gym.bench.store import Record
-from dmic_gym.bench.sweep import run_sweep
+from dmic_gym.bench.plan import Engine, SweepPlan
+from dmic_gym.bench.runner import run_sweep
+from dmic_gym.bench.store import Record, Store
 from tests.bench.records import stored
 
 SMALL: dict[str, Any] = {
@@ -39,16 +40,24 @@ def toml(folder: Path, **changes: Any) -> Path:
     return path
 
 
+def run_into(
+    folder: Path, definition: Definition, engine: Engine | None = None, **options: Any
+) -> SweepPlan:
+    """Run a sweep into the store of a folder."""
+    with Store.create(folder) as store:
+        return run_sweep(definition, store, engine or SerialEngine(), **options)
+
+
 def swept(folder: Path, **changes: Any) -> list[Record]:
     """Run the small sweep here; return its records."""
-    run_sweep(small(**changes), folder, SerialEngine())
+    run_into(folder, small(**changes))
     return stored(folder)
 
 
 def comparable(records: list[Record]) -> dict[str, tuple[Any, ...]]:
     """All of the records but times and runs, by id."""
     return {
-        r.id: (r.cell, r.provenance, r.row and replace(r.row, seconds=0.0), r.reward, r.error)
+        r.id: (r.cell, r.provenance, r.row and replace(r.row, seconds=0.0), r.error)
         for r in records
     }
 
@@ -86,8 +95,8 @@ class Harmful:
 
 
 def sweeping_process() -> int:
-    """The process that writes to the store ``out`` beside the folder ``HARM``."""
-    return int((Path(os.environ["HARM"]).parent / "out" / LOCK).read_text())
+    """The process that runs the sweep: this one, or the one that started this worker."""
+    return os.getpid() if parent_process() is None else os.getppid()
 
 
 class KillsTheSweep(Harmful):
@@ -97,7 +106,8 @@ class KillsTheSweep(Harmful):
 
     def counts(self) -> bool:
         """Not in a worker that has outlived a sweep killed before: it would waste the turn."""
-        return sweeping_process() in (os.getpid(), os.getppid())
+        parent = parent_process()
+        return parent is None or parent.is_alive()
 
     def harm(self) -> None:
         os.kill(sweeping_process(), signal.SIGKILL)

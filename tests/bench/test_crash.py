@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 
-from dmic_gym.bench.engines import SerialEngine
 from dmic_gym.bench.store import Store
-from dmic_gym.bench.sweep import run_sweep
 from tests.bench.records import stored
-from tests.bench.sweeping import comparable, small, swept, toml
+from tests.bench.sweeping import comparable, run_into, small, swept, toml
 from tests.support import ROOT
 
 MODULE = "tests.bench.sweeping"
@@ -35,8 +33,7 @@ def command(*arguments: object, **variables: str) -> subprocess.CompletedProcess
 @pytest.mark.parametrize(
     "engine",
     [
-        ("--engine", "serial"),
-        pytest.param(("--jobs", "1"), marks=pytest.mark.slow),
+        ("--jobs", "1"),
         pytest.param(("--jobs", "2"), marks=pytest.mark.slow),
     ],
 )
@@ -85,7 +82,7 @@ FULL_DISK = dedent("""
 
 def test_a_full_disk_ends_it_with_a_word_and_resume_goes_on(tmp_path: Path) -> None:
     file = toml(tmp_path, data=["phantoms?count=9&size=64"])
-    arguments = ["sweep", file, "--out", tmp_path / "out", "--engine", "serial"]
+    arguments = ["sweep", file, "--out", tmp_path / "out", "--jobs", "1"]
     done = subprocess.run(
         [sys.executable, "-B", "-c", FULL_DISK, *map(str, arguments)],
         cwd=ROOT,
@@ -97,7 +94,7 @@ def test_a_full_disk_ends_it_with_a_word_and_resume_goes_on(tmp_path: Path) -> N
     assert "make room and go on with --resume" in done.stderr
     assert 0 < len(stored(tmp_path / "out")) < 54
     definition = small(data=["phantoms?count=9&size=64"])
-    run_sweep(definition, tmp_path / "out", SerialEngine(), resume=True)
+    run_into(tmp_path / "out", definition, resume=True)
     assert len(stored(tmp_path / "out")) == 54
     with Store.open(tmp_path / "out") as store:
         assert len(store.history()) == 54
@@ -107,4 +104,4 @@ def test_a_second_sweep_on_the_store_is_refused(dmic: Any, tmp_path: Path) -> No
     with Store.create(tmp_path / "out"):
         code, _, err = dmic("sweep", toml(tmp_path), "--out", tmp_path / "out", "--resume")
     assert code == 2
-    assert "Another sweep (process " in err
+    assert "Another sweep is writing to" in err

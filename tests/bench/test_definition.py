@@ -7,11 +7,10 @@ import pytest
 
 from dmic_gym.bench.cells import Only
 from dmic_gym.bench.definition import Definition
-from dmic_gym.bench.engines import SerialEngine
-from dmic_gym.bench.sweep import make_plan, run_sweep
+from dmic_gym.bench.plan import make_plan
 from dmic_gym.errors import DmicError, InvalidInputError
 from tests.bench.records import record
-from tests.bench.sweeping import small, toml
+from tests.bench.sweeping import run_into, small, toml
 from tests.support import ROOT
 
 
@@ -33,7 +32,7 @@ from tests.support import ROOT
         ({"codecs": ["x256"]}, "Did you mean 'x265'"),
         ({"qualities": [3]}, "type .qualities. and below it jpeg = "),
         ({"qualities": {"jpegg": [3]}}, "Unknown codec 'jpegg'"),
-        ({"rewards": ["lineal"]}, "Did you mean 'linear'"),
+        ({"compare": "roi"}, r'compare = \["roi"\]'),
         ({"seeds": [0.5]}, r"type seeds = \[0, 1\]"),
         ({"images": 0}, "type a number of 1 or more"),
         ({"segmenter": 3}, 'type segmenter = "unet"'),
@@ -72,7 +71,7 @@ def test_still_codecs_stand_beside_the_agents_without_axes_of_theirs() -> None:
         codecs=["x265", "jpeg"], ctu_sizes=[64, 32], seeds=[0, 1], qualities={"jpeg": [10, 90]}
     )
     stills = [cell for cell in definition.cells("phantoms", "a") if cell.is_still]
-    assert [(cell.codec, cell.agent, cell.base_qp) for cell in stills] == [
+    assert [(cell.codec, cell.agent, cell.quality) for cell in stills] == [
         ("jpeg", "constant", 10),
         ("jpeg", "constant", 90),
     ]
@@ -102,4 +101,15 @@ def test_only_says_what_it_knows(tmp_path: Path) -> None:
     with pytest.raises(
         InvalidInputError, match=r"No cell matches --only\. One of the 12 is: data="
     ):
-        run_sweep(small(), tmp_path, SerialEngine(), only=Only("agent=oracle"))
+        run_into(tmp_path, small(), only=Only("agent=oracle"))
+
+
+def test_a_task_stands_for_its_images_and_networks() -> None:
+    found = Definition.of({"task": "phantoms", "images": 2})
+    assert (found.data, found.segmenter) == (("phantoms?count=100&seed=1",), "unet")
+    assert found.second == "second"
+    own = Definition.of({"task": "phantoms", "segmenter": "tests.support:vesselness"})
+    assert (own.segmenter, own.second) == ("tests.support:vesselness", "")
+    assert Definition.of(found.as_dict() | {"base_qps": [22, 27, 32]}).second == "second"
+    with pytest.raises(InvalidInputError, match="Did you mean 'phantoms'"):
+        Definition.of({"task": "phantom"})

@@ -8,21 +8,21 @@ from typing import Any
 import pytest
 
 from dmic_gym.bench import worker
-from dmic_gym.bench.engines import ENGINES, SerialEngine, make_engine
+from dmic_gym.bench.engines import ProcessEngine, SerialEngine, cores, make_engine
+from dmic_gym.bench.plan import make_plan
 from dmic_gym.bench.store import Store
-from dmic_gym.bench.sweep import make_plan, run_sweep
 from dmic_gym.errors import DmicError, InvalidInputError, MissingDependencyError, WorkerError
 from tests.bench.records import stored
-from tests.bench.sweeping import comparable, small
+from tests.bench.sweeping import comparable, run_into, small
 
 NETWORKS = {"segmenter": "unet", "second": "second", "agents": ["anchor", "random", "search:8"]}
 
 
 def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Rows equal but for rewards and qualities, which may differ by 1e-3."""
+    """Rows equal but for qualities, which may differ by 1e-3."""
     assert found.keys() == expected.keys()
-    for key, (cell, what, row, reward, error) in found.items():
-        other_cell, other_what, other_row, other_reward, other_error = expected[key]
+    for key, (cell, what, row, error) in found.items():
+        other_cell, other_what, other_row, other_error = expected[key]
         assert (cell, what, error) == (other_cell, other_what, other_error)
         assert (row.bits, row.qp_map, row.sha256) == (
             other_row.bits,
@@ -31,11 +31,10 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
         )
         for name in ("dice", "consistency_dice", "psnr"):
             assert getattr(row, name) == pytest.approx(getattr(other_row, name), abs=1e-3)
-        assert reward == pytest.approx(other_reward, abs=1e-3)
 
 
 def swept_by(engine: Any, folder: Path, **changes: Any) -> dict[str, Any]:
-    run_sweep(small(**changes), folder, engine)
+    run_into(folder, small(**changes), engine)
     return comparable(stored(folder))
 
 
@@ -48,7 +47,7 @@ def harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_processes_give_what_this_process_gives(tmp_path: Path) -> None:
     expected = swept_by(SerialEngine(), tmp_path / "serial", agents=["random"], seeds=[0, 1])
-    found = swept_by(make_engine("process", 2), tmp_path / "two", agents=["random"], seeds=[0, 1])
+    found = swept_by(make_engine(2), tmp_path / "two", agents=["random"], seeds=[0, 1])
     assert found == expected
 
 
@@ -56,10 +55,10 @@ def test_order_does_not_matter(tmp_path: Path) -> None:
     class Backwards(SerialEngine):
         def run(self, groups: Any) -> Any:
             for group in reversed(groups):
-                turned = type(group)(group.sample, group.jobs[::-1])
+                turned = type(group)(group.sample, group.cells[::-1])
                 yield from super().run([turned])
 
-    changes = {"agents": ["random", "search:8"], "rewards": ["rate_saving", "linear"]}
+    changes = {"agents": ["random", "search:8"]}
     expected = swept_by(SerialEngine(), tmp_path / "forth", **changes)
     assert swept_by(Backwards(), tmp_path / "back", **changes) == expected
 
@@ -67,12 +66,12 @@ def test_order_does_not_matter(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("harm")
 def test_a_worker_that_dies_costs_the_cell_it_was_at(tmp_path: Path) -> None:
     definition = small(agents=["tests.bench.sweeping:KillsItsWorker"])
-    run_sweep(definition, tmp_path / "out", make_engine("process", 1))
+    run_into(tmp_path / "out", definition, ProcessEngine(1))
     with Store.open(tmp_path / "out") as store:
         assert len(store.done()) == 11
         (failed,) = store.failures()
     assert failed.error == "The worker process died (exit code -9)."
-    run_sweep(definition, tmp_path / "out", SerialEngine(), resume=True)
+    run_into(tmp_path / "out", definition, resume=True)
     assert len(stored(tmp_path / "out")) == 12
 
 
@@ -81,7 +80,7 @@ def test_a_worker_that_cannot_start_ends_the_sweep(
 ) -> None:
     monkeypatch.setattr(worker, "_serve", sys.exit)  # pickled by name: the child's own exit
     with pytest.raises(WorkerError, match="could not start"):
-        run_sweep(small(), tmp_path, make_engine("process", 1))
+        run_into(tmp_path, small(), ProcessEngine(1))
 
 
 def test_closing_the_iterator_ends_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +92,7 @@ def test_closing_the_iterator_ends_the_processes(monkeypatch: pytest.MonkeyPatch
         kill(process)
 
     monkeypatch.setattr(worker.Worker, "kill", noted)
-    records: Any = make_engine("process", 1).run(make_plan(small()).groups)
+    records: Any = ProcessEngine(1).run(make_plan(small()).groups)
     next(records)
     records.close()
     (process,) = killed
@@ -101,36 +100,30 @@ def test_closing_the_iterator_ends_the_processes(monkeypatch: pytest.MonkeyPatch
 
 
 def test_nothing_to_do_starts_no_process() -> None:
-    assert list(make_engine("process", 2).run([])) == []
+    assert list(make_engine(2).run([])) == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("proces", 1), "Unknown engine 'proces'. Did you mean 'process'"),
-        (("process", 0), "jobs=0 is too few. Nearest: 1"),
-        (("process", 1, "auto"), "--address is for Ray, not for 'process': add --engine ray"),
-    ],
-)
-def test_what_is_no_engine_is_refused(arguments: tuple[Any, ...], words: str) -> None:
-    with pytest.raises(InvalidInputError, match=words):
-        make_engine(*arguments)
+def test_the_number_of_jobs_decides() -> None:
+    assert isinstance(make_engine(1), SerialEngine)
+    assert isinstance(make_engine(2), ProcessEngine)
+    assert type(make_engine()) is (SerialEngine if cores() == 1 else ProcessEngine)
+    with pytest.raises(InvalidInputError, match="--jobs 0 is too few"):
+        make_engine(0)
 
 
 def test_ray_is_asked_for_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'dmic_gym\[ray\]'"):
-        make_engine("ray")
+        make_engine(ray="local")
     assert issubclass(MissingDependencyError, DmicError)
-    assert set(ENGINES) == {"process", "ray", "serial"}
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="no Ray")
 @pytest.mark.filterwarnings("default")  # of Ray's own
 def test_ray_gives_what_processes_give(tmp_path: Path) -> None:
-    expected = swept_by(make_engine("process", 2), tmp_path / "process", **NETWORKS)
-    found = swept_by(make_engine("ray", 2), tmp_path / "ray", **NETWORKS)
+    expected = swept_by(make_engine(2), tmp_path / "process", **NETWORKS)
+    found = swept_by(make_engine(2, "local"), tmp_path / "ray", **NETWORKS)
     assert len(found) == 18
     assert_same(found, expected)
 
@@ -141,7 +134,7 @@ def test_ray_gives_what_processes_give(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("harm")
 def test_a_ray_task_that_dies_costs_the_cell_it_was_at(tmp_path: Path) -> None:
     definition = small(agents=["tests.bench.sweeping:KillsItsWorker"])
-    run_sweep(definition, tmp_path / "out", make_engine("ray", 1))
+    run_into(tmp_path / "out", definition, make_engine(1, "local"))
     with Store.open(tmp_path / "out") as store:
         assert len(store.done()) == 11
         (failed,) = store.failures()

@@ -36,7 +36,7 @@ def test_savings_of_images() -> None:
     flat = [{**row, "dice": 0.5} for row in rows("flat", 1.0)]
     anchor = [*rows("a", 1.0), *rows("b", 1.0), *flat]
     agent = [*rows("b", 1.25), *rows("a", 0.5), *flat]
-    results = {"agents": {"anchor": {"images": anchor}, "mine": {"images": agent}}}
+    results = {"agents": {"anchor": {"images": anchor}, "mine": {"images": agent}}, "stills": {}}
     found = per_image.savings(results, "mine")
     assert found["a"] == pytest.approx(-50.0)
     assert found["b"] == pytest.approx(25.0)

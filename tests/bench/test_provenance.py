@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmic_gym.bench import provenance as identity_module
+from dmic_gym.bench.plan import make_plan
 from dmic_gym.bench.provenance import identity, provenance
-from dmic_gym.bench.sweep import make_plan
 from dmic_gym.bench.workbench import workbench
 from dmic_gym.tasks.data.sample import Sample
 from tests.bench.sweeping import small
@@ -23,7 +23,7 @@ from tests.support import phantoms
 @pytest.fixture(scope="module")
 def planned() -> dict[str, Any]:
     """The provenance of one cell."""
-    return make_plan(small(images=1)).jobs[0].provenance
+    return make_plan(small(images=1)).cells[0].provenance
 
 
 def leaves(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -78,7 +78,6 @@ SETTINGS: dict[str, Any] = {
     "ctu_size": 32,
     "preset": "superfast",
     "codec": "ffmpeg",
-    "reward": "rate_saving",
     "seed": 1,
     "segmenter": "tests.bench.test_provenance:another_segmenter",
     "second": "tests.support:vesselness",
@@ -108,12 +107,12 @@ def test_versions_and_protocol_change_the_identity(
     planned: dict[str, Any], monkeypatch: pytest.MonkeyPatch, name: str, value: Any
 ) -> None:
     monkeypatch.setattr(identity_module, name, value)
-    assert make_plan(small(images=1)).jobs[0].id != identity(planned)
+    assert make_plan(small(images=1)).cells[0].id != identity(planned)
 
 
 def test_weights_of_every_network_are_in_the_identity() -> None:
     definition = small(segmenter="unet", second="second", agents=["anchor", "search:20"], images=1)
-    jobs = {job.cell.agent: job.provenance for job in make_plan(definition).jobs}
+    jobs = {job.cell.agent: job.provenance for job in make_plan(definition).cells}
     for network in ("segmenter", "second"):
         assert len(jobs["anchor"][network]["sha256"]) == 64
         assert jobs["anchor"][network]["dtype"] == "float32"
@@ -132,7 +131,7 @@ def test_an_agents_own_source_or_weights_are_in_the_identity(
     found = set()
     for name, text in (("mine_a", source), ("mine_b", source), ("mine_c", source + "# other\n")):
         (tmp_path / f"{name}.py").write_text(text)
-        job = make_plan(small(agents=[f"{name}:Agent"], images=1)).jobs[1]
+        job = make_plan(small(agents=[f"{name}:Agent"], images=1)).cells[1]
         assert job.cell.agent == f"{name}:Agent"
         found.add(job.provenance["agent"]["sha256"])
     assert len(found) == 2
@@ -157,7 +156,7 @@ one, also_one, two = Policy(1), Policy(1), Policy(2)
 
 def test_the_weights_of_a_policy_are_in_the_identity() -> None:
     names = [f"{__name__}:{name}" for name in ("one", "also_one", "two")]
-    jobs = {job.cell.agent: job for job in make_plan(small(agents=names, images=1)).jobs}
+    jobs = {job.cell.agent: job for job in make_plan(small(agents=names, images=1)).cells}
     first, same, other = (jobs[name].provenance["agent"] for name in names)
     assert first == same
     assert first["sha256"] != other["sha256"]

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import io
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,13 +13,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from rich.console import Console
 
 from dmic_gym.bench.replay import replay, sampled
-from dmic_gym.bench.store import FILE
+from dmic_gym.bench.store import FILE, Store
+from dmic_gym.cli.common import say
 from dmic_gym.errors import DataError, InvalidInputError
 from tests.bench.records import record, stored
 from tests.bench.sweeping import swept
-from tests.support import phantoms
+from tests.support import ROOT, phantoms
 
 
 @pytest.fixture
@@ -127,7 +133,7 @@ def test_a_difference_within_the_tolerance_is_none(folder: Path) -> None:
 
 
 def test_a_tampered_still_is_a_cross(dmic: Any, folder: Path) -> None:
-    tamper(folder, lambda row: row.update(qp_map=[[21]]), "cell LIKE '%jpeg%'")
+    tamper(folder, lambda row: row.update(bits=row["bits"] + 8), "cell LIKE '%jpeg%'")
     code, out, _ = dmic("replay", folder)
     assert code == 1
     assert out.count("✗") == 2
@@ -179,3 +185,49 @@ def test_no_store_no_replay(dmic: Any, tmp_path: Path) -> None:
     assert code == 2
     assert "No sweep in" in err
     assert issubclass(DataError, OSError)
+
+
+def test_a_terminal_without_ticks_gets_words(folder: Path) -> None:
+    code = "from dmic_gym.cli import main; main()"
+    arguments = [sys.executable, "-c", code, "replay", str(folder), "--sample", "1"]
+    variables = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(arguments, cwd=ROOT, env=variables, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode("latin-1").startswith("equal phantom-0-000")
+
+
+def test_names_that_a_terminal_lacks_do_not_end_it() -> None:
+    class Latin(io.StringIO):
+        encoding = "latin-1"
+
+    screen = Console(file=Latin())
+    say("\u2713 \u5f71.png caf\u00e9", screen)
+    assert screen.file.getvalue() == "? ?.png caf\u00e9\n"  # type: ignore[attr-defined]
+
+
+def test_a_relative_data_path_is_found_from_another_folder(
+    dmic: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    swept(tmp_path / "runs" / "relative", data=["data"], base_qps=[32])
+    monkeypatch.chdir(tmp_path / "out")
+    code, out, _ = dmic("replay", tmp_path / "runs" / "relative")
+    assert code == 0
+    assert out.splitlines()[-1] == "4 of 4 cells as stored"
+    with Store.open(tmp_path / "runs" / "relative") as store:
+        assert store.runs()[0].folder == "../.."
+        assert str(tmp_path) not in str(store.runs())
+
+
+def test_a_relative_data_path_that_is_lost_says_where_to_stand(
+    dmic: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    swept(tmp_path / "relative", data=["data"], base_qps=[32])
+    elsewhere = tmp_path / "moved" / "deep"
+    elsewhere.mkdir(parents=True)
+    (tmp_path / "relative").rename(elsewhere / "relative")
+    monkeypatch.chdir(elsewhere)
+    code, out, _ = dmic("replay", elsewhere / "relative")
+    assert code == 1
+    assert "'data' is relative to the folder that the sweep was started in: stand in" in out

@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 
-from dmic_gym.bench.store import FILE, Store
+from dmic_gym.bench.store import FILE, LOCK, Store
 from dmic_gym.errors import DataError
 from tests.bench.records import ROW, record, stored
 from tests.support import python
@@ -39,13 +39,13 @@ def test_records_come_back_as_they_were_added(tmp_path: Path) -> None:
 
 def test_no_file_of_sqlite_is_left_beside_the_store(tmp_path: Path) -> None:
     fill(tmp_path, 3)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["sweep.lock", FILE]
+    assert {path.name for path in tmp_path.iterdir()} - {LOCK} == {FILE}
 
 
 def test_a_failure_is_stored_and_a_success_takes_its_place(tmp_path: Path) -> None:
     good = record()
     with Store.create(tmp_path) as store:
-        store.add(replace(good, row=None, reward=None, error="EncodeError: no"))
+        store.add(replace(good, row=None, error="EncodeError: no"))
         assert store.done() == set()
         assert store.records() == []
         assert [failed.error for failed in store.failures()] == ["EncodeError: no"]
@@ -79,10 +79,10 @@ def test_plain_columns_for_other_tools(tmp_path: Path) -> None:
     fill(tmp_path, 2)
     connection = sqlite3.connect(tmp_path / FILE)
     found = connection.execute(
-        "SELECT image, agent, base_qp, ctu_size, bits, dice, reward FROM results ORDER BY image"
+        "SELECT image, agent, base_qp, ctu_size, bits, dice FROM results ORDER BY image"
     ).fetchall()
     connection.close()
-    assert found == [(f"image-{n}", "anchor", 32, 64, 800, 0.5, 0.5) for n in range(2)]
+    assert found == [(f"image-{n}", "anchor", 32, 64, 800, 0.5) for n in range(2)]
 
 
 def test_reading_goes_on_beside_the_writer(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_reading_goes_on_beside_the_writer(tmp_path: Path) -> None:
 def test_a_second_writer_is_refused_until_the_first_has_gone(tmp_path: Path) -> None:
     with (
         Store.create(tmp_path),
-        pytest.raises(DataError, match=r"Another sweep \(process \d+\) .* --out"),
+        pytest.raises(DataError, match=r"Another sweep is writing to .* --out"),
     ):
         Store.create(tmp_path)
     Store.create(tmp_path).close()
@@ -195,3 +195,65 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"Cannot write into .*file/out.* Pass another --out"):
         Store.create(tmp_path / "file" / "out")
+
+
+def test_a_malformed_file_is_named_as_such_not_as_safe(tmp_path: Path) -> None:
+    fill(tmp_path, 200)
+    file = tmp_path / FILE
+    data = bytearray(file.read_bytes())
+    data[4096:] = bytes(len(data) - 4096)
+    file.write_bytes(data)
+    with (
+        Store.open(file) as store,
+        pytest.raises(DataError, match=r"malformed.*is damaged") as told,
+    ):
+        store.records()
+    assert "safe" not in str(told.value)
+    with Store.create(tmp_path) as store, pytest.raises(DataError, match=r"is damaged") as told:
+        store.add(record("b"))
+    assert "safe" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("row", "5", "'5' is no JSON object"),
+        ("row", "{", "Expecting property name"),
+        ("cell", "[]", r"'\[\]' is no JSON object"),
+        ("cell", '{"data": "x"}', "missing 1 required positional argument: 'image'"),
+        ("provenance", "null", "'null' is no JSON object"),
+    ],
+)
+def test_what_is_wrong_with_a_cell_is_said(
+    tmp_path: Path, column: str, value: str, words: str
+) -> None:
+    fill(tmp_path, 1)
+    connection = sqlite3.connect(tmp_path / FILE)
+    connection.execute(f"UPDATE cells SET {column} = ?", (value,))
+    connection.commit()
+    connection.close()
+    with pytest.raises(
+        DataError, match=f"Cell image-0-32-anchor of the store is damaged: .*{words}"
+    ):
+        stored(tmp_path)
+
+
+def test_a_figure_that_is_no_number_is_named(tmp_path: Path) -> None:
+    fill(tmp_path, 1)
+    connection = sqlite3.connect(tmp_path / FILE)
+    connection.execute("UPDATE cells SET row = json_set(row, '$.psnr', 'high')")
+    connection.commit()
+    connection.close()
+    with pytest.raises(DataError, match="psnr is 'high', not a number"):
+        stored(tmp_path)
+
+
+def test_a_damaged_run_is_named(tmp_path: Path) -> None:
+    with Store.create(tmp_path) as store:
+        store.begin_run("dmic sweep x", {}, {})
+    connection = sqlite3.connect(tmp_path / FILE)
+    connection.execute("UPDATE runs SET definition = 'toml'")
+    connection.commit()
+    connection.close()
+    with Store.open(tmp_path) as store, pytest.raises(DataError, match="Run 1 of the store"):
+        store.runs()

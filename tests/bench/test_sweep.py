@@ -11,11 +11,10 @@ from dmic_gym.bench import provenance as identity_module
 from dmic_gym.bench.definition import Definition
 from dmic_gym.bench.engines import SerialEngine
 from dmic_gym.bench.store import Store
-from dmic_gym.bench.sweep import run_sweep
 from dmic_gym.codecs import X265Codec, uniform_map
 from dmic_gym.errors import InvalidInputError
 from tests.bench.records import stored
-from tests.bench.sweeping import comparable, small, swept, toml
+from tests.bench.sweeping import comparable, run_into, small, swept, toml
 from tests.support import phantoms
 
 MODULE = "tests.bench.sweeping"
@@ -36,13 +35,12 @@ def test_every_cell_is_stored_with_what_coding_it_gives(unbroken: Path) -> None:
     codec = X265Codec(64, "ultrafast")
     for found in records:
         assert found.row is not None
-        assert (found.row.name, found.row.base_qp) == (found.cell.image, found.cell.base_qp)
         assert found.provenance["encoder"]["version"].startswith("x265 (build ")
         assert "psy-rd=0" in found.provenance["encoder"]["x265_params"]
         if found.cell.agent == "anchor":
             image = samples[found.cell.image].image
-            coded = codec.encode([image], [uniform_map((96, 96), 64, found.cell.base_qp)])[0]
-            assert (found.row.bits, found.reward) == (coded.bits, 0.0)
+            coded = codec.encode([image], [uniform_map((96, 96), 64, found.cell.point)])[0]
+            assert found.row.bits == coded.bits
     with Store.open(unbroken) as store:
         (run,) = store.runs()
     assert Definition.of(json.loads(json.dumps(run.definition))) == small()
@@ -52,9 +50,9 @@ def test_every_cell_is_stored_with_what_coding_it_gives(unbroken: Path) -> None:
 def test_a_done_store_is_refused_without_resume_and_kept_with_it(unbroken: Path) -> None:
     before = comparable(stored(unbroken))
     with pytest.raises(InvalidInputError, match="holds 12 finished cells: add --resume"):
-        run_sweep(small(), unbroken, SerialEngine())
+        run_into(unbroken, small())
     coded: list[object] = []
-    run_sweep(small(), unbroken, SerialEngine(), resume=True, on_record=coded.append)
+    run_into(unbroken, small(), resume=True, on_record=coded.append)
     assert coded == []
     assert comparable(stored(unbroken)) == before
 
@@ -63,7 +61,7 @@ def test_a_larger_sweep_on_the_same_store_codes_only_what_is_new(tmp_path: Path)
     swept(tmp_path)
     coded: list[Any] = []
     more = small(agents=["anchor", "roi", "random"], seeds=[0, 1])
-    run_sweep(more, tmp_path, SerialEngine(), resume=True, on_record=coded.append)
+    run_into(tmp_path, more, resume=True, on_record=coded.append)
     assert {(r.cell.agent, r.cell.seed) for r in coded} == {("random", 0), ("random", 1)}
     assert len(coded) == 12
     assert len(stored(tmp_path)) == 24
@@ -79,15 +77,6 @@ def test_seeds_reach_the_agents_that_draw(tmp_path: Path) -> None:
     assert {key[1:] for key in maps} == {("anchor", 0), ("random", 1), ("random", 2)}
     image = records[0].cell.image
     assert maps[image, "random", 1] != maps[image, "random", 2]
-
-
-def test_each_reward_is_recorded_for_one_and_the_same_encode(tmp_path: Path) -> None:
-    records = swept(tmp_path, rewards=["linear", "rate_saving"], base_qps=[37])
-    by_reward = {(r.cell.image, r.cell.agent, r.cell.reward): r for r in records}
-    for (image, agent, reward), found in by_reward.items():
-        other = by_reward[image, agent, "linear"]
-        assert found.row == other.row
-        assert (found.reward == other.reward) == (reward == "linear")
 
 
 def test_a_dry_run_says_what_it_would_do_and_does_nothing(
@@ -107,7 +96,7 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(
 def test_the_command_codes_what_only_chooses_and_tables_what_there_is(
     dmic: Any, tmp_path: Path
 ) -> None:
-    arguments = ("sweep", toml(tmp_path), "--out", tmp_path / "out", "--engine", "serial")
+    arguments = ("sweep", toml(tmp_path), "--out", tmp_path / "out", "--jobs", "1")
     code, out, _ = dmic(*arguments, "--only", "agent=anchor,base_qp=3*")
     assert code == 0
     assert "4 of 12 cells in" in out
@@ -115,7 +104,7 @@ def test_the_command_codes_what_only_chooses_and_tables_what_there_is(
     code, out, err = dmic(*arguments, "--resume")
     assert code == 0
     assert "BD-rate" in out
-    assert "QP 27-32-37" in out
+    assert "BD-rate, QP 27, 32, 37" in out
     assert "12 of 12 cells in" in out
     assert "12/12" in err
 
@@ -127,7 +116,7 @@ def test_a_cell_that_fails_is_stored_and_tried_again(
     harm.mkdir()
     monkeypatch.setenv("HARM", str(harm))
     file = toml(tmp_path, agents=[f"{MODULE}:Fails"])
-    arguments = ("sweep", file, "--out", tmp_path / "out", "--engine", "serial")
+    arguments = ("sweep", file, "--out", tmp_path / "out", "--jobs", "1")
     code, out, err = dmic(*arguments)
     assert code == 1
     assert "ZeroDivisionError: a bug of the user's" in out
@@ -146,7 +135,7 @@ def test_a_worker_with_another_installation_codes_nothing(
             monkeypatch.setattr(identity_module, "__version__", "0.0.9")
             yield from super().run(groups)
 
-    run_sweep(small(images=1), tmp_path, Elsewhere())
+    run_into(tmp_path, small(images=1), Elsewhere())
     with Store.open(tmp_path) as store:
         assert store.done() == set()
         assert all("package is 0.0.9, planned was" in (r.error or "") for r in store.failures())
@@ -162,7 +151,7 @@ def test_images_without_structure_are_left_out_and_named(dmic: Any, tmp_path: Pa
         cv2.imwrite(str(folder / f"{number}.png"), sample.image)
         cv2.imwrite(str(folder / f"{number}_gt.png"), sample.mask.astype(np.uint8) * 255 * number)
     file = toml(tmp_path, data=[str(folder)])
-    code, out, _ = dmic("sweep", file, "--out", tmp_path / "out", "--engine", "serial")
+    code, out, _ = dmic("sweep", file, "--out", tmp_path / "out", "--jobs", "1")
     assert code == 0
     assert "left out, expert mask empty: 0" in out
     assert {r.cell.image for r in stored(tmp_path / "out")} == {"1"}

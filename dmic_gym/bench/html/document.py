@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from dmic_gym.bench import report
-from dmic_gym.bench.html.charts import Chart, bd_chart, curve_charts, saving_chart
+from dmic_gym.bench.charts import Chart, bd_chart, curve_charts, saving_chart
 from dmic_gym.bench.html.origin import Origin, origin_of
+from dmic_gym.bench.html.report_data import Coverage, ReportData
 from dmic_gym.bench.html.strips import Strip, make_strips
-from dmic_gym.bench.html.study import Study, encoder_name
-from dmic_gym.bench.html.tables import (
+from dmic_gym.bench.per_image import featured, line_of
+from dmic_gym.bench.protocol import LEVELS, METRIC
+from dmic_gym.bench.tables import (
+    Entry,
+    Results,
     Table,
     bd_tables,
     cost_table,
-    coverage_table,
+    interval,
+    notes,
     point_tables,
+    qps_of,
     signed,
+    title,
 )
-from dmic_gym.bench.per_image import featured, line_of
-
-Results = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,14 @@ class Headline:
     Attributes:
         figure: such as ``"-31.4 %"``.
         words: what it says.
-        detail: interval, images and QPs.
+        detail: interval, points and range of quality.
+        certain: whether there is an interval and it does not hold 0; else the figure is muted.
     """
 
     figure: str
     words: str
-    detail: str
+    detail: Sequence[str]
+    certain: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +49,7 @@ class Section:
 
     Attributes:
         key: of its files and ids, such as ``"1"``.
-        title: data set.
-        subtitle: images and encoder.
+        title: data set, images and encoder.
         headline: None where no line has a BD-rate.
         results: as `results_of` makes them.
         charts: figures.
@@ -59,7 +62,6 @@ class Section:
 
     key: str
     title: str
-    subtitle: str
     headline: Headline | None
     results: Results
     charts: Sequence[Chart]
@@ -91,104 +93,112 @@ class Document:
     failures: Sequence[str]
     warnings: Sequence[str]
     origin: Origin
-    title: str = field(default="Bits at equal diagnosis")
+    title: str = "Bits at equal diagnosis"
 
 
 _FAILURES_SHOWN = 8
 
 
-def make_document(study: Study, *, pictures: bool = True) -> Document:
-    """Draw and tabulate a study.
+def make_document(data: ReportData, *, pictures: bool = True) -> Document:
+    """Draw and tabulate a run.
 
     Args:
-        study: the store, read.
+        data: the store, read.
         pictures: whether to show images; without them the report holds no pixel of the data.
     """
-    left = study.incomplete
-    failures = [f"{record.cell}: {record.error}" for record in study.failures]
+    left = data.incomplete
+    failures = [f"{record.cell}: {record.error}" for record in data.failures]
     if len(failures) > _FAILURES_SHOWN:
         more = len(failures) - _FAILURES_SHOWN
         failures = [*failures[:_FAILURES_SHOWN], f"and {more} more"]
     return Document(
         sections=[
-            _section(str(n), results, study, pictures)
-            for n, results in enumerate(study.results, start=1)
+            _section(str(n), results, data, pictures)
+            for n, results in enumerate(data.results, start=1)
         ],
-        done=study.done,
-        planned=study.planned,
+        done=data.done,
+        planned=data.planned,
         missing=coverage_table(left) if left else None,
         failures=failures,
-        warnings=[*study.warnings, *_without_anchor(study)],
-        origin=origin_of(study),
+        warnings=[*data.warnings, *_without_anchor(data)],
+        origin=origin_of(data),
     )
 
 
-def _without_anchor(study: Study) -> list[str]:
-    if study.results:
+def _without_anchor(data: ReportData) -> list[str]:
+    if data.results:
         return []
     return ["No image has been coded by the anchor at every base QP yet: nothing to compare."]
 
 
-def _section(key: str, results: Results, study: Study, pictures: bool) -> Section:
-    protocol = results["protocol"]
+def _section(key: str, results: Results, data: ReportData, pictures: bool) -> Section:
     areas = {
         name: 100 * float(sample.mask.mean())
-        for (data, name), sample in study.samples.items()
-        if data == protocol["data"] and sample.mask is not None
+        for (spec, name), sample in data.samples.items()
+        if spec == results["protocol"]["data"] and sample.mask is not None
     }
-    strips, absent = make_strips(results, study.records, study.samples) if pictures else ([], [])
+    strips, absent = make_strips(results, data.records, data.samples) if pictures else ([], [])
     saving = saving_chart(results, areas)
-    bd = bd_tables(results)
+    compared = len(results["agents"]) + len(results["stills"]) > 1
     return Section(
         key=key,
-        title=protocol["data"],
-        subtitle=f"{_count(protocol['images'], 'image')}, {_encoder(protocol)}",
+        title=title(results),
         headline=_headline(results),
         results=results,
-        charts=[*curve_charts(results), *([bd_chart(results)] if bd else []), *_some(saving)],
-        bd=bd,
+        charts=[
+            *curve_charts(results),
+            *([bd_chart(results)] if compared else []),
+            *([] if saving is None else [saving]),
+        ],
+        bd=bd_tables(results),
         cost=cost_table(results),
         points=point_tables(results),
         strips=strips,
-        notes=[*_still_notes(results), *report.notes(results), *absent],
+        notes=[*notes(results), *absent],
     )
-
-
-def _some(chart: Chart | None) -> list[Chart]:
-    return [] if chart is None else [chart]
-
-
-def _encoder(protocol: Results) -> str:
-    return encoder_name(protocol["codec"], protocol["ctu_size"], protocol["preset"])
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _still_notes(results: Results) -> list[str]:
-    return [
-        f"{name}: {part['bd_rate_note']}"
-        for name, part in results.get("stills", {}).items()
-        if part["bd_rate_note"]
-    ]
 
 
 def _headline(results: Results) -> Headline | None:
     name = featured(results)
     part = {} if name is None else line_of(results, name)
     rate = part.get("bd_rate_percent")
-    if rate is None:
+    if name is None or rate is None:
         return None
-    qps = next(iter(results["protocol"]["qp_sets"].values()))
-    where = f"QP {', '.join(str(qp) for qp in qps)}" if name in results["agents"] else "all points"
-    words = f"bits of {name} against the anchor at equal Dice"
-    return Headline(f"{signed(rate)} %", words, "; ".join([_certainty(part), where]))
-
-
-def _certainty(part: Results) -> str:
+    set_name = next(iter(results["protocol"]["qp_sets"]))
+    where = qps_of(results, set_name) if name in results["agents"] else "all points"
+    low, high = part["quality_range"]
     bounds = part["ci95"]
-    if bounds is None:
-        return "no interval"
-    said = f"95 % interval {signed(bounds[0])} to {signed(bounds[1])} %"
-    return f"{said}, not told apart from 0" if bounds[0] <= 0 <= bounds[1] else said
+    certain = bounds is not None and not bounds[0] <= 0 <= bounds[1]
+    detail = [
+        "no interval" if bounds is None else f"95 % interval {interval(bounds)} %",
+        *([] if certain or bounds is None else ["not told apart from 0"]),
+        f"{where}, over a {METRIC} of {low:.3f} to {high:.3f}",
+        *([part["bd_rate_note"]] if part["bd_rate_note"] else []),
+        *_at_level(part),
+    ]
+    words = f"bits of {name} against the anchor at equal {METRIC}"
+    return Headline(f"{signed(rate)} %", words, detail, certain)
+
+
+def _at_level(part: Results) -> list[str]:
+    level = LEVELS[1]
+    found = part["bits_at"]["dice"][str(level)]
+    if found["percent"] is None:
+        return []
+    bounds = f" ({interval(found['ci95'])})" if found["ci95"] else ""
+    return [f"{signed(found['percent'])} %{bounds} bits at {level} % of the anchor's best {METRIC}"]
+
+
+def coverage_table(lines: Sequence[Coverage]) -> Table:
+    """Return how many cells of each line are done."""
+    rows = [
+        [
+            Entry(line.line, line.encoder if line.encoder != line.line else ""),
+            Entry(f"{line.done:,}"),
+            Entry(f"{line.failed:,}"),
+            Entry(f"{line.planned - line.done - line.failed:,}"),
+        ]
+        for line in lines
+    ]
+    columns = ["Line", "Done", "Failed", "Not coded yet"]
+    return Table("What is missing", "Cells: one image at one point.", columns, rows)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dmic_gym.bench.html.study import Study, encoder_name
+from dmic_gym.bench.html.report_data import ReportData
 from dmic_gym.bench.store import Record, SweepRun
 
 
@@ -46,13 +46,13 @@ class Origin:
     protocol: str
 
 
-def origin_of(study: Study) -> Origin:
-    """Gather the origin of a study's records."""
-    records = study.records
+def origin_of(data: ReportData) -> Origin:
+    """Gather the origin of the records."""
+    records = data.records
     return Origin(
-        runs=study.runs,
+        runs=data.runs,
         last=max(record.finished for record in records),
-        versions=study.runs[-1].versions,
+        versions=data.runs[-1].versions,
         weights=_unique(weights for record in records for weights in _weights(record)),
         encoders=_unique(_encoder(record) for record in records),
         protocol=", ".join(_unique(str(record.provenance["protocol"]) for record in records)),
@@ -82,5 +82,4 @@ def _named(role: str, found: Any) -> Weights:
 
 def _encoder(record: Record) -> tuple[str, str, str]:
     cell, encoder = record.cell, record.provenance["encoder"]
-    name = encoder_name(cell.codec, cell.ctu_size, cell.preset)
-    return name, str(encoder["version"]), str(encoder.get("x265_params", ""))
+    return cell.encoder, str(encoder["version"]), str(encoder.get("x265_params", ""))

@@ -13,10 +13,9 @@ from markupsafe import Markup
 
 from dmic_gym.bench.html.document import Document
 from dmic_gym.bench.html.inline_svg import inline_svg
-from dmic_gym.bench.html.tables import Cell, Table
+from dmic_gym.bench.markdown import escaped, markdown_table
 
 _TEMPLATES = files("dmic_gym.bench.html") / "templates"
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|])")
 _COLOUR_STOPS = 12
 
 
@@ -53,26 +52,9 @@ def _environment(*, autoescape: bool) -> Environment:
     environment = Environment(
         loader=loader, autoescape=autoescape, undefined=StrictUndefined, keep_trailing_newline=True
     )
-    environment.filters["md"] = _escaped
-    environment.globals["markdown_table"] = _markdown_table
+    environment.filters["md"] = escaped
+    environment.globals["markdown_table"] = markdown_table
     return environment
-
-
-def _escaped(text: str) -> str:
-    """Escape what Markdown would take for markup, and what would break a table's row."""
-    return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
-
-
-def _markdown_table(table: Table) -> str:
-    rule = ["---", *["---:"] * (len(table.columns) - 1)]
-    rows = [[_markdown_cell(cell) for cell in row] for row in table.rows]
-    lines = [[_escaped(column) for column in table.columns], rule, *rows]
-    drawn = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"**{_escaped(table.heading)}**\n\n{_escaped(table.note)}\n\n{drawn}\n"
-
-
-def _markdown_cell(cell: Cell) -> str:
-    return _escaped(f"{cell.text} ({cell.detail})" if cell.detail else cell.text)
 
 
 def _qp_colours() -> list[str]:

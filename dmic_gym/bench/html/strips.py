@@ -12,23 +12,20 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.bench.cells import find_still
+from dmic_gym.bench.cells import Row
 from dmic_gym.bench.per_image import extremes, featured, line_of, savings
-from dmic_gym.bench.protocol import ANCHOR
+from dmic_gym.bench.protocol import ANCHOR, METRIC
 from dmic_gym.bench.replay import TOLERANCE
-from dmic_gym.bench.runner import Row
 from dmic_gym.bench.store import Record
-from dmic_gym.bench.sweep_results import label
 from dmic_gym.bench.workbench import workbench
 from dmic_gym.envs.rendering import agreement, qp_overlay
+from dmic_gym.envs.results import EncodeResult
 from dmic_gym.errors import DmicError
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.metrics import binarize, dice
-from dmic_gym.types import Mask
 
 Picture = npt.NDArray[np.uint8]
 Records = Mapping[tuple[str, str, int], Record]
-"""By line, image and base QP, of one data set and encoder."""
+"""By line, image and operating point, of one data set and encoder."""
 
 LARGEST = 512
 """Longer side of a picture in a report; larger ones are shrunk."""
@@ -118,7 +115,7 @@ def make_strips(
 def _of_encoder(records: Sequence[Record], protocol: Mapping[str, Any]) -> Records:
     wanted = tuple(protocol[key] for key in ("data", "codec", "ctu_size", "preset"))
     return {
-        (label(cell), cell.image, cell.base_qp): record
+        (cell.line, cell.image, cell.point): record
         for record in records
         for cell in [record.cell]
         if (cell.is_still and cell.data == wanted[0])
@@ -147,7 +144,7 @@ def _nearest(results: Mapping[str, Any], name: str, qp: int) -> int:
     points = {p["base_qp"]: p["consistency_dice"] for p in line_of(results, ANCHOR)["points"]}
     own = line_of(results, name)["points"]
     best = min(own, key=lambda point: abs(point["consistency_dice"] - points[qp]))
-    return int(best["base_qp"])
+    return int(best["quality"])
 
 
 def _panels(record: Record, anchor: Record, sample: Sample) -> Iterator[Panel]:
@@ -155,42 +152,33 @@ def _panels(record: Record, anchor: Record, sample: Sample) -> Iterator[Panel]:
     evaluator = workbench(cell).evaluator
     truth = evaluator.reference(sample).mask if sample.mask is None else sample.mask
     row, base = _row(record), _row(anchor)
-    decoded, mask = _coded_again(record, sample)
+    found, plain = _coded_again(record, sample), _coded_again(anchor, sample)
     yield Panel("Reference", f"{image.shape[1]} x {image.shape[0]}", _shrunk(image))
     if not cell.is_still:
-        qps = np.array(row.qp_map, np.int16)
-        overlay = qp_overlay(image, qps, cell.ctu_size)
-        yield Panel("QP map", f"QP {qps.min()} to {qps.max()}", _shrunk(overlay))
-    yield Panel(
-        "Reconstruction", f"{row.bits // 8:,} bytes, anchor {base.bits // 8:,}", _shrunk(decoded)
-    )
-    yield Panel("Mask agreement", _dice(row), _shrunk(agreement(image, mask, truth)))
-    anchor_mask = _coded_again(anchor, sample)[1]
-    yield Panel("Anchor's agreement", _dice(base), _shrunk(agreement(image, anchor_mask, truth)))
+        overlay = qp_overlay(image, found.qp_map, cell.ctu_size)
+        span = f"QP {found.qp_map.min()} to {found.qp_map.max()}"
+        yield Panel("QP map", span, _shrunk(overlay))
+    sizes = f"{row.bits // 8:,} bytes, anchor {base.bits // 8:,}"
+    yield Panel("Reconstruction", sizes, _shrunk(found.encoded.reconstruction))
+    yield Panel("Mask agreement", _dice(row), _shrunk(agreement(image, found.mask, truth)))
+    yield Panel("Anchor's agreement", _dice(base), _shrunk(agreement(image, plain.mask, truth)))
 
 
-def _coded_again(record: Record, sample: Sample) -> tuple[Picture, Mask]:
-    """Return reconstruction and mask of a stored cell.
+def _coded_again(record: Record, sample: Sample) -> EncodeResult:
+    """Return what a stored cell comes to.
 
     Raises:
         DmicError: codec or segmenter failed, or bitstream or Dice are not the stored ones.
     """
     cell, row = record.cell, _row(record)
-    evaluator = workbench(cell).evaluator
-    if cell.is_still:
-        still = find_still(cell.codec)
-        stream = still.encode(sample.image, cell.base_qp)
-        decoded = still.decode(stream)
-    else:
-        encoded = evaluator.codec.encode([sample.image], [np.array(row.qp_map)])[0]
-        stream, decoded = encoded.bitstream, encoded.reconstruction
-    if hashlib.sha256(stream).hexdigest() != row.sha256:
+    bench = workbench(cell)
+    found = bench.result(cell, bench.evaluator.reference(sample), row.qp_map)
+    if hashlib.sha256(found.encoded.bitstream).hexdigest() != row.sha256:
         raise DmicError(f"{cell} gives another bitstream here than the stored one.")
-    mask = binarize(evaluator.segment([decoded])[0])
-    found = None if sample.mask is None else dice(mask, sample.mask)
-    if found is not None and row.dice is not None and abs(found - row.dice) > TOLERANCE:
+    dice = found.figures.dice
+    if dice is not None and row.dice is not None and abs(dice - row.dice) > TOLERANCE:
         raise DmicError(f"{cell} is segmented otherwise here than for the stored Dice.")
-    return decoded, mask
+    return found
 
 
 def _row(record: Record) -> Row:
@@ -201,8 +189,8 @@ def _row(record: Record) -> Row:
 
 def _dice(row: Row) -> str:
     if row.dice is None:
-        return f"consistency Dice {row.consistency_dice:.3f}"
-    return f"Dice {row.dice:.3f}"
+        return f"consistency {METRIC} {row.consistency_dice:.3f}"
+    return f"{METRIC} {row.dice:.3f}"
 
 
 def _shrunk(picture: Picture) -> Picture:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dmic_gym.bench.html.document import Document, make_document
-from dmic_gym.bench.html.study import Study, read_study
+from dmic_gym.bench.html.report_data import ReportData, read_report_data
 from dmic_gym.bench.store import Store
 from tests.bench.sweeping import swept
 
@@ -28,11 +28,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def study(store: Path) -> Study:
+def data(store: Path) -> ReportData:
     with Store.open(store) as opened:
-        return read_study(opened)
+        return read_report_data(opened)
 
 
 @pytest.fixture(scope="package")
-def document(study: Study) -> Document:
-    return make_document(study)
+def document(data: ReportData) -> Document:
+    return make_document(data)

@@ -5,14 +5,14 @@ import re
 import numpy as np
 
 from dmic_gym.bench import style
-from dmic_gym.bench.html.charts import bd_chart, curve_charts
+from dmic_gym.bench.charts import bd_chart, curve_charts
 from dmic_gym.bench.html.inline_svg import inline_svg
-from dmic_gym.bench.html.study import Study
-from dmic_gym.bench.html.tables import bd_cell, signed
+from dmic_gym.bench.html.report_data import ReportData
+from dmic_gym.bench.tables import bd_entry, signed
 
 
-def test_figures_hold_the_curves(study: Study) -> None:
-    (results,) = study.results
+def test_figures_hold_the_curves(data: ReportData) -> None:
+    (results,) = data.results
     charts = {chart.name: chart for chart in curve_charts(results)}
     assert set(charts) == {"rd-dice", "rd-second-dice", "rd-consistency-dice", "rd-codecs"}
     lines = {line.get_label(): line for line in charts["rd-dice"].figure.axes[0].get_lines()}
@@ -24,11 +24,11 @@ def test_figures_hold_the_curves(study: Study) -> None:
     codecs = {line.get_label() for line in charts["rd-codecs"].figure.axes[0].get_lines()}
     assert codecs == {"anchor", "roi", "jpeg"}
     ticks = [label.get_text() for label in bd_chart(results).figure.axes[0].get_yticklabels()]
-    assert ticks == ["oracle", "roi", "jpeg"]
+    assert ticks == ["roi", "oracle", "jpeg"]
 
 
-def test_stills_alone_stand_in_every_chart(study: Study) -> None:
-    results = dict(study.results[0])
+def test_stills_alone_stand_in_every_chart(data: ReportData) -> None:
+    results = dict(data.results[0])
     results["agents"] = {"anchor": results["agents"]["anchor"]}
     charts = curve_charts(results)
     assert "rd-codecs" not in [chart.name for chart in charts]
@@ -37,8 +37,8 @@ def test_stills_alone_stand_in_every_chart(study: Study) -> None:
         assert lines == {"anchor", "jpeg"}
 
 
-def test_svg_for_a_page(study: Study) -> None:
-    (results,) = study.results
+def test_svg_for_a_page(data: ReportData) -> None:
+    (results,) = data.results
     drawn = inline_svg(curve_charts(results)[0].svg, "one", 'a "label" & more')
     assert drawn.startswith("<svg ")
     assert 'aria-label="a &quot;label&quot; &amp; more"' in drawn
@@ -59,11 +59,12 @@ def test_long_names_are_shortened_in_figures() -> None:
 
 
 def test_cells_of_bd_rates() -> None:
-    gain = bd_cell({"bd_rate_percent": -20.04, "ci95": [-30.0, -10.0]})
+    gain = bd_entry({"bd_rate_percent": -20.04, "ci95": [-30.0, -10.0], "bd_rate_note": "why"})
     assert gain.text == "\u221220.0 %"
     assert gain.detail == "\u221230.0 to \u221210.0"
-    assert gain.tone == "gain"
-    assert bd_cell({"bd_rate_percent": -20.0, "ci95": [-30.0, 1.0]}).tone == ""
-    assert bd_cell({"bd_rate_percent": -20.0, "ci95": None}).tone == ""
-    assert bd_cell({"bd_rate_percent": None, "ci95": None}).text == "undefined"
+    assert (gain.tone, gain.note) == ("gain", "why")
+    assert bd_entry({"bd_rate_percent": -20.0, "ci95": [-30.0, 1.0], "bd_rate_note": ""}).tone == ""
+    assert bd_entry({"bd_rate_percent": -20.0, "ci95": None, "bd_rate_note": ""}).tone == ""
+    undefined = bd_entry({"bd_rate_percent": None, "ci95": None, "bd_rate_note": "undefined: why"})
+    assert (undefined.text, undefined.note) == ("undefined", "why")
     assert signed(3.26) == "+3.3"

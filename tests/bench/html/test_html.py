@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from dmic_gym.bench.html.document import Document, make_document
-from dmic_gym.bench.html.files import save
 from dmic_gym.bench.html.page import html, markdown
-from dmic_gym.bench.html.study import Study
-from dmic_gym.bench.html.tables import bd_cell
+from dmic_gym.bench.html.report_data import ReportData
+from dmic_gym.bench.html.report_files import save_report
+from dmic_gym.bench.tables import bd_entry
 from tests.bench.html.browser import CHROMIUM, measure, screenshot
 from tests.bench.html.pages import NASTY, Reader
 
@@ -44,55 +44,55 @@ def test_ids_are_unique_and_references_lead_somewhere(page: str) -> None:
     assert set(found.references) <= set(found.ids)
 
 
-def test_the_page_tells_the_results(page: str, study: Study) -> None:
+def test_the_page_tells_the_results(page: str, data: ReportData) -> None:
     text = Reader(page).text
-    (results,) = study.results
+    (results,) = data.results
     for name, part in (results["agents"] | results["stills"]).items():
         assert name in text
         for compared in (part, part["consistency"], part.get("low_rate", part)):
             if name != "anchor":
-                assert bd_cell(compared).text in text
-                assert bd_cell(compared).detail in text
+                assert bd_entry(compared).text in text
+                assert bd_entry(compared).detail in text
     for words in ("knows the expert mask", "phantoms?count=4&size=96", "QP 32, 37, 42"):
         assert words in text
-    for version in study.runs[0].versions.values():
+    for version in data.runs[0].versions.values():
         assert version in text
-    assert study.records[0].provenance["segmenter"]["sha256"] in text
+    assert data.records[0].provenance["segmenter"]["sha256"] in text
     assert "qcomp=1:" in text.replace("\u200b", "")
     assert "84 of 84 cells" in text
     assert "not complete" not in text
 
 
-def test_names_are_escaped(study: Study) -> None:
-    results = copy.deepcopy(dict(study.results[0]))
+def test_names_are_escaped(data: ReportData) -> None:
+    results = copy.deepcopy(dict(data.results[0]))
     results["protocol"]["data"] = NASTY
     results["agents"][NASTY] = results["agents"].pop("roi")
     results["failed"] = {NASTY: NASTY}
-    runs = [replace(study.runs[0], command=NASTY)]
-    nasty = replace(study, results=[results], warnings=[NASTY], runs=runs)
+    runs = [replace(data.runs[0], command=NASTY)]
+    nasty = replace(data, results=[results], warnings=[NASTY], runs=runs)
     made = make_document(nasty, pictures=False)
     found = Reader(html(made))
     assert "img" not in found.tags
     assert found.text.count(NASTY) >= 5
     rows = [line for line in markdown(made).splitlines() if line.startswith(r"| \<img")]
-    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 6
+    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 7
     assert "<img" not in re.sub(r"`[^`]*`|\\<", "", markdown(made))
 
 
-def test_without_pictures_no_pixel_is_shown(study: Study) -> None:
-    made = make_document(study, pictures=False)
+def test_without_pictures_no_pixel_is_shown(data: ReportData) -> None:
+    made = make_document(data, pictures=False)
     assert "data:image" not in html(made)
     assert not any(section.strips for section in made.sections)
 
 
-def test_without_expert_masks_consistency_is_shown(study: Study) -> None:
-    results = copy.deepcopy(dict(study.results[0]))
+def test_without_expert_masks_consistency_is_shown(data: ReportData) -> None:
+    results = copy.deepcopy(dict(data.results[0]))
     for part in (results["agents"] | results["stills"]).values():
         for row in (*part["points"], *part["images"]):
             row["dice"] = row["second_dice"] = None
         for compared in (part, part.get("low_rate", {}), part["slices"], part["second"]):
             compared |= {"bd_rate_percent": None, "ci95": None, "bd_rate_note": "undefined"}
-    made = make_document(replace(study, results=[results]))
+    made = make_document(replace(data, results=[results]))
     (section,) = made.sections
     names = [chart.name for chart in section.charts]
     assert names == ["rd-consistency-dice", "rd-codecs", "bd-rate"]
@@ -101,15 +101,15 @@ def test_without_expert_masks_consistency_is_shown(study: Study) -> None:
     assert "undefined" in Reader(html(made)).text
 
 
-def test_the_same_store_gives_the_same_bytes(study: Study, page: str) -> None:
-    assert html(make_document(study)) == page
+def test_the_same_store_gives_the_same_bytes(data: ReportData, page: str) -> None:
+    assert html(make_document(data)) == page
 
 
 @pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize("width", [1280, 420])
 def test_in_a_browser(document: Document, tmp_path: Path, width: int) -> None:
-    save(document, tmp_path)
+    save_report(document, tmp_path)
     page = tmp_path / "report.html"
     found = measure(page, tmp_path, width)
     assert [name for name in found["asked"] if not name.startswith("data:")] == []
@@ -131,7 +131,7 @@ def test_in_a_browser(document: Document, tmp_path: Path, width: int) -> None:
 @pytest.mark.slow
 @needs_browser
 def test_at_night_it_is_dark(document: Document, tmp_path: Path) -> None:
-    save(document, tmp_path)
+    save_report(document, tmp_path)
     page = tmp_path / "report.html"
     day = measure(page, tmp_path, 1280)
     night = measure(page, tmp_path, 1280, "--blink-settings=preferredColorScheme=0")

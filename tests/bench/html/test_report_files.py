@@ -9,8 +9,8 @@ import cv2
 import pytest
 
 from dmic_gym.bench.html.document import Document
-from dmic_gym.bench.html.files import save
-from dmic_gym.bench.html.study import Study
+from dmic_gym.bench.html.report_data import ReportData
+from dmic_gym.bench.html.report_files import save_report
 from dmic_gym.errors import DataError
 
 
@@ -18,7 +18,9 @@ def rows_of(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text().splitlines()))
 
 
-def test_the_command_writes_all_files(store: Path, study: Study, tmp_path: Path, dmic: Any) -> None:
+def test_the_command_writes_all_files(
+    store: Path, data: ReportData, tmp_path: Path, dmic: Any
+) -> None:
     code, out, _ = dmic("report", store, "--out", tmp_path / "r")
     assert code == 0
     assert "84 of 84 cells" in out
@@ -34,9 +36,9 @@ def test_the_command_writes_all_files(store: Path, study: Study, tmp_path: Path,
     assert set(linked) <= names
 
 
-def test_csv_holds_the_figures(document: Document, study: Study, tmp_path: Path) -> None:
-    save(document, tmp_path)
-    (results,) = study.results
+def test_csv_holds_the_figures(document: Document, data: ReportData, tmp_path: Path) -> None:
+    save_report(document, tmp_path)
+    (results,) = data.results
     roi = results["agents"]["roi"]
     rates = {(r["line"], r["points"], r["measure"]): r for r in rows_of(tmp_path / "bd-rates.csv")}
     found = rates["roi", "standard", "dice"]
@@ -49,10 +51,10 @@ def test_csv_holds_the_figures(document: Document, study: Study, tmp_path: Path)
     points = [row for row in rows_of(tmp_path / "points.csv") if row["line"] == "roi"]
     assert [float(row["dice"]) for row in points] == [point["dice"] for point in roi["points"]]
     assert all(float(r["dice_low"]) <= float(r["dice"]) <= float(r["dice_high"]) for r in points)
-    assert len(rows_of(tmp_path / "images.csv")) == len(study.records)
+    assert len(rows_of(tmp_path / "images.csv")) == len(data.records)
 
 
 def test_a_folder_that_cannot_be_written(document: Document, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match=r"Cannot write into .*file"):
-        save(document, tmp_path / "file")
+        save_report(document, tmp_path / "file")

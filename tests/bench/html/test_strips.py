@@ -7,13 +7,13 @@ import numpy as np
 
 from dmic_gym.bench import per_image
 from dmic_gym.bench.html.document import Document
+from dmic_gym.bench.html.report_data import ReportData
 from dmic_gym.bench.html.strips import make_strips
-from dmic_gym.bench.html.study import Study
 
 
-def test_strips_show_best_median_and_worst(document: Document, study: Study) -> None:
+def test_strips_show_best_median_and_worst(document: Document, data: ReportData) -> None:
     (section,) = document.sections
-    (results,) = study.results
+    (results,) = data.results
     assert [strip.place for strip in section.strips] == ["best", "median", "worst"]
     rates = [strip.saving for strip in section.strips]
     assert rates == sorted(rates)
@@ -23,7 +23,7 @@ def test_strips_show_best_median_and_worst(document: Document, study: Study) -> 
     assert (rates[0], rates[-1]) == (min(defined), max(defined))
     best = section.strips[0]
     panels = {panel.title: panel for panel in best.panels}
-    sample = study.samples["phantoms?count=4&size=96", best.image]
+    sample = data.samples["phantoms?count=4&size=96", best.image]
     np.testing.assert_array_equal(panels["Reference"].picture, sample.image)
     assert not np.array_equal(panels["Reconstruction"].picture, sample.image)
     rows = {(row["name"], row["base_qp"]): row for row in results["agents"][name]["images"]}
@@ -32,26 +32,26 @@ def test_strips_show_best_median_and_worst(document: Document, study: Study) -> 
     assert panels["Mask agreement"].note == f"Dice {row['dice']:.3f}"
 
 
-def test_a_sweep_of_stills_alone_shows_the_best_still(study: Study) -> None:
-    results = copy.deepcopy(dict(study.results[0]))
+def test_a_sweep_of_stills_alone_shows_the_best_still(data: ReportData) -> None:
+    results = copy.deepcopy(dict(data.results[0]))
     results["agents"] = {"anchor": results["agents"]["anchor"]}
-    strips, missing = make_strips(results, study.records, study.samples)
+    strips, missing = make_strips(results, data.records, data.samples)
     assert missing == []
     assert strips
     assert "quality" in strips[0].point
     assert "QP map" not in [panel.title for panel in strips[0].panels]
 
 
-def test_a_stream_that_is_another_now_is_not_shown(study: Study) -> None:
-    changed = [replace(r, row=r.row and replace(r.row, sha256="00")) for r in study.records]
-    strips, missing = make_strips(study.results[0], changed, study.samples)
+def test_a_stream_that_is_another_now_is_not_shown(data: ReportData) -> None:
+    changed = [replace(r, row=r.row and replace(r.row, sha256="00")) for r in data.records]
+    strips, missing = make_strips(data.results[0], changed, data.samples)
     assert strips == []
     assert len(missing) == 3
     assert all("another bitstream" in note for note in missing)
 
 
-def test_a_mask_that_is_another_now_is_not_shown(study: Study) -> None:
-    changed = [replace(r, row=r.row and replace(r.row, dice=0.01)) for r in study.records]
-    strips, missing = make_strips(study.results[0], changed, study.samples)
+def test_a_mask_that_is_another_now_is_not_shown(data: ReportData) -> None:
+    changed = [replace(r, row=r.row and replace(r.row, dice=0.01)) for r in data.records]
+    strips, missing = make_strips(data.results[0], changed, data.samples)
     assert strips == []
     assert all("segmented otherwise" in note for note in missing)

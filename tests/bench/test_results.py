@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from dmic_gym.bench import report
 from dmic_gym.bench.cells import CONSTANT, Cell
+from dmic_gym.bench.lines import lines_of
 from dmic_gym.bench.protocol import ANCHOR
+from dmic_gym.bench.results import results_of
 from dmic_gym.bench.standings import Standings
 from dmic_gym.bench.store import Record
-from dmic_gym.bench.sweep_results import results_of, rows_by_encoder
+from dmic_gym.bench.tables import bd_tables, notes
 from tests.bench.records import ROW
 from tests.bench.sweeping import small
 
@@ -18,15 +19,14 @@ IMAGES = ("a", "b", "c")
 
 
 def coded(cell: Cell, bits: int, dice: float) -> Record:
-    row = replace(ROW, name=cell.image, base_qp=cell.base_qp, bits=bits, dice=dice)
-    return Record(str(cell), cell, {}, row, reward=0.0)
+    return Record(str(cell), cell, {}, replace(ROW, bits=bits, dice=dice))
 
 
 def curve(agent: str, share: float = 1.0, **settings: object) -> list[Record]:
     """An agent that spends `share` of the anchor's bits for the anchor's Dice."""
     return [
         coded(
-            replace(Cell("phantoms", image, agent, qp), **settings),  # type: ignore[arg-type]
+            replace(Cell("phantoms", image, agent, qp, None, 64, "medium"), **settings),  # type: ignore[arg-type]
             int(share * 1000 * (40 - qp) * (1 + n / 10)),
             0.9 - qp / 100 + n / 100,
         )
@@ -40,10 +40,9 @@ def still(codec: str, share: float) -> list[Record]:
     return [
         replace(
             found,
-            cell=replace(found.cell, base_qp=70 - found.cell.base_qp),
-            row=found.row and replace(found.row, base_qp=70 - found.row.base_qp),
+            cell=replace(found.cell, base_qp=None, quality=70 - (found.cell.base_qp or 0)),
         )
-        for found in curve(CONSTANT, share, codec=codec, ctu_size=0, preset="", reward="")
+        for found in curve(CONSTANT, share, codec=codec, ctu_size=0, preset="")
     ]
 
 
@@ -64,10 +63,10 @@ def test_a_still_codec_is_compared_over_its_own_qualities() -> None:
     records = [*curve(ANCHOR), *still("jpeg", 1.5)]
     (found,) = results_of(records, small())
     assert found["stills"]["jpeg"]["bd_rate_percent"] == pytest.approx(50, abs=0.1)
-    assert [p["base_qp"] for p in found["stills"]["jpeg"]["points"]] == [33, 38, 43]
+    assert [p["quality"] for p in found["stills"]["jpeg"]["points"]] == [33, 38, 43]
     assert list(found["agents"]) == [ANCHOR]
-    titles = [str(table.title) for table in report.tables(found)]
-    assert any("still codecs against the anchor" in title for title in titles)
+    headings = [table.heading for table in bd_tables(found)]
+    assert "BD-rate, Constant quality, all points" in headings
 
 
 def test_images_that_one_lacks_are_left_out_of_all_and_named() -> None:
@@ -81,9 +80,10 @@ def test_images_that_one_lacks_are_left_out_of_all_and_named() -> None:
     assert found["failed"] == {"b": "not coded by all at every point"}
     assert {row["name"] for row in found["agents"][ANCHOR]["images"]} == {"a", "c"}
     assert found["agents"]["roi"]["bd_rate_percent"] == pytest.approx(-20, abs=0.1)
-    notes = report.notes(found)
-    assert "left out, expert mask empty: d" in notes
-    assert "failed, left out: b: not coded by all at every point" in notes
+    assert notes(found) == [
+        "left out, expert mask empty: d",
+        "left out: b: not coded by all at every point",
+    ]
 
 
 def test_an_agent_without_a_complete_image_does_not_empty_the_table() -> None:
@@ -100,14 +100,12 @@ def test_without_an_anchor_there_is_nothing_to_compare() -> None:
     assert results_of([], small()) == []
 
 
-def test_seeds_are_agents_of_their_own_and_rewards_are_not() -> None:
-    records = [
-        *curve("random"),
-        *curve("random", seed=1),
-        *curve("random", reward="rate_saving"),
-    ]
-    ((agents),) = rows_by_encoder(records).values()
-    assert {name: len(rows) for name, rows in agents.items()} == {"random": 9, "random seed 1": 9}
+def test_seeds_are_lines_of_their_own() -> None:
+    lines = lines_of([*curve("random"), *curve("random", seed=1)])
+    assert {name: len(line.rows) for name, line in lines.items()} == {
+        "random": 9,
+        "random seed 1": 9,
+    }
 
 
 def test_the_best_so_far_is_that_of_complete_images_and_no_oracle() -> None:

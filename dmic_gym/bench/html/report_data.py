@@ -1,21 +1,23 @@
-"""What a report tells of a store: results, what is missing, where it all came from."""
+"""What a report tells of a run: results, what is missing, where it all came from."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from dmic_gym.bench.cells import Cell
+from dmic_gym.bench.datasets import load_again
 from dmic_gym.bench.definition import Definition
+from dmic_gym.bench.plan import leakage
 from dmic_gym.bench.protocol import split_by_use
+from dmic_gym.bench.results import results_of
 from dmic_gym.bench.store import Record, Store, SweepRun
-from dmic_gym.bench.sweep_results import label, results_of
 from dmic_gym.envs.results import sample_key
 from dmic_gym.errors import DmicError, InvalidInputError
-from dmic_gym.tasks.data.registry import load_dataset
 from dmic_gym.tasks.data.sample import Sample
 
 _SHARED = ("package", "protocol", "segmenter", "second")
@@ -41,7 +43,7 @@ class Coverage:
 
 
 @dataclass(frozen=True)
-class Study:
+class ReportData:
     """A store, read.
 
     Attributes:
@@ -80,8 +82,12 @@ class Study:
         return [line for line in self.coverage if line.done < line.planned]
 
 
-def read_study(store: Store) -> Study:
+def read_report_data(store: Store, compare: Sequence[str] | None = None) -> ReportData:
     """Read a store, finished or not.
+
+    Args:
+        store: of a run.
+        compare: agents with which each other one is compared; None takes the definition's.
 
     Raises:
         DataError: it is damaged.
@@ -93,10 +99,12 @@ def read_study(store: Store) -> Study:
             f"{store.path} has no finished cell to report; {len(failures)} failed."
         )
     definition = _definition(runs[-1])
-    images, left_out, warnings = _images(definition, records)
+    if compare is not None:
+        definition = replace(definition, compare=tuple(compare))
+    images, left_out, warnings = _images(definition, records, store.base)
     kept, changed = _unchanged(images, records)
-    return Study(
-        results=results_of(records, definition, left_out),
+    return ReportData(
+        results=results_of(records, definition, failures=failures, left_out=left_out, run=runs[-1]),
         records=records,
         failures=failures,
         runs=runs,
@@ -117,7 +125,7 @@ Images = Mapping[str, Mapping[str, Sample]]
 
 
 def _images(
-    definition: Definition, records: Sequence[Record]
+    definition: Definition, records: Sequence[Record], base: Path | None
 ) -> tuple[Images, list[str], list[str]]:
     """Return the images to code, the names of those left out, and what could not be loaded."""
     images: dict[str, dict[str, Sample]] = {}
@@ -125,11 +133,12 @@ def _images(
     warnings: list[str] = []
     for data in dict.fromkeys([*definition.data, *(record.cell.data for record in records)]):
         try:
-            used, empty = split_by_use(list(islice(load_dataset(data), definition.images)))
+            used, empty = split_by_use(list(islice(load_again(data, base), definition.images)))
         except DmicError as error:
-            warnings.append(f"No pictures and no vessel areas of {data}: {error}")
+            warnings.append(f"No pictures of {data}: {error}")
             continue
         images[data] = {sample.name: sample for sample in used}
+        warnings += leakage(definition, data)
         left_out += empty
     return images, left_out, warnings
 
@@ -169,12 +178,7 @@ def _coverage(
 
 
 def _line(cell: Cell) -> tuple[str, str]:
-    return encoder_name(cell.codec, cell.ctu_size, cell.preset), label(cell)
-
-
-def encoder_name(codec: str, ctu_size: int, preset: str) -> str:
-    """Return an HEVC encoder's name for headings, or a still codec's."""
-    return f"{codec} {preset}, CTU {ctu_size}" if ctu_size else codec
+    return cell.encoder, cell.line
 
 
 def _mixed(records: Sequence[Record]) -> Iterator[str]:

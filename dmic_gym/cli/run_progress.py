@@ -1,4 +1,4 @@
-"""The progress of a sweep: cells done, rate, time left, best BD-rate so far."""
+"""The progress of a run: cells done, rate, time left, best BD-rate so far."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ from rich.progress import (
 from rich.text import Text
 
 from dmic_gym.bench.definition import Definition
-from dmic_gym.bench.report import percent
+from dmic_gym.bench.plan import SweepPlan
 from dmic_gym.bench.standings import Standings
 from dmic_gym.bench.store import Record
-from dmic_gym.bench.sweep import Plan
 from dmic_gym.cli.common import stderr
 
 _SECONDS_BETWEEN_STANDINGS = 2.0
@@ -38,8 +37,8 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:.1f}/s" if speed >= 1 else f"{60 * speed:.1f}/min")
 
 
-class SweepProgress:
-    """A line on stderr that follows a sweep; a context manager."""
+class RunProgress:
+    """A line on stderr that follows a run; a context manager."""
 
     def __init__(self, definition: Definition) -> None:
         headline = next(iter(definition.base_qps.values()))
@@ -57,12 +56,12 @@ class SweepProgress:
         )
         self._task = self._progress.add_task("planning", total=None, note="")
 
-    def start(self, plan: Plan, done: Sequence[Record]) -> None:
+    def start(self, plan: SweepPlan, done: Sequence[Record]) -> None:
         """Show how many cells there are, and how many were done before."""
         for record in done:
             self._standings.add(record)
-        total = len(plan.jobs)
-        before = total - len(plan.without({record.id for record in done}).jobs)
+        total = len(plan.cells)
+        before = total - len(plan.without({record.id for record in done}).cells)
         self._progress.update(self._task, description="coding", total=total, completed=before)
         self._show_note()
 
@@ -88,7 +87,7 @@ class SweepProgress:
 
     def _show_note(self) -> None:
         best = self._standings.best()
-        parts = [] if best is None else [f"best {percent(best[1])} {escape(best[0])}"]
+        parts = [] if best is None else [f"best {best[1]:+.1f} % {escape(best[0])}"]
         parts += [f"[red]{self._failed} failed[/]"] if self._failed else []
         self._progress.update(self._task, note=", ".join(parts))
         self._looked = time.monotonic()

@@ -8,7 +8,7 @@ import pytest
 
 from dmic_gym.bench.html.document import make_document
 from dmic_gym.bench.html.page import html
-from dmic_gym.bench.html.study import Study, read_study
+from dmic_gym.bench.html.report_data import ReportData, read_report_data
 from dmic_gym.bench.store import Record, Store
 from dmic_gym.errors import InvalidInputError
 from tests.bench.html.pages import NASTY, Reader
@@ -27,13 +27,13 @@ def copied(source: Path, folder: Path, change: Callable[[Record], Record | None]
     return folder
 
 
-def read(folder: Path) -> Study:
+def read(folder: Path) -> ReportData:
     with Store.open(folder) as opened:
-        return read_study(opened)
+        return read_report_data(opened)
 
 
-def page_text(study: Study) -> str:
-    return Reader(html(make_document(study))).text
+def page_text(data: ReportData) -> str:
+    return Reader(html(make_document(data))).text
 
 
 def test_images_that_changed_or_are_gone_are_not_shown(store: Path, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_data_that_cannot_be_loaded_leaves_the_figures(store: Path, tmp_path: Pa
 
 def test_a_sweep_under_way_says_what_is_missing(store: Path, tmp_path: Path) -> None:
     def early(found: Record) -> Record | None:
-        late = found.cell.image.endswith("3") and found.cell.base_qp > 27
+        late = found.cell.image.endswith("3") and found.cell.point > 27
         return None if late or found.cell.agent == "oracle" else found
 
     folder = copied(store, tmp_path, early)
@@ -74,7 +74,7 @@ def test_a_sweep_under_way_says_what_is_missing(store: Path, tmp_path: Path) -> 
     assert (lines["oracle"].done, lines["oracle"].planned) == (0, 20)
     assert lines["roi"].planned - lines["roi"].done == 3
     text = page_text(found)
-    assert "This sweep is not complete" in text
+    assert "This run is not complete" in text
     assert f"{found.planned - found.done} of {found.planned} cells have no result" in text
     assert NASTY in text
     assert "3 images, x265 ultrafast" in text
@@ -91,7 +91,7 @@ def test_without_a_complete_anchor_there_is_a_page_all_the_same(
 
 def test_an_empty_store_is_an_error(tmp_path: Path) -> None:
     with Store.create(tmp_path) as made, pytest.raises(InvalidInputError, match="no finished cell"):
-        read_study(made)
+        read_report_data(made)
 
 
 def test_mixed_installations_are_told(store: Path, tmp_path: Path) -> None:

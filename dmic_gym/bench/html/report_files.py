@@ -11,17 +11,15 @@ from typing import Any
 from dmic_gym.bench.html.document import Document, Section
 from dmic_gym.bench.html.page import html, markdown
 from dmic_gym.bench.per_image import line_of, mean_intervals
-from dmic_gym.bench.summary import COMPARISONS
+from dmic_gym.bench.summary import LEVEL_QUALITIES, MEASURES
 from dmic_gym.errors import DataError
 from dmic_gym.io import write_atomically
 
 Row = Mapping[str, Any]
 
-_QUALITIES = ("dice", "second_dice", "consistency_dice")
 
-
-def save(document: Document, folder: Path) -> list[Path]:
-    """Write ``report.html``, ``report.md``, three CSV tables, and each figure as PNG.
+def save_report(document: Document, folder: Path) -> list[Path]:
+    """Write ``report.html``, ``report.md``, four CSV tables, and each figure as PNG.
 
     Files of an earlier report are replaced.
 
@@ -40,6 +38,7 @@ def _files(document: Document) -> Iterator[tuple[str, bytes]]:
     yield "report.md", markdown(document).encode()
     sections = document.sections
     yield "bd-rates.csv", _csv(row for section in sections for row in _bd_rows(section))
+    yield "bits-at.csv", _csv(row for section in sections for row in _level_rows(section))
     yield "points.csv", _csv(row for section in sections for row in _point_rows(section))
     yield "images.csv", _csv(row for section in sections for row in _image_rows(section))
     for section in sections:
@@ -57,14 +56,15 @@ def _write(path: Path, data: bytes) -> Path:
 def _csv(rows: Iterator[Row]) -> bytes:
     found = list(rows)
     text = StringIO()
-    writer = csv.DictWriter(text, list(found[0]) if found else [], lineterminator="\n")
+    columns = list(dict.fromkeys(key for row in found for key in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(found)
     return text.getvalue().encode()
 
 
 def _lines(section: Section) -> Iterator[tuple[str, Row]]:
-    for name in (*section.results["agents"], *section.results.get("stills", {})):
+    for name in (*section.results["agents"], *section.results["stills"]):
         yield name, line_of(section.results, name)
 
 
@@ -79,7 +79,7 @@ def _bd_rows(section: Section) -> Iterator[Row]:
     for name, line in _lines(section):
         for key in (headline, *others):
             part = line if key == headline else line.get(key)
-            for measure in ("dice", *COMPARISONS):
+            for measure in ("dice", *MEASURES):
                 if part is not None:
                     compared = part if measure == "dice" else part[measure]
                     yield {
@@ -97,18 +97,46 @@ def _comparison(compared: Row) -> Row:
         "bd_rate_percent": compared["bd_rate_percent"],
         "low": low,
         "high": high,
-        "bd_dice": compared["bd_dice"],
+        "quality_from": (compared["quality_range"] or (None, None))[0],
+        "quality_to": (compared["quality_range"] or (None, None))[1],
+        "bd_quality": compared["bd_quality"],
         "note": compared["bd_rate_note"],
+        **{
+            f"minus {rival} {key}": value
+            for rival, found in compared.get("against", {}).items()
+            for key, value in zip(
+                ("points", "low", "high"),
+                (found["points"], *(found["ci95"] or (None, None))),
+                strict=True,
+            )
+        },
     }
+
+
+def _level_rows(section: Section) -> Iterator[Row]:
+    """Yield a row for each line, quality and level."""
+    for name, line in _lines(section):
+        for quality in LEVEL_QUALITIES:
+            for level, found in line["bits_at"][quality].items():
+                low, high = found["ci95"] or (None, None)
+                yield {
+                    **_setting(section, name),
+                    "quality": quality,
+                    "percent_of_best": level,
+                    **{key: found.get(key) for key in ("level", "bits", "percent")},
+                    "low": low,
+                    "high": high,
+                    "note": found["note"],
+                }
 
 
 def _point_rows(section: Section) -> Iterator[Row]:
     """Yield a row for each line and point, with intervals of the means."""
     for name, line in _lines(section):
-        bounds = {key: mean_intervals(line["images"], key) for key in _QUALITIES}
+        bounds = {key: mean_intervals(line["images"], key) for key in LEVEL_QUALITIES}
         for n, point in enumerate(line["points"]):
             row = {**_setting(section, name), **point}
-            for key in _QUALITIES:
+            for key in LEVEL_QUALITIES:
                 row[f"{key}_low"], row[f"{key}_high"] = bounds[key][n] or (None, None)
             yield row
 
