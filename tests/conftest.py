@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, settings
 
 from dmic_gym import cli
 from dmic_gym.codecs.hevc import encoder_pool
-from dmic_gym.codecs.hevc.encoder_pool import EncoderPool, process_pool
+from dmic_gym.codecs.hevc.encoder_pool import EncoderPool, KeptEncoder, process_pool
+from dmic_gym.codecs.hevc.pool import IdlePool
 from dmic_gym.envs.coding_env import CodingEnv
 from tests.support import ROOT, small_env
 
@@ -34,7 +35,7 @@ def env() -> Iterator[CodingEnv]:
 @pytest.fixture
 def fresh_pool(monkeypatch: pytest.MonkeyPatch) -> EncoderPool:
     """No encoder of an earlier test is open."""
-    pool = EncoderPool()
+    pool: EncoderPool = IdlePool(KeptEncoder)
     monkeypatch.setattr(encoder_pool, "_pool", pool)
     assert process_pool() is pool
     return pool

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -20,7 +20,6 @@ from av.video.frame import PictureType
 
 from dmic_gym.codecs.hevc.params import RegionOfInterest
 from dmic_gym.codecs.hevc.picture import GREY, SampleFormat
-from dmic_gym.codecs.hevc.pool import IdlePool
 from dmic_gym.errors import EncodeError
 from dmic_gym.types import Samples
 
@@ -34,32 +33,37 @@ REGION = np.dtype(
 _LEAST_REGIONS = 32
 
 
+@dataclass(frozen=True)
+class CanvasKey:
+    """What a canvas is good for: pictures of one size and format, and a number of regions."""
+
+    shape: tuple[int, int]
+    room: int
+    sample_format: SampleFormat = GREY
+
+    @classmethod
+    def holding(cls, count: int, shape: tuple[int, int], sample_format: SampleFormat) -> CanvasKey:
+        """Return the key of canvases for up to the next power of two of regions."""
+        return cls(shape, max(_LEAST_REGIONS, 1 << (count - 1).bit_length()), sample_format)
+
+
 class Canvas:
-    """A frame of one size and format with room for a number of regions; its chroma is mid-grey.
+    """A frame with room for regions; its chroma is mid-grey."""
 
-    Args:
-        shape: (H, W) of the pictures.
-        room: the most regions it can hold.
-        sample_format: of the pictures.
-    """
-
-    def __init__(
-        self, shape: tuple[int, int], room: int, sample_format: SampleFormat = GREY
-    ) -> None:
-        self.shape = shape
-        self.room = room
-        self.sample_format = sample_format
-        self._frame = with_regions(_grey(shape, sample_format), _marks(shape, room))
+    def __init__(self, key: CanvasKey) -> None:
+        self.key = key
+        self._frame = with_regions(_grey(key), _marks(key))
         self._regions: Any = next(iter(self._frame.side_data))
         self._check()
-        self._luma = _plane(self._frame, 0, sample_format)[: shape[0], : shape[1]]
+        height, width = key.shape
+        self._luma = _plane(self._frame, 0, key.sample_format)[:height, :width]
 
     def draw(
         self, picture: Samples, regions: Sequence[RegionOfInterest], count: int
     ) -> av.VideoFrame:
         """Return the frame with these samples and at least one region, as IDR frame `count`."""
         self._luma[...] = picture
-        table = np.empty(self.room, REGION)
+        table = np.empty(self.key.room, REGION)
         table[: len(regions)] = [_entry(region) for region in regions]
         table[len(regions) :] = table[len(regions) - 1]  # saying the last one again changes nothing
         ctypes.memmove(self._regions.buffer_ptr, table.ctypes.data, table.nbytes)
@@ -70,19 +74,17 @@ class Canvas:
 
     def _check(self) -> None:
         """Make sure that this FFmpeg lays out its regions as we write them."""
-        height, width = self.shape
         found = np.frombuffer(bytes(self._regions), np.uint8)
-        expected = np.empty(self.room, REGION)
-        expected[:] = [_entry(mark) for mark in _marks((height, width), self.room)]
+        expected = np.array([_entry(mark) for mark in _marks(self.key)], REGION)
         if not np.array_equal(found, expected.view(np.uint8)):
             raise EncodeError("This FFmpeg has another layout of regions of interest.")
 
 
-def _marks(shape: tuple[int, int], room: int) -> list[RegionOfInterest]:
+def _marks(key: CanvasKey) -> list[RegionOfInterest]:
     """Regions that tell one field of the layout from another."""
-    height, width = shape
+    height, width = key.shape
     whole = {"x": "0", "y": "0", "w": str(width), "h": str(height)}
-    return [{**whole, "qoffset": f"{n % 7 - 3}/51"} for n in range(room)]
+    return [{**whole, "qoffset": f"{n % 7 - 3}/51"} for n in range(key.room)]
 
 
 def _entry(region: RegionOfInterest) -> tuple[int, ...]:
@@ -110,10 +112,11 @@ def with_regions(frame: av.VideoFrame, regions: Sequence[RegionOfInterest]) -> a
     return out
 
 
-def _grey(shape: tuple[int, int], sample_format: SampleFormat) -> av.VideoFrame:
-    frame = av.VideoFrame(shape[1], shape[0], sample_format.pix_fmt)
+def _grey(key: CanvasKey) -> av.VideoFrame:
+    height, width = key.shape
+    frame = av.VideoFrame(width, height, key.sample_format.pix_fmt)
     for number in range(len(frame.planes)):
-        _plane(frame, number, sample_format)[...] = sample_format.mid_grey
+        _plane(frame, number, key.sample_format)[...] = key.sample_format.mid_grey
     frame.pts, frame.time_base = 0, TIME_BASE
     return frame
 
@@ -123,20 +126,3 @@ def _plane(frame: av.VideoFrame, number: int, sample_format: SampleFormat) -> Sa
     plane, dtype = frame.planes[number], sample_format.dtype
     samples = np.frombuffer(memoryview(plane), dtype)
     return samples.reshape(-1, plane.line_size // dtype.itemsize)
-
-
-class CanvasPool(IdlePool[Canvas]):
-    """Canvases by size; the encoder keeps nothing of them."""
-
-    def borrow(
-        self, shape: tuple[int, int], regions: int, sample_format: SampleFormat = GREY
-    ) -> AbstractContextManager[Canvas]:
-        """Lend a canvas for pictures of `shape` with room for that many regions."""
-        room = max(_LEAST_REGIONS, 1 << (regions - 1).bit_length())
-        return self.lend(
-            lambda canvas: (
-                (canvas.shape, canvas.sample_format) == (shape, sample_format)
-                and canvas.room >= regions
-            ),
-            lambda: Canvas(shape, room, sample_format),
-        )

@@ -19,38 +19,15 @@ from dmic_gym.errors import InvalidInputError, unknown_name
 from dmic_gym.types import QPMap
 
 PRESETS = (
-    "ultrafast",
-    "superfast",
-    "veryfast",
-    "faster",
-    "fast",
-    "medium",
-    "slow",
-    "slower",
-    "veryslow",
-    "placebo",
+    *("ultrafast", "superfast", "veryfast", "faster", "fast"),
+    *("medium", "slow", "slower", "veryslow", "placebo"),
 )
 
-_INTRA = {
-    "qcomp": 1,
-    "ipratio": 1,
-    "pbratio": 1,
-    "aq-mode": 1,
-    "aq-strength": "1e-6",
-    "cutree": 0,
-    "keyint": 1,
-    "log-level": "none",
-    "frame-threads": 1,
-    "pools": "none",
-    "wpp": 0,
-    "rc-lookahead": 0,
-    "bframes": 0,
-    "scenecut": 0,
-    "info": 0,
-    "psy-rd": 0,
-    "psy-rdoq": 0,
-    "rdoq-level": 2,
-}
+_INTRA = (
+    "qcomp=1:ipratio=1:pbratio=1:aq-mode=1:aq-strength=1e-6:cutree=0:keyint=1:log-level=none:"
+    "frame-threads=1:pools=none:wpp=0:rc-lookahead=0:bframes=0:scenecut=0:info=0:"
+    "psy-rd=0:psy-rdoq=0:rdoq-level=2"
+)
 
 MAX_SAMPLES_OF_CTU_16 = 2_228_224
 """Pictures above it need level 5, which has no CTUs of 16 (Rec. ITU-T H.265, A.4.1, table A.8)."""
@@ -70,7 +47,8 @@ def check_preset(preset: str) -> str:
 
 def x265_params(qp: int, ctu_size: int, overrides: Overrides | None = None) -> str:
     """Return the ``x265-params`` string of an all-intra encoder whose slice QP is `qp`."""
-    settings = {"crf": qp, **_INTRA, "ctu": ctu_size, "qg-size": ctu_size, **(overrides or {})}
+    anchor = dict(pair.split("=") for pair in _INTRA.split(":"))
+    settings = {"crf": qp, **anchor, "ctu": ctu_size, "qg-size": ctu_size, **(overrides or {})}
     for key, value in settings.items():
         if ":" in f"{key}{value}" or "=" in f"{key}{value}":
             raise InvalidInputError(f"x265 parameter {key!r}={value!r} must hold no ':' or '='.")

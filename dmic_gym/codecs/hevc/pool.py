@@ -3,65 +3,73 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
 
-class Sized(Protocol):
-    """Something made for pictures of one size."""
+class Key(Hashable, Protocol):
+    """What an object is good for; objects of equal keys can stand for each other."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(H, W) of the pictures."""
+        """(H, W) of the pictures it serves."""
         ...
 
 
-T = TypeVar("T", bound=Sized)
+K = TypeVar("K", bound=Key)
+T = TypeVar("T")
 
 
-class IdlePool(Generic[T]):
+class IdlePool(Generic[K, T]):
     """Idle objects; those beyond `max_idle` or `max_idle_pixels` are dropped, oldest first.
 
     An object serves one thread at a time: `lend` takes it out of the pool. One that failed is not
     put back.
+
+    Args:
+        make: makes an object for a key.
+        max_idle: objects that may be idle.
+        max_idle_pixels: of their pictures in all.
     """
 
-    def __init__(self, max_idle: int = 24, max_idle_pixels: int = 16 << 20) -> None:
+    def __init__(
+        self, make: Callable[[K], T], max_idle: int = 24, max_idle_pixels: int = 16 << 20
+    ) -> None:
+        self._make = make
         self._max_idle = max_idle
         self._max_idle_pixels = max_idle_pixels
-        self._idle: OrderedDict[int, T] = OrderedDict()
+        self._idle: list[tuple[K, T]] = []
         self._lock = threading.Lock()
 
     @contextmanager
-    def lend(self, fits: Callable[[T], bool], make: Callable[[], T]) -> Iterator[T]:
-        """Lend the object used last that `fits`, or a new one."""
-        lent = self._take(fits) or make()
-        yield lent
+    def lend(self, key: K) -> Iterator[T]:
+        """Lend the object of that key that was used last, or a new one."""
+        lent = self._take(key) or (key, self._make(key))
+        yield lent[1]
         self._give_back(lent)
 
-    def drop(self, doomed: Callable[[T], bool]) -> None:
-        """Drop the idle objects that are `doomed`."""
+    def drop(self, doomed: Callable[[K], bool]) -> None:
+        """Drop the idle objects whose key is `doomed`."""
         with self._lock:
-            tokens = [token for token, kept in self._idle.items() if doomed(kept)]
-            dropped = [self._idle.pop(token) for token in tokens]
-        del dropped  # closed here, outside the lock
+            before = self._idle
+            self._idle = [(key, kept) for key, kept in before if not doomed(key)]
+        del before  # objects close here, outside the lock
 
-    def _take(self, fits: Callable[[T], bool]) -> T | None:
+    def _take(self, key: K) -> tuple[K, T] | None:
         with self._lock:
-            for token, kept in reversed(self._idle.items()):
-                if fits(kept):
-                    return self._idle.pop(token)
+            for place in reversed(range(len(self._idle))):
+                if self._idle[place][0] == key:
+                    return self._idle.pop(place)
         return None
 
-    def _give_back(self, lent: T) -> None:
+    def _give_back(self, lent: tuple[K, T]) -> None:
         dropped = []  # closed when this function returns, outside the lock
         with self._lock:
-            self._idle[id(lent)] = lent
+            self._idle.append(lent)
             while self._too_many():
-                dropped.append(self._idle.popitem(last=False))
+                dropped.append(self._idle.pop(0))
 
     def _too_many(self) -> bool:
-        pixels = sum(kept.shape[0] * kept.shape[1] for kept in self._idle.values())
+        pixels = sum(key.shape[0] * key.shape[1] for key, _ in self._idle)
         return len(self._idle) > self._max_idle or pixels > self._max_idle_pixels

@@ -38,12 +38,12 @@ class X265Codec(HEVCCodec):
     def close(self) -> None:
         """Free the kept encoders of this preset; encoding afterwards raises EncodeError."""
         super().close()
-        process_pool().discard(self.preset)
+        process_pool().drop(lambda key: key.preset == self.preset)
 
     def _run(self, job: Job) -> bytes:
         key = EncoderKey(job.picture.shape, self.preset, job.params, job.sample_format)
         try:
-            with process_pool().borrow(key) as encoder:
+            with process_pool().lend(key) as encoder:
                 return encoder.encode(job.picture, job.regions, job.crop)
         except av.FFmpegError as error:
             raise EncodeError(

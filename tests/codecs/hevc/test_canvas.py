@@ -9,8 +9,10 @@ import numpy.typing as npt
 import pytest
 
 from dmic_gym.codecs.hevc import canvas
-from dmic_gym.codecs.hevc.canvas import REGION, Canvas, CanvasPool, with_regions
+from dmic_gym.codecs.hevc.canvas import REGION, Canvas, CanvasKey, with_regions
 from dmic_gym.codecs.hevc.params import RegionOfInterest, regions_of_interest, slice_qp
+from dmic_gym.codecs.hevc.picture import GREY
+from dmic_gym.codecs.hevc.pool import IdlePool
 from dmic_gym.errors import EncodeError
 from tests.support import random_map, texture
 
@@ -28,7 +30,7 @@ def seen(frame: av.VideoFrame) -> npt.NDArray[np.void]:
 def test_drawing_equals_building() -> None:
     """A canvas used again shows FFmpeg what a graph built for the picture would."""
     shape = (200, 310)
-    drawn = Canvas(shape, 128)
+    drawn = Canvas(CanvasKey(shape, 128))
     for seed, ctu_size in enumerate((64, 32, 64)):
         image, wanted = texture(shape, seed), regions(shape, ctu_size, seed)
         frame = drawn.draw(image, wanted, seed)
@@ -46,42 +48,42 @@ def test_another_layout_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = canvas._entry
     monkeypatch.setattr(canvas, "_entry", lambda region: wrong(region)[::-1])
     with pytest.raises(EncodeError, match="layout"):
-        Canvas((64, 128), 32)
+        Canvas(CanvasKey((64, 128), 32))
 
 
 def test_the_pool_lends_what_fits() -> None:
-    pool = CanvasPool(max_idle=2)
-    with pool.borrow((64, 64), 3) as first:
-        assert first.room == 32
-        with pool.borrow((64, 64), 3) as second:
-            assert second is not first
-    with pool.borrow((64, 64), 33) as large:
-        assert large.room == 64
-    with pool.borrow((64, 64), 40) as again:
-        assert again is large
-    with pool.borrow((64, 128), 1) as wide:
-        assert wide.shape == (64, 128)
-    with pool.borrow((64, 64), 64) as kept:
-        assert kept is large
-    with pool.borrow((64, 64), 1) as any_fits:
-        assert any_fits is large  # the small ones were dropped
+    small, large = (CanvasKey.holding(count, (64, 64), GREY) for count in (3, 33))
+    assert (small.room, large.room) == (32, 64)
+    assert CanvasKey.holding(64, (64, 64), GREY) == large
+    assert CanvasKey.holding(32, (64, 64), GREY) == small
+    pool = IdlePool(Canvas, max_idle=2)
+    with pool.lend(small) as first, pool.lend(small) as second:
+        assert second is not first
+    with pool.lend(large) as other:
+        assert other.key == large
+    with pool.lend(small) as again:
+        assert again is first
+    with pool.lend(CanvasKey((64, 128), 32)) as wide:
+        assert wide.key.shape == (64, 128)
+    with pool.lend(large) as fresh:
+        assert fresh is not other  # two may be idle, and two were used later
 
 
 def test_a_failed_canvas_is_not_lent_again() -> None:
-    pool = CanvasPool()
-    with pytest.raises(ZeroDivisionError), pool.borrow((64, 64), 1) as failed:
+    pool = IdlePool(Canvas)
+    with pytest.raises(ZeroDivisionError), pool.lend(CanvasKey((64, 64), 32)) as failed:
         raise ZeroDivisionError
-    with pool.borrow((64, 64), 1) as fresh:
+    with pool.lend(CanvasKey((64, 64), 32)) as fresh:
         assert fresh is not failed
 
 
 def test_threads_do_not_share_a_canvas() -> None:
-    pool = CanvasPool()
+    pool = IdlePool(Canvas)
     wanted = [regions((64, 192), 64, seed) for seed in range(8)]
 
     def use(seed: int) -> bool:
         image = texture((64, 192), seed)
-        with pool.borrow((64, 192), len(wanted[seed])) as drawn:
+        with pool.lend(CanvasKey((64, 192), 32)) as drawn:
             for _ in range(20):
                 frame = drawn.draw(image, wanted[seed], 0)
                 if not np.array_equal(frame.to_ndarray(), image):

@@ -14,9 +14,10 @@ from dmic_gym.codecs import Codec, FFmpegCodec, X265Codec
 from dmic_gym.codecs.hevc import codec as hevc_codec
 from dmic_gym.codecs.hevc import selftest
 from dmic_gym.codecs.hevc.decoder import decode_stream
-from dmic_gym.codecs.hevc.encoder_pool import EncoderPool
+from dmic_gym.codecs.hevc.encoder_pool import KeptEncoder
 from dmic_gym.codecs.hevc.nal import nal_units
 from dmic_gym.codecs.hevc.picture import SampleFormat, check_bit_depth
+from dmic_gym.codecs.hevc.pool import IdlePool
 from dmic_gym.codecs.hevc.sps import read_sps
 from dmic_gym.errors import EncodeError, InvalidInputError, SelfTestError
 from tests.codecs import libde265
@@ -85,7 +86,7 @@ def test_frames_of_a_kept_encoder_are_those_of_fresh_ones(
     maps = [random_map(shape, 64, n, 30, 31) for n in range(40)]
     kept = [encoded.bitstream for encoded in codec.encode(images, maps)]
     for image, qps, stream in zip(images, maps, kept, strict=True):
-        monkeypatch.setattr("dmic_gym.codecs.hevc.encoder_pool._pool", EncoderPool())
+        monkeypatch.setattr("dmic_gym.codecs.hevc.encoder_pool._pool", IdlePool(KeptEncoder))
         assert codec.encode_bitstream(image, qps) == stream
     whole = decode_stream(b"".join(kept))
     assert (len(whole.frames), whole.bit_depth, whole.verified) == (40, form.bit_depth, True)

@@ -23,6 +23,7 @@ from dmic_gym.codecs.hevc import encoder_pool
 from dmic_gym.codecs.hevc.encoder_pool import EncoderKey, EncoderPool, KeptEncoder
 from dmic_gym.codecs.hevc.nal import nal_units
 from dmic_gym.codecs.hevc.params import PRESETS
+from dmic_gym.codecs.hevc.pool import IdlePool
 from dmic_gym.errors import DmicError, EncodeError, InvalidInputError
 from tests.support import ANCHOR, Image, plain_x265, random_map, texture
 
@@ -79,7 +80,7 @@ def test_what_came_before_does_not_matter(history: list[Step]) -> None:
     kept = streams(history)
     with pytest.MonkeyPatch.context() as patch:
         for step, stream in zip(history, kept, strict=True):
-            patch.setattr(encoder_pool, "_pool", EncoderPool())
+            patch.setattr(encoder_pool, "_pool", IdlePool(KeptEncoder))
             assert streams([step]) == [stream]
 
 
@@ -92,7 +93,7 @@ def test_the_frame_counter_does_not_show(
     image, qps = texture((64, 70)), random_map((64, 70), ctu_size, 1, 30, 40)
     codec = X265Codec(ctu_size, preset)
     assert len({codec.encode_bitstream(image, qps) for _ in range(70)}) == 1
-    assert [kept._count for kept in fresh_pool._idle.values()] == [70]
+    assert [kept._count for _, kept in fresh_pool._idle] == [70]
 
 
 def test_a_map_leaves_no_trace_in_the_next_picture() -> None:
@@ -166,7 +167,7 @@ def test_a_closed_codec_refuses(fresh_pool: EncoderPool) -> None:
     stream = codec.encode([image], [qps])[0].bitstream
     other.encode([image], [qps])[0]
     codec.close()
-    assert {kept.key.preset for kept in fresh_pool._idle.values()} == {"superfast"}
+    assert {key.preset for key, _ in fresh_pool._idle} == {"superfast"}
     for _ in range(2):
         with pytest.raises(EncodeError, match="closed: make a new X265Codec"):
             codec.encode([image], [qps])[0]
@@ -229,7 +230,7 @@ def test_an_encoder_that_fails_is_not_kept(
     image, qps = texture((64, 64)), np.array([[33]])
     codec = X265Codec(64, "ultrafast")
     stream = codec.encode([image], [qps])[0].bitstream
-    kept = list(fresh_pool._idle.values())
+    kept = list(fresh_pool._idle)
 
     def fail(*_: Any) -> bytes:
         raise av.error.ExternalError(1, "broken on purpose")
@@ -240,32 +241,32 @@ def test_an_encoder_that_fails_is_not_kept(
             codec.encode([image], [qps])[0]
     assert isinstance(caught.value, DmicError)
     assert isinstance(caught.value.__cause__, av.FFmpegError)
-    assert not set(kept) & set(fresh_pool._idle.values()) or len(kept) > 1
+    assert not set(kept) & set(fresh_pool._idle) or len(kept) > 1
     assert codec.encode([image], [qps])[0].bitstream == stream
 
 
 def test_the_pool_is_bounded() -> None:
-    pool = EncoderPool(max_idle=3, max_idle_pixels=5 * 64 * 64)
+    pool = IdlePool(KeptEncoder, max_idle=3, max_idle_pixels=5 * 64 * 64)
     keys = [EncoderKey((64, 64), "ultrafast", ANCHOR.format(qp=qp, ctu=64)) for qp in range(5)]
     for key in keys:
-        with pool.borrow(key):
+        with pool.lend(key):
             pass
-    assert [kept.key for kept in pool._idle.values()] == keys[2:]
-    with pool.borrow(keys[2]) as oldest:
+    assert [key for key, _ in pool._idle] == keys[2:]
+    with pool.lend(keys[2]) as oldest:
         assert oldest.key == keys[2]
-    assert [kept.key for kept in pool._idle.values()] == [keys[3], keys[4], keys[2]]
+    assert [key for key, _ in pool._idle] == [keys[3], keys[4], keys[2]]
     wide = EncoderKey((64, 192), "ultrafast", ANCHOR.format(qp=9, ctu=64))
-    with pool.borrow(wide):
+    with pool.lend(wide):
         pass
-    assert [kept.key for kept in pool._idle.values()] == [keys[4], keys[2], wide]
+    assert [key for key, _ in pool._idle] == [keys[4], keys[2], wide]
 
 
 def test_an_encoder_serves_one_at_a_time() -> None:
-    pool = EncoderPool()
+    pool = IdlePool(KeptEncoder)
     key = EncoderKey((64, 64), "ultrafast", ANCHOR.format(qp=30, ctu=64))
-    with pool.borrow(key) as one, pool.borrow(key) as other:
+    with pool.lend(key) as one, pool.lend(key) as other:
         assert one is not other
-    with pool.borrow(key) as again:
+    with pool.lend(key) as again:
         assert again is one
 
 
