@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+from gymnasium.envs.registration import EnvSpec
 
 from dmic_gym.envs.dataset_cache import DatasetCache
 from dmic_gym.envs.evaluator import (
@@ -32,11 +34,12 @@ from dmic_gym.envs.verdict import Verdict, end_info, failure_info
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.pairs import DataSpec
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.segmenters.find import find_segmenter
-from dmic_gym.types import QPMap
+from dmic_gym.types import Image, QPMap
 
 SETTABLE = ("base_qps", "dataset", "render_mode", "reward")
 """Attributes of an environment that may be set; they count from the next reset on."""
+
+Ints = npt.NDArray[np.integer[Any]]
 
 
 class CodingSetup:
@@ -51,25 +54,36 @@ class CodingSetup:
         evaluator: encoder and segmenter.
     """
 
+    render_mode: str | None
+    _spec: EnvSpec | None = None
+
     def __init__(
         self, settings: CodingSettings, *, workers: int = 1, batch: int | None = 1
     ) -> None:
-        self.dataset = settings.dataset
+        self._owns_codec = isinstance(settings.codec, str)
+        self._failures = ToolFailures(settings.max_failures)
+        codec = make_codec(settings.codec, settings.ctu_size, settings.preset)
+        self._qp_range = low, high = codec.qp_range
+        self._qp_offsets = check_qp_offsets(settings.qp_offsets, self._qp_range)
         self.base_qps = settings.base_qps
         self.reward = settings.reward
-        self._qp_offsets = check_qp_offsets(settings.qp_offsets)
-        self._failures = ToolFailures(settings.max_failures)
-        self._owns_codec = isinstance(settings.codec, str)
-        self.evaluator = Evaluator(
-            make_codec(settings.codec, settings.ctu_size, settings.preset),
-            find_segmenter(settings.segmenter),
-            workers=workers,
-            batch=batch,
-        )
-        lowest, highest = self.evaluator.codec.qp_range
-        bases = np.arange(highest + 1)[:, np.newaxis]
-        self._qps = np.clip(bases + np.array(self._qp_offsets), lowest, highest).astype(np.int16)
+        self._samples = DatasetCache(settings.load_data())
+        self.evaluator = Evaluator(codec, settings.load_segmenter(), workers=workers, batch=batch)
+        self._qps: QPMap = np.stack(
+            [np.clip(qp + np.array(self._qp_offsets), low, high) for qp in range(low, high + 1)]
+        ).astype(np.int16)
         self._masks = np.stack([_first_of_equals(qps, self._qp_offsets) for qps in self._qps])
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What `gym.make` was told; copies of it share its objects."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = spec
+        if spec is not None:
+            spec.kwargs = SharedArguments(spec.kwargs)
 
     @property
     def dataset(self) -> Sequence[Sample]:
@@ -87,7 +101,7 @@ class CodingSetup:
 
     @base_qps.setter
     def base_qps(self, base_qps: Sequence[int]) -> None:
-        self._base_qps = check_base_qps(base_qps)
+        self._base_qps = check_base_qps(base_qps, self._qp_range)
 
     @property
     def reward(self) -> Reward:
@@ -108,6 +122,16 @@ class CodingSetup:
         """Side of a CTU in luma samples."""
         return self.evaluator.codec.ctu_size
 
+    def _qps_of(self, base_qp: int | Ints) -> QPMap:
+        """Return the QP that each action comes to, int16 (n,), or (N, n) for N base QPs."""
+        qps: QPMap = self._qps[base_qp - self._qp_range[0]]
+        return qps
+
+    def _masks_of(self, base_qp: int | Ints) -> npt.NDArray[np.bool_]:
+        """Return the action masks of a base QP, bool (n,), or (N, n) for N base QPs."""
+        masks: npt.NDArray[np.bool_] = self._masks[base_qp - self._qp_range[0]]
+        return masks.copy()
+
     def _draw(
         self, rng: np.random.Generator, options: Mapping[str, Any] | None
     ) -> tuple[Sample, int]:
@@ -124,7 +148,7 @@ class CodingSetup:
             sample = find_sample(self._samples, choice)
         if qp is None:
             return sample, self.base_qps[int(rng.integers(len(self.base_qps)))]
-        return sample, check_base_qps([qp])[0]
+        return sample, check_base_qps([qp], self._qp_range)[0]
 
     def _conclude(
         self, reference: Reference, base_qp: int, qp_map: QPMap, found: EncodeResult | ToolError
@@ -147,6 +171,22 @@ class CodingSetup:
         self._failures.clear()
         return Verdict(float(sum(terms.values())), False, info, result)
 
+    def _picture(
+        self,
+        reference: Reference,
+        qp_map: QPMap,
+        result: EncodeResult | None,
+        last: tuple[Reference, EncodeResult] | None,
+    ) -> Image | None:
+        """Draw an episode; `last` is the encode of an earlier one, shown until it has its own."""
+        if self.render_mode is None:
+            gym.logger.warn('render() needs gym.make(..., render_mode="rgb_array").')
+            return None
+        from dmic_gym.envs.rendering import PANEL_SIDE, draw
+
+        earlier, shown = (None, result) if last is None or result is not None else last
+        return draw(reference, qp_map, self.ctu_size, shown, of=earlier, side=PANEL_SIDE)
+
     def _free(self) -> None:
         """End the threads, and close the codec if this environment made it."""
         self.evaluator.close()
@@ -154,13 +194,24 @@ class CodingSetup:
             self.evaluator.codec.close()
 
 
-class SingleCoding(CodingSetup):
+class SharedArguments(dict[str, Any]):
+    """Arguments of which a deep copy holds the same objects.
+
+    Gymnasium's wrappers copy the ``spec`` of an environment deeply, data set and networks included.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SharedArguments:
+        return SharedArguments(self)
+
+
+class SingleCoding(CodingSetup, ABC):
     """One episode at a time: what `CodingEnv` and `CodingMapEnv` share."""
 
     result: EncodeResult | None = None
     """The last encode of this episode, with bitstream and reconstruction."""
 
     _reference: Reference | None = None
+    _last: tuple[Reference, EncodeResult] | None = None
     _closed = False
 
     @property
@@ -169,6 +220,19 @@ class SingleCoding(CodingSetup):
         if self._reference is None:
             raise gym.error.ResetNeeded("No episode yet: call reset() first.")
         return self._reference
+
+    @property
+    @abstractmethod
+    def qp_map(self) -> QPMap:
+        """Absolute QPs of this episode, int16 (rows, cols)."""
+
+    def render(self) -> Image | None:
+        """Return uint8 (406, 1548, 3): reference, QP map, reconstruction, mask agreement.
+
+        Reconstruction and agreement are those of the last episode until this one's encode.
+        """
+        self._check_open()
+        return self._picture(self.reference, self.qp_map, self.result, self._last)
 
     def close(self) -> None:
         """End the environment; a codec that was passed to it stays open."""
@@ -183,6 +247,8 @@ class SingleCoding(CodingSetup):
         found = self.evaluator.score_all([(self.reference, qp_map)])[0]
         verdict = self._conclude(self.reference, base_qp, qp_map, found)
         self.result = verdict.result
+        if self.result is not None:
+            self._last = self.reference, self.result
         return verdict
 
 

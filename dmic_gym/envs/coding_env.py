@@ -100,8 +100,10 @@ class CodingEnv(SingleCoding, gym.Env[Observation, np.int64]):
 
     ## Arguments
 
-    - `dataset`: a sequence of `Sample`, a folder, or "phantoms" (default: 100 synthetic
-      angiograms of 300x300).
+    - `dataset`: what `dmic_gym.load_dataset` takes: a name, a folder, a sequence of `Sample` or of
+      (image, mask), a torch `Dataset`; default: "phantoms", 100 synthetic angiograms of 300x300.
+    - `task`: a name ("phantoms", "angiograms", "arcade") or a `Task`, whose training images and
+      segmenter are taken where `dataset` and `segmenter` name none.
     - `segmenter`: uint8 (N, H, W) -> float32 (N, H, W) probabilities, or a name ("unet"), the path
       of weights, or "module:object"; default: the shipped U-Net.
     - `codec`: "x265" (default), "ffmpeg" or a `Codec`, which then decides CTU size and preset, and
@@ -139,7 +141,7 @@ class CodingEnv(SingleCoding, gym.Env[Observation, np.int64]):
     @shows_settings
     def __init__(
         self,
-        dataset: DataSpec = "phantoms",
+        dataset: DataSpec | None = None,
         *,
         render_mode: str | None = None,
         **arguments: Unpack[CodingArguments],
@@ -162,8 +164,7 @@ class CodingEnv(SingleCoding, gym.Env[Observation, np.int64]):
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Return bool (n,): False for offsets that clip to the QP of one nearer to 0."""
-        mask: npt.NDArray[np.bool_] = self._masks[self.base_qp].copy()
-        return mask
+        return self._masks_of(self.base_qp)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -202,23 +203,13 @@ class CodingEnv(SingleCoding, gym.Env[Observation, np.int64]):
         over = not verdict.truncated, verdict.truncated
         return builder.observation(), verdict.reward, *over, verdict.info
 
-    def render(self) -> npt.NDArray[np.uint8] | None:
-        """Return uint8 (height, width, 3): reference, QP map, reconstruction, mask agreement."""
-        self._check_open()
-        if self.render_mode is None:
-            gym.logger.warn('render() needs gym.make(..., render_mode="rgb_array").')
-            return None
-        from dmic_gym.envs.rendering import draw
-
-        return draw(self.reference, self.qp_map, self.ctu_size, self.result)
-
     def _qp(self, action: Any) -> int:
         if isinstance(action, bool) or not self.action_space.contains(action):
             raise InvalidInputError(
                 f"Action {action!r} is not in {self.action_space}: pass an integer index into "
                 f"qp_offsets, 0..{len(self.qp_offsets) - 1}."
             )
-        return int(self._qps[self.base_qp, action])
+        return int(self._qps_of(self.base_qp)[action])
 
     def _episode(self) -> ObservationBuilder:
         _ = self.reference  # raises if there is no episode

@@ -284,8 +284,9 @@ class Anchors:
 
     @property
     def curve(self) -> list[Figures]:
-        """The anchor at `CURVE_QPS`."""
-        return self.evaluator.anchors(self.reference, [*CURVE_QPS, self.base_qp])[:-1]
+        """The anchor at those of `CURVE_QPS` that the codec has, and at its ends beyond them."""
+        qps = np.unique(np.clip(CURVE_QPS, *self.evaluator.codec.qp_range)).tolist()
+        return self.evaluator.anchors(self.reference, [*qps, self.base_qp])[:-1]
 
 
 def _reference_bytes(reference: Reference) -> int:

@@ -8,7 +8,7 @@ from dmic_gym.errors import CodecError, SegmenterError
 
 
 class ToolFailures:
-    """Warns of the first of several failures in a row and raises the last one.
+    """Warns of the first failure and raises the last of too many in a row.
 
     Args:
         most: failures in a row at which to raise.
@@ -17,6 +17,7 @@ class ToolFailures:
     def __init__(self, most: int) -> None:
         self.most = most
         self._in_a_row = 0
+        self._warned = False
 
     def add(self, error: CodecError | SegmenterError) -> None:
         """Count a failure.
@@ -31,7 +32,8 @@ class ToolFailures:
                 f"{self.most} episodes in a row failed, the last one with: {error} "
                 "(max_failures= says how many may)."
             ) from error
-        if self._in_a_row == 1:
+        if not self._warned:
+            self._warned = True
             warnings.warn(
                 f"An episode ended without an encode, with reward 0: {type(error).__name__}: "
                 f"{error} After {self.most} such episodes in a row this is an error.",

@@ -17,6 +17,7 @@ from dmic_gym.envs.settings import CodingArguments, CodingSettings, shows_settin
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.pairs import DataSpec
 from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.types import QPMap
 
 
 class CodingMapEnv(SingleCoding, gym.Env[Observation, npt.NDArray[np.int64]]):
@@ -84,7 +85,7 @@ class CodingMapEnv(SingleCoding, gym.Env[Observation, npt.NDArray[np.int64]]):
     @shows_settings
     def __init__(
         self,
-        dataset: DataSpec = "phantoms",
+        dataset: DataSpec | None = None,
         *,
         map_shape: tuple[int, int] | None = None,
         render_mode: str | None = None,
@@ -107,10 +108,17 @@ class CodingMapEnv(SingleCoding, gym.Env[Observation, npt.NDArray[np.int64]]):
         """The base QP of this episode."""
         return self._base_qp
 
+    @property
+    def qp_map(self) -> QPMap:
+        """Absolute QPs of this episode, int16 (rows, cols); the base QP before the step."""
+        _ = self.reference  # raises if there is no episode
+        undecided = np.full(self.map_shape, self._base_qp, np.int16)
+        return undecided if self.result is None else self.result.qp_map.copy()
+
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Return bool (rows * cols * n,), for each CTU what `CodingEnv.action_masks` returns."""
         _ = self.reference  # raises if there is no episode
-        return np.tile(self._masks[self._base_qp], self.map_shape[0] * self.map_shape[1])
+        return np.tile(self._masks_of(self._base_qp), self.map_shape[0] * self.map_shape[1])
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -143,23 +151,11 @@ class CodingMapEnv(SingleCoding, gym.Env[Observation, npt.NDArray[np.int64]]):
         _ = self.reference  # raises if there is no episode
         if self._over:
             raise gym.error.ResetNeeded("The episode is over: call reset() before step().")
-        qp_map = self._qps[self._base_qp][self._checked_action(action)]
+        qp_map = self._qps_of(self._base_qp)[self._checked_action(action)]
         self._over = True
         verdict = self._score(self._base_qp, qp_map)
         over = not verdict.truncated, verdict.truncated
         return self._observe(), verdict.reward, *over, verdict.info
-
-    def render(self) -> npt.NDArray[np.uint8] | None:
-        """Return uint8 (height, width, 3): reference, QP map, reconstruction, mask agreement."""
-        self._check_open()
-        if self.render_mode is None:
-            gym.logger.warn('render() needs gym.make(..., render_mode="rgb_array").')
-            return None
-        from dmic_gym.envs.rendering import draw
-
-        undecided = np.full(self.map_shape, self._base_qp, np.int16)
-        qp_map = undecided if self.result is None else self.result.qp_map
-        return draw(self.reference, qp_map, self.ctu_size, self.result)
 
     def _observe(self) -> Observation:
         view = view_of(self.reference, self.ctu_size)

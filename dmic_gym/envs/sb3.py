@@ -11,6 +11,7 @@ import numpy.typing as npt
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
+from dmic_gym.envs.base import SETTABLE
 from dmic_gym.envs.observations import Observation
 from dmic_gym.envs.settings import CodingArguments, shows_settings
 from dmic_gym.envs.vector_env import CodingVectorEnv
@@ -92,7 +93,20 @@ class SB3CodingVecEnv(VecEnv):
         return [getattr(self.env, attr_name) for _ in chosen]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Set an attribute of the one `CodingVectorEnv`; `indices` must name all."""
+        """Set ``dataset``, ``base_qps``, ``reward``, ``render_mode`` or ``copy`` for all.
+
+        They count from the next episode on.
+
+        Raises:
+            InvalidInputError: the attribute cannot be set, its value is not valid, or `indices`
+                does not name all sub-environments.
+        """
+        known = (*SETTABLE, "copy")
+        if attr_name not in known:
+            raise InvalidInputError(
+                f"{attr_name!r} cannot be set once the environment is made. "
+                f"What can: {', '.join(known)}."
+            )
         if sorted(self._get_indices(indices)) != list(range(self.num_envs)):
             raise InvalidInputError(
                 f"The sub-environments share {attr_name!r}: leave out indices to set it for all."
@@ -106,10 +120,12 @@ class SB3CodingVecEnv(VecEnv):
         indices: VecEnvIndices = None,
         **method_kwargs: Any,
     ) -> list[Any]:
-        """Refuse: there are no environments behind this one to call."""
+        """Call ``action_masks``, which returns bool (n,) for each index; refuse others."""
+        if method_name == "action_masks":
+            return [self.env.action_masks()[index] for index in self._get_indices(indices)]
         raise InvalidInputError(
             f"env_method({method_name!r}): the sub-environments are rows of one CodingVectorEnv "
-            "and have no methods. Call those of vec_env.env."
+            "and have no method but action_masks. Call those of vec_env.env."
         )
 
     def env_is_wrapped(
@@ -126,7 +142,7 @@ class SB3CodingVecEnv(VecEnv):
 @shows_settings
 def make_sb3_vec(
     num_envs: int = 8,
-    dataset: DataSpec = "phantoms",
+    dataset: DataSpec | None = None,
     *,
     seed: int | None = None,
     workers: int | None = None,

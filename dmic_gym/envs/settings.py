@@ -14,7 +14,9 @@ from dmic_gym.envs.rewards import Reward, make_reward
 from dmic_gym.errors import InvalidInputError, unknown_name
 from dmic_gym.tasks.data.pairs import DataSpec
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.segmenters.protocol import SegmenterSpec
+from dmic_gym.tasks.registry import Task, find_task
+from dmic_gym.tasks.segmenters.find import find_segmenter
+from dmic_gym.tasks.segmenters.protocol import Segmenter, SegmenterSpec
 
 DEFAULT_BASE_QPS = (22, 27, 32, 37)
 DEFAULT_QP_OFFSETS = (-10, -6, -3, 0, 3, 6, 9, 12, 15, 18, 21, 25, 29)
@@ -26,6 +28,7 @@ Made = TypeVar("Made", bound=Callable[..., Any])
 class CodingArguments(TypedDict, total=False):
     """The fields of `CodingSettings` but `dataset`, as keyword arguments."""
 
+    task: Task | str | None
     segmenter: SegmenterSpec
     codec: Codec | str
     ctu_size: int | None
@@ -44,8 +47,9 @@ class CodingSettings:
         InvalidInputError: a value is none of the valid ones.
     """
 
-    dataset: DataSpec = "phantoms"
+    dataset: DataSpec | None = None
     _: KW_ONLY
+    task: Task | str | None = None
     segmenter: SegmenterSpec = None
     codec: Codec | str = "x265"
     ctu_size: int | None = None
@@ -56,10 +60,28 @@ class CodingSettings:
     max_failures: int = DEFAULT_MAX_FAILURES
 
     def __post_init__(self) -> None:
-        check_base_qps(self.base_qps)
-        check_qp_offsets(self.qp_offsets)
+        _ = self.chosen_task
         check_count("max_failures", self.max_failures)
         make_reward(self.reward)
+
+    @property
+    def chosen_task(self) -> Task | None:
+        """The task, by name or as it is."""
+        return find_task(self.task) if isinstance(self.task, str) else self.task
+
+    def load_data(self) -> Sequence[Sample]:
+        """Return the images: of `dataset`, else the task's training images, else phantoms."""
+        task = self.chosen_task
+        if self.dataset is None and task is not None:
+            return task.load_data("train")
+        return make_dataset("phantoms" if self.dataset is None else self.dataset)
+
+    def load_segmenter(self) -> Segmenter:
+        """Return the segmenter: `segmenter`, else the task's for training, else the shipped one."""
+        task = self.chosen_task
+        if self.segmenter is None and task is not None:
+            return find_segmenter(task.training_segmenter)
+        return find_segmenter(self.segmenter)
 
 
 def shows_settings(make: Made) -> Made:
@@ -113,27 +135,25 @@ def _checked_codec(codec: Codec, ctu_size: int | None, preset: str | None) -> Co
 
 
 def check_base_qps(base_qps: Sequence[int], qp_range: QPRange = QP_RANGE) -> tuple[int, ...]:
-    """Return the QPs as a tuple of ints within the range; raise InvalidInputError otherwise."""
-    lowest, highest = qp_range
+    """Return the QPs as a tuple of ints within `qp_range`; raise InvalidInputError otherwise."""
+    low, high = qp_range
     qps = _integers("base_qp", base_qps)
     for qp in qps:
-        if not lowest <= qp <= highest:
-            nearest = min(max(qp, lowest), highest)
-            raise InvalidInputError(
-                f"base_qp={qp} is outside {lowest}..{highest}. Nearest: {nearest}."
-            )
+        if not low <= qp <= high:
+            nearest = min(max(qp, low), high)
+            raise InvalidInputError(f"base_qp={qp} is outside {low}..{high}. Nearest: {nearest}.")
     return qps
 
 
-def check_qp_offsets(qp_offsets: Sequence[int]) -> tuple[int, ...]:
-    """Return the offsets as a tuple of distinct ints with 0 among them, within -51..51."""
+def check_qp_offsets(qp_offsets: Sequence[int], qp_range: QPRange = QP_RANGE) -> tuple[int, ...]:
+    """Return the offsets as a tuple of distinct ints with 0 among them, none beyond the range."""
+    most = qp_range[1] - qp_range[0]
     offsets = _integers("qp_offset", qp_offsets)
     if len(set(offsets)) != len(offsets) or 0 not in offsets:
         raise InvalidInputError(
             f"qp_offsets must be distinct and hold 0 (the anchor's action), got {offsets}."
         )
-    if any(abs(offset) > QP_RANGE[1] for offset in offsets):
-        most = QP_RANGE[1]
+    if any(abs(offset) > most for offset in offsets):
         raise InvalidInputError(f"qp_offsets must lie within -{most}..{most}, got {offsets}.")
     return offsets
 

@@ -34,6 +34,7 @@ from dmic_gym.envs.vector_inputs import (
 from dmic_gym.envs.verdict import Info, Verdict
 from dmic_gym.errors import unknown_name
 from dmic_gym.tasks.data.pairs import DataSpec
+from dmic_gym.types import Image
 
 Flags = npt.NDArray[np.bool_]
 Rewards = npt.NDArray[np.float64]
@@ -111,7 +112,7 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
     def __init__(
         self,
         num_envs: int = 1,
-        dataset: DataSpec = "phantoms",
+        dataset: DataSpec | None = None,
         *,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         copy: bool = True,
@@ -135,6 +136,7 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.results: list[EncodeResult | None] = [None] * self.num_envs
+        self._last: list[tuple[Reference, EncodeResult] | None] = [None] * self.num_envs
         self._rngs: list[np.random.Generator | None] = [None] * self.num_envs
         self._references: list[Reference | None] = [None] * self.num_envs
         self._builder = ObservationBuilder(self.num_envs)
@@ -155,8 +157,7 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Return bool (num_envs, n): False for offsets that clip to the QP of one nearer to 0."""
         self._check_ready()
-        masks: npt.NDArray[np.bool_] = self._masks[self.episode_base_qps]
-        return masks
+        return self._masks_of(self.episode_base_qps)
 
     def reset(
         self,
@@ -235,21 +236,23 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         self._ready = True
         return self._observations(), finished, begun
 
-    def render(self) -> tuple[npt.NDArray[np.uint8], ...] | None:
+    def render(self) -> tuple[Image, ...] | None:
         """Return a picture of each running episode, as `CodingEnv.render` draws it."""
-        if self.render_mode is None:
-            gym.logger.warn('render() needs gym.make_vec(..., render_mode="rgb_array").')
-            return None
-        from dmic_gym.envs.rendering import draw
-
-        maps = [self._builder.qp_map(row) for row in range(self.num_envs)]
-        drawn = zip(self.references, maps, strict=True)
-        return tuple(draw(reference, qp_map, self.ctu_size, None) for reference, qp_map in drawn)
+        self._check_ready()
+        pictures = [self._drawn(row) for row in range(self.num_envs)]
+        drawn = tuple(picture for picture in pictures if picture is not None)
+        return drawn or None
 
     def close_extras(self, **_: Any) -> None:
         """End the thread pool; a codec that was passed to the environment stays open."""
         self._ready = False
         self._free()
+
+    def _drawn(self, row: int) -> Image | None:
+        reference, qp_map = self._reference(row), self._builder.qp_map(row)
+        ended = bool(self._ended[row])
+        result = self.results[row] if ended else None
+        return self._picture(reference, qp_map, result, self._last[row])
 
     def _begin(self, rows: Sequence[int], options: Sequence[Info]) -> dict[int, Info]:
         """Start episodes in `rows`; return their reset infos."""
@@ -266,7 +269,8 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
 
     def _decide(self, actions: npt.NDArray[np.integer[Any]]) -> list[int]:
         """Set the QPs of the running episodes; return the rows that are over now."""
-        qps = self._qps[self.episode_base_qps, actions].tolist()
+        table = self._qps_of(self.episode_base_qps)
+        qps = table[np.arange(self.num_envs), actions].tolist()
         running = np.flatnonzero(~self._ended).tolist()
         for row in running:
             self._builder.decide(qps[row], row)
@@ -280,6 +284,8 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
             base_qp = self._builder.base_qp(row)
             verdict = self._conclude(job[0], base_qp, job[1], found)
             self.results[row] = verdict.result
+            if verdict.result is not None:
+                self._last[row] = job[0], verdict.result
             ended.append(Finished(row, self._builder.observation(row), verdict))
         return ended
 

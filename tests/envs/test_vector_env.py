@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -110,17 +110,22 @@ def test_same_as_single_environments(ctu_size: int, steps: int) -> None:
     vector.close()
 
 
-def test_infos_are_those_of_gymnasium() -> None:
-    """Against Gymnasium's own SAME_STEP vector environment, resets and all."""
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_infos_are_those_of_gymnasium(mode: AutoresetMode) -> None:
+    """Against Gymnasium's own vector environment in every autoreset mode, resets and all."""
     kwargs: dict[str, Any] = {
         "dataset": ONE_SHAPE,
         "segmenter": vesselness,
         "preset": "ultrafast",
         "reward": "linear",
     }
-    ours = make(3, **kwargs)
-    theirs: Any = SyncVectorEnv(
-        [lambda: gym.make("CodingEnv-v0", **kwargs)] * 3, autoreset_mode=AutoresetMode.SAME_STEP
+    ours = make(3, autoreset_mode=mode, **kwargs)
+    theirs: Any = gym.make_vec(
+        "CodingEnv-v0",
+        num_envs=3,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": mode},
+        **kwargs,
     )
     assert ours.metadata["autoreset_mode"] == theirs.metadata["autoreset_mode"]
     assert ours.action_space == theirs.action_space
@@ -128,7 +133,12 @@ def test_infos_are_those_of_gymnasium() -> None:
     assert ours.single_observation_space == theirs.single_observation_space
     assert_same(ours.reset(seed=5), theirs.reset(seed=5))
     for _, chosen in zip(range(20), actions(ours), strict=False):
-        assert_same(ours.step(chosen), theirs.step(chosen))
+        outcome = ours.step(chosen)
+        assert_same(outcome, theirs.step(chosen))
+        ended = outcome[2] | outcome[3]
+        if mode is AutoresetMode.DISABLED and ended.any():
+            masks = [{"reset_mask": ended.copy()} for _ in range(2)]
+            assert_same(ours.reset(options=masks[0]), theirs.reset(options=masks[1]))
     mask = np.array([True, False, True])
     assert_same(
         ours.reset(seed=[8, None, 9], options={"reset_mask": mask}),
@@ -137,6 +147,42 @@ def test_infos_are_those_of_gymnasium() -> None:
     assert_same(ours.step([1, 2, 3]), theirs.step(np.array([1, 2, 3])))
     ours.close()
     theirs.close()
+
+
+def test_a_mode_by_name_or_not_at_all() -> None:
+    for name in ("NEXT_STEP", "NextStep"):
+        env = make(1, autoreset_mode=name)
+        assert env.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
+        env.close()
+    assert CodingVectorEnv.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    with pytest.raises(InvalidInputError, match="Did you mean 'NEXT_STEP'"):
+        make(1, autoreset_mode="NEXTSTEP")
+
+
+def test_without_autoreset_an_ended_episode_must_be_reset() -> None:
+    env = make(3, dataset=[marked(1), *phantoms(1, 130)], autoreset_mode="DISABLED")
+    env.reset(options={"sample": [0, 1, 0]})
+    _, _, terminated, *_ = env.step([3, 3, 3])
+    assert terminated.tolist() == [True, False, True]
+    with pytest.raises(gym.error.ResetNeeded, match=r"rows \[0, 2\].*reset_mask"):
+        env.step([3, 3, 3])
+    env.reset(options={"reset_mask": terminated, "sample": 0})
+    env.step([3, 3, 3])
+    env.close()
+
+
+def test_gymnasium_wraps_observations() -> None:
+    """Its wrappers of vector observations take every mode but SAME_STEP."""
+    wrap = gym.wrappers.vector.FilterObservation  # a VectorObservationWrapper
+    for mode in (AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED):
+        wrapped = wrap(make(2, dataset=[marked(1)], autoreset_mode=mode), ["features"])
+        observations, _ = wrapped.reset(seed=0)
+        assert list(observations) == ["features"]
+        for _ in range(2):
+            observations, _, terminated, *_ = wrapped.step(np.array([3, 3]))
+            if mode is AutoresetMode.DISABLED:
+                wrapped.reset(options={"reset_mask": terminated})
+        wrapped.close()
 
 
 @given(

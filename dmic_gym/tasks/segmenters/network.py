@@ -76,7 +76,7 @@ class NetworkSegmenter:
         return self.device.type == "cpu"
 
     def _infer(self, images: Images) -> Probabilities:
-        x = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+        x = torch.tensor(images).to(self.device)
         x = x[:, None].float() / 255.0
         logits = cast(Tensor, self._module(x.to(memory_format=torch.channels_last)))
         return cast(Probabilities, torch.sigmoid(logits[:, 0].float()).cpu().numpy())

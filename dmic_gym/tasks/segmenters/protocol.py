@@ -24,6 +24,8 @@ __all__ = [
     "segmenter_for",
 ]
 
+_ROUNDING = 1e-5
+
 
 @runtime_checkable
 class Segmenter(Protocol):
@@ -95,7 +97,8 @@ def check_probabilities(output: Any, images: Images) -> Probabilities:
         images: uint8 array (N, H, W), what it was given.
 
     Returns:
-        float32 array (N, H, W), 0..1.
+        float32 array (N, H, W), 0..1; values up to 1e-5 outside, such as a product of rounded
+        numbers has, are clipped.
 
     Raises:
         InvalidInputError: output is no float array of that shape, or leaves 0..1, or has NaN.
@@ -111,9 +114,11 @@ def check_probabilities(output: Any, images: Images) -> Probabilities:
             f"The segmenter returned shape {array.shape} for images {images.shape}. "
             f"Return one probability per pixel: {images.shape}."
         )
-    if array.size and not (array.min() >= 0.0 and array.max() <= 1.0):
+    low, high = (array.min(), array.max()) if array.size else (0.0, 0.0)
+    if not (low >= -_ROUNDING and high <= 1.0 + _ROUNDING):
         raise InvalidInputError(
-            f"The segmenter returned values {array.min()}..{array.max()}, expected 0..1. "
+            f"The segmenter returned values {low}..{high}, expected 0..1. "
             "Apply a sigmoid to logits, and look for NaN."
         )
-    return array.astype(np.float32, copy=False)
+    probabilities = array.astype(np.float32, copy=False)
+    return probabilities if low >= 0.0 and high <= 1.0 else probabilities.clip(0.0, 1.0)

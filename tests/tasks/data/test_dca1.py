@@ -28,8 +28,9 @@ def database() -> dict[str, bytes]:
     for i in range(1, 135):
         phantom = phantoms[i % 4]
         assert phantom.mask is not None
-        phantom.image[0, 0] = i
-        files[f"{i}.pgm"] = pgm(phantom.image)
+        image = phantom.image.copy()
+        image[0, 0] = i
+        files[f"{i}.pgm"] = pgm(image)
         files[f"{i}_gt.pgm"] = pgm(phantom.mask.astype(np.uint8) * np.uint8(255))
     return files
 

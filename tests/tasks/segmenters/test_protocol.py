@@ -60,3 +60,9 @@ def test_wrong_images_are_refused(images: np.ndarray) -> None:
 def test_a_single_image_gets_a_hint() -> None:
     with pytest.raises(InvalidInputError, match="newaxis"):
         check_images(np.zeros((5, 7), np.uint8))
+
+
+def test_rounding_beyond_the_range_is_clipped() -> None:
+    output = np.array([[[-1e-6, 1.0000001], [0.5, 1.000009]]], np.float32)
+    found = check_probabilities(output, np.zeros((1, 2, 2), np.uint8))
+    np.testing.assert_array_equal(found, np.array([[[0, 1], [0.5, 1]]], np.float32))
