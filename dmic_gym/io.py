@@ -7,6 +7,7 @@ import importlib
 import inspect
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
@@ -62,7 +63,8 @@ def expanded(path: str) -> str:
 def portable(text: str) -> str:
     """Write the folder of DMIC_DATA as the variable, so that a record holds on other machines."""
     folder = os.environ.get("DMIC_DATA", "").rstrip("/")
-    return text.replace(folder, "$DMIC_DATA") if folder else text
+    whole = rf"{re.escape(folder)}(?![\w.-])"  # not the folder data2 where it is data
+    return re.sub(whole, "$DMIC_DATA", text) if folder else text
 
 
 def versions_of(packages: Iterable[str]) -> dict[str, str]:

@@ -9,9 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dmic_gym.errors import DataError
-from dmic_gym.io import versions_of, write_atomically
-from tests.support import python
+from dmic_gym.errors import DataError, InvalidInputError
+from dmic_gym.io import (
+    expanded,
+    portable,
+    qualified_name,
+    source_sha256,
+    versions_of,
+    write_atomically,
+)
+from tests.support import python, trajectory
 
 FULL = """
 import resource, sys
@@ -76,3 +83,28 @@ def test_versions() -> None:
         "numpy": np.__version__,
         "no-such-package": "not installed",
     }
+
+
+def test_the_data_folder_is_a_variable_in_records(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DMIC_DATA", f"{tmp_path}/")
+    assert portable(f"dmic bench --data {tmp_path}/a") == "dmic bench --data $DMIC_DATA/a"
+    assert portable(f"{tmp_path}-2/a {tmp_path}") == f"{tmp_path}-2/a $DMIC_DATA"
+    assert expanded("$DMIC_DATA/a") == f"{tmp_path}//a"
+    monkeypatch.delenv("DMIC_DATA")
+    assert portable(f"{tmp_path}/a") == f"{tmp_path}/a"
+    with pytest.raises(
+        InvalidInputError, match=r"DMIC_DATA\} is not set\. Type: export DMIC_DATA="
+    ):
+        expanded("${DMIC_DATA}/a")
+    (tmp_path / "$odd").touch()
+    assert expanded(f"{tmp_path}/$odd") == f"{tmp_path}/$odd"
+
+
+def test_objects_are_named_by_their_class_and_source(path: Path) -> None:
+    assert qualified_name(InvalidInputError) == "dmic_gym.errors:InvalidInputError"
+    assert qualified_name(expanded) == "dmic_gym.io:expanded"
+    assert qualified_name(InvalidInputError("x")) == "dmic_gym.errors:InvalidInputError"
+    assert source_sha256(python) == source_sha256(trajectory) != source_sha256(expanded)
+    assert source_sha256(3) == "unknown"

@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 from dmic_gym.agents.policy.network import HEAD
 from dmic_gym.agents.training.checkpoints import WARM_STARTED
 from dmic_gym.agents.training.learn import VALUE_TABLES
-from dmic_gym.tasks.segmenters.weights import Card, load_weights, read_card, write_card
+from dmic_gym.tasks.segmenters.weights import load_weights, read_card
 from tests.support import ROOT, error_line, phantoms
 
 SMALL = (
@@ -258,17 +258,6 @@ def test_ctrl_c_says_how_to_go_on(folder: Path, tmp_path: Path) -> None:
     arguments = ["pretrain", "--data", folder, "--out", out, *SMALL, "--steps", 100_000]
     reached = (out / WARM_STARTED).exists
     assert run_until(reached, arguments, signal.SIGINT) == 130
-
-
-def test_seen_names_are_those_of_the_folder_less_the_held_out(tmp_path: Path) -> None:
-    from dmic_gym.tasks.leakage import seen_names
-
-    path = tmp_path / "net.safetensors"
-    card = Card("net", "unet", data=[f"{tmp_path} (3 images)"], metrics={"held_out": {"b": 0.7}})
-    write_card(path, card)
-    card = read_card(path)
-    assert seen_names(card, f"{tmp_path}/.", "abc") == ["a", "c"]
-    assert seen_names(card, f"{tmp_path}/other", "abc") == []
 
 
 def test_several_data_sets_have_a_segmenter_each(dmic: Any, folder: Path, tmp_path: Path) -> None:

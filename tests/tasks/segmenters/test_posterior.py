@@ -5,12 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dmic_gym.errors import InvalidInputError, WeightsError
 from dmic_gym.tasks.data.phantoms.dataset import Phantoms
-from dmic_gym.tasks.metrics import dice, expected_dice
 from dmic_gym.tasks.segmenters.calibration import Calibration
 from dmic_gym.tasks.segmenters.fit import Recipe
 from dmic_gym.tasks.segmenters.fit_posterior import fit_posterior
@@ -52,28 +49,6 @@ def test_members_are_averaged_and_calibrated() -> None:
     assert posterior(image) == pytest.approx(np.full((1, 2, 2), 0.2))
     with pytest.raises(InvalidInputError, match="at least one segmenter"):
         Posterior([], IDENTITY)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), st.floats(0.02, 0.98))
-def test_a_certain_posterior_gives_the_true_dice(seed: int, share: float) -> None:
-    rng = np.random.default_rng(seed)
-    mask, truth = rng.random((2, 9, 9)) < share
-    assert expected_dice(mask, truth.astype(np.float32)) == pytest.approx(dice(mask, truth))
-
-
-def test_it_is_the_mean_dice_over_draws() -> None:
-    rng = np.random.default_rng(0)
-    p = rng.beta(0.4, 2.0, (60, 60))
-    mask = p > 0.4
-    drawn = np.mean([dice(mask, rng.random(p.shape) < p) for _ in range(400)])
-    assert expected_dice(mask, p) == pytest.approx(drawn, abs=0.002)
-
-
-def test_empty_and_mismatched() -> None:
-    assert expected_dice(np.zeros((2, 2), bool), np.zeros((2, 2))) == 1.0
-    with pytest.raises(InvalidInputError, match="one image"):
-        expected_dice(np.zeros((2, 2), bool), np.zeros((2, 3)))
 
 
 def test_files_that_are_no_posterior_are_refused(tmp_path: Path) -> None:
