@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dmic_gym.errors import DmicError, InvalidInputError
-from dmic_gym.io import portable
+from dmic_gym.io import expanded, portable
 from dmic_gym.tasks.data.registry import DATASETS, load_dataset
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.data.sequence import Selection, names_of
 from dmic_gym.tasks.segmenters.find import describe_segmenter, find_segmenter
-from dmic_gym.tasks.segmenters.folds import folds_without, joined, origin
+from dmic_gym.tasks.segmenters.folds import FoldSegmenters, joined, origin
 from dmic_gym.tasks.segmenters.protocol import PerSampleSegmenter, Segmenter, SegmenterSpec
 from dmic_gym.tasks.segmenters.weights import Card, find_weights, read_card, shipped_names
 
@@ -67,7 +67,7 @@ class UnseenSegmenters(PerSampleSegmenter):
         self._segmenters: dict[str, Segmenter] = {}
         self._chosen: dict[str, str] = {}
         for (data, own), spec in zip(images.items(), specs, strict=True):
-            self._add(data, names_of(own), spec)
+            self._add(data, names_of(own), expanded(spec))
         if strict and self.notes:
             raise InvalidInputError(
                 f"{self.notes[0]} Train folds with dmic train-segmenter --data {data} --folds 5 "
@@ -89,8 +89,8 @@ class UnseenSegmenters(PerSampleSegmenter):
             raise InvalidInputError(
                 f"Two data sets have an image named {twice[0]!r}: give each its own name."
             )
-        folds = folds_without(Path(spec), names) if Path(spec).is_dir() else {}
-        chosen = {name: str(folds.get(name, spec)) for name in names}
+        folds = FoldSegmenters(spec) if Path(spec).is_dir() else None
+        chosen = {name: str(folds.path_of(name)) if folds else spec for name in names}
         self._chosen |= chosen
         for path in dict.fromkeys(chosen.values()):
             segmenter = self._segmenters.setdefault(path, find_segmenter(path))

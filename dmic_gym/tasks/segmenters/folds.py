@@ -1,10 +1,10 @@
-"""Networks of a cross-validation: each image is judged by one that has not seen it."""
+"""Networks of a cross-validation: each image is scored by one that has not seen it."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dmic_gym.errors import InvalidInputError
@@ -21,6 +21,10 @@ class FoldSegmenters(PerSampleSegmenter):
         folder: of the folds.
         device: of the networks.
         dtype: of the networks.
+
+    Raises:
+        InvalidInputError: the folder holds no folds.
+        WeightsError: a card there is damaged.
     """
 
     def __init__(
@@ -28,25 +32,44 @@ class FoldSegmenters(PerSampleSegmenter):
     ) -> None:
         self.folder = Path(folder)
         self.device, self.dtype = device, dtype
-        fold_paths(self.folder)
+        paths = sorted(self.folder.glob("*-fold*.safetensors"))
+        if not paths:
+            raise self._error(f"There are no *-fold*.safetensors in {folder}.")
+        self._cards = {path: read_card(path) for path in paths}
+        self._unseen = {
+            name: path
+            for path, card in self._cards.items()
+            for name in card.metrics.get("held_out", ())
+        }
 
-    def for_sample(self, sample: Sample) -> Segmenter:
-        """Return the network that was trained without a sample.
+    def path_of(self, name: str) -> Path:
+        """Return the weights of the fold that was trained without an image; variations count.
 
         Raises:
             InvalidInputError: there is none.
-            WeightsError: a fold is damaged.
         """
-        path = fold_without(self.folder, [origin(sample.name)])
-        return shared_segmenter(str(path), self.device, self.dtype)
+        if (path := self._unseen.get(origin(name))) is not None:
+            return path
+        raise self._error(
+            f"None of the {len(self._cards)} folds in {self.folder} was trained without {name}."
+        )
+
+    def for_sample(self, sample: Sample) -> Segmenter:
+        """Return the network that was trained without a sample; see `path_of`."""
+        return shared_segmenter(str(self.path_of(sample.name)), self.device, self.dtype)
 
     def describe(self) -> dict[str, str]:
         """Return the names and one hash of all folds."""
-        cards = [read_card(path) for path in fold_paths(self.folder)]
+        cards = self._cards.values()
         return joined([{"name": card.name, "sha256": card.sha256} for card in cards], self.dtype)
 
     def __repr__(self) -> str:
         return f"FoldSegmenters({str(self.folder)!r})"
+
+    def _error(self, cause: str) -> InvalidInputError:
+        return InvalidInputError(
+            f"{cause} Pass the folder that dmic train-segmenter --folds 5 wrote for these images."
+        )
 
 
 def joined(described: Sequence[Mapping[str, str]], dtype: str) -> dict[str, str]:
@@ -59,48 +82,3 @@ def joined(described: Sequence[Mapping[str, str]], dtype: str) -> dict[str, str]
 def origin(name: str) -> str:
     """Return the name of the image that a variation was made of."""
     return name.split("~")[0]
-
-
-def fold_paths(folder: Path) -> list[Path]:
-    """Return the weights of the folds in a folder; raise InvalidInputError if there are none."""
-    if paths := sorted(folder.glob("*-fold*.safetensors")):
-        return paths
-    raise InvalidInputError(f"There are no *-fold*.safetensors in {folder}. {_HOW}")
-
-
-def fold_without(folder: Path, names: Collection[str]) -> Path:
-    """Return the weights of the fold that was trained without these images.
-
-    Args:
-        folder: where ``dmic train-segmenter --folds`` wrote.
-        names: of the images.
-
-    Raises:
-        InvalidInputError: there is none.
-        WeightsError: a card there is damaged.
-    """
-    paths = fold_paths(folder)
-    for path in paths:
-        if set(names) <= read_card(path).metrics.get("held_out", {}).keys():
-            return path
-    raise InvalidInputError(
-        f"None of the {len(paths)} folds in {folder} was trained without {', '.join(names)}. {_HOW}"
-    )
-
-
-def folds_without(folder: Path, names: Collection[str]) -> dict[str, Path]:
-    """Return for each image the weights of the fold that was trained without it.
-
-    As few folds as will do: one, if it has seen none of them.
-
-    Raises:
-        InvalidInputError: there is none for an image.
-        WeightsError: a card there is damaged.
-    """
-    try:
-        return dict.fromkeys(names, fold_without(folder, names))
-    except InvalidInputError:
-        return {name: fold_without(folder, [name]) for name in names}
-
-
-_HOW = "Pass the folder that dmic train-segmenter --folds 5 wrote for these images."
