@@ -1,8 +1,8 @@
 """Each sabotage of a link between image, QP map, network and mask must be noticed.
 
 A check is a function that raises AssertionError; the same check passes on the true package and
-fails on the sabotaged one. Wrong QP maps are in codec/test_qps.py, encoder settings that drop
-offsets in codec/test_selftest.py.
+fails on the sabotaged one. Wrong QP maps are in codecs/hevc/test_qps.py, encoder settings that drop
+offsets in codecs/hevc/test_selftest.py.
 """
 
 from __future__ import annotations

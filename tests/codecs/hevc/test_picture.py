@@ -30,8 +30,10 @@ needs_libde265 = pytest.mark.skipif(
 )
 
 
-def codec_for(form: SampleFormat, ctu_size: int = 64, **overrides: Any) -> X265Codec:
-    return X265Codec(ctu_size, "ultrafast", overrides, bit_depth=form.bit_depth, chroma=form.chroma)
+def codec_for(
+    form: SampleFormat, ctu_size: int = 64, preset: str = "ultrafast", **overrides: Any
+) -> X265Codec:
+    return X265Codec(ctu_size, preset, overrides, bit_depth=form.bit_depth, chroma=form.chroma)
 
 
 def deep_texture(shape: tuple[int, int], form: SampleFormat, seed: int = 0) -> npt.NDArray[Any]:
@@ -77,11 +79,12 @@ def test_headers_and_size(form: SampleFormat, shape: tuple[int, int]) -> None:
 
 
 @every_format
+@pytest.mark.parametrize("preset", ["ultrafast", "medium"])  # without and with SAO
 def test_frames_of_a_kept_encoder_are_those_of_fresh_ones(
-    form: SampleFormat, monkeypatch: pytest.MonkeyPatch
+    form: SampleFormat, preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """x265 marks every picture by its count modulo 31; with 4:2:0 each second could be no IDR."""
-    shape, codec = (70, 90), codec_for(form, hash=1)
+    shape, codec = (70, 90), codec_for(form, preset=preset, hash=1)
     images = [deep_texture(shape, form, n % 5) for n in range(40)]
     maps = [random_map(shape, 64, n, 30, 31) for n in range(40)]
     kept = [encoded.bitstream for encoded in codec.encode(images, maps)]
