@@ -8,6 +8,7 @@ from dmic_gym.codecs.base import (
     map_shape,
     uniform_map,
 )
+from dmic_gym.codecs.hevc.decoder import Decoded, decode_stream
 from dmic_gym.codecs.hevc.ffmpeg import FFmpegCodec
 from dmic_gym.codecs.hevc.x265 import X265Codec
 
@@ -15,9 +16,11 @@ __all__ = [
     "CTU_SIZES",
     "QP_RANGE",
     "Codec",
+    "Decoded",
     "Encoded",
     "FFmpegCodec",
     "X265Codec",
+    "decode_stream",
     "map_shape",
     "uniform_map",
 ]
