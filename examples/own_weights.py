@@ -48,9 +48,7 @@ def show_refusal(what: str, *arguments: Any, **options: Any) -> None:
         raise SystemExit(f"{what}: was loaded")
 
 
-def main(folder: Path) -> None:
-    env = gym.make("CodingEnv-v0", preset="ultrafast")
-
+def main(folder: Path, env: gym.Env[Any, Any]) -> None:
     # Load, learn, save, load: the same actions.
     model = dmic_gym.load_policy("mlp-phantoms", env, device="cpu", n_steps=25)
     freeze = PartialFreezeCallback()
@@ -85,4 +83,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
-        main(Path(temporary))
+        main(Path(temporary), gym.make("CodingEnv-v0", preset="ultrafast"))

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
 import runpy
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
-from dmic_gym.agents.baselines import Agent
-from dmic_gym.envs.coding_env import CodingEnv
-from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS, CodingSettings
-from tests.support import ROOT, phantoms, play, small_env, vesselness
+from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS
+from tests.agents.policies import SETTINGS
+from tests.support import ROOT, play, small_env
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 OWN_AGENT = ROOT / "examples" / "own_agent.py"
@@ -23,18 +29,23 @@ def test_an_agent_of_ones_own_takes_30_lines() -> None:
     assert len(OWN_AGENT.read_text().splitlines()) <= 32
 
 
-def test_it_plays_an_episode(quick_defaults: None, capsys: pytest.CaptureFixture[str]) -> None:
-    runpy.run_path(str(OWN_AGENT), run_name="__main__")
-    printed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert 0 < float(printed["bits"]) <= float(printed["anchor_bits"])
-    assert 0 <= float(printed["dice"]) <= 1
-    assert "rate_saving" in printed["reward_terms"]
+@pytest.mark.slow
+def test_it_trains_saves_and_benches(tmp_path: Path) -> None:
+    (tmp_path / "examples").mkdir()
+    shutil.copy(OWN_AGENT, tmp_path / "examples")
+    command = [sys.executable, "examples/own_agent.py", "200"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    results = json.loads((tmp_path / "dmic-bench" / "results.json").read_text())
+    names = ["anchor", "own_agent.zip", "examples.own_agent:ThriftyAgent"]
+    assert list(results["agents"]) == names
 
 
 def test_own_weights_are_loaded_mapped_or_refused(
-    quick_defaults: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runpy.run_path(str(ROOT / "examples" / "own_weights.py"), run_name="__main__")
+    main = runpy.run_path(str(ROOT / "examples" / "own_weights.py"))["main"]
+    main(tmp_path, gym.make("CodingEnv-v0", **SETTINGS))
     printed = capsys.readouterr().out
     for words in (
         "trained 2.7% of the parameters; loaded again, the same actions: [",
@@ -47,23 +58,15 @@ def test_own_weights_are_loaded_mapped_or_refused(
         assert words in printed
 
 
-@pytest.fixture
-def quick_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without arguments, environments have small phantoms and a segmenter without weights."""
-    defaults = CodingSettings.__init__.__kwdefaults__ or {}
-    monkeypatch.setattr(CodingEnv.__init__, "__defaults__", (phantoms(2),))
-    monkeypatch.setitem(defaults, "segmenter", vesselness)
-
-
 def test_its_agent_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
-    agent = importlib.import_module("examples.own_agent").ThriftyAgent()
-    assert isinstance(agent, Agent)
+    agent: Any = importlib.import_module("examples.own_agent").ThriftyAgent()
+    assert hasattr(agent, "predict")
     for importance, offset in ((0, 6), (255, 0)):
-        action, _ = agent.predict({"ctu": np.full((2, 64, 64), importance, np.uint8)})
+        action = agent.predict({"ctu": np.full((2, 64, 64), importance, np.uint8)})
         assert DEFAULT_QP_OFFSETS[action] == offset
     env = small_env()
-    _, info = play(env, lambda seen: agent.predict(seen)[0], options={"sample": 0, "base_qp": 27})
+    _, info = play(env, agent.predict, options={"sample": 0, "base_qp": 27})
     assert set(info["qp_map"].ravel()) <= {27, 33}
 
 
