@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.data.sequence import LazySamples
-from dmic_gym.types import Image, Mask
 
 
 class MapStyle(Protocol):
@@ -77,8 +75,8 @@ def as_sample(item: object, index: int) -> Sample:
     """Return an item of a data set as a sample.
 
     Args:
-        item: a `Sample`, or (image, mask) or (image, mask, name): image uint8, mask bool or 0 and
-            1 or 0 and 255 or None; each (H, W) or (1, H, W), of numpy, torch or Pillow.
+        item: a `Sample`, or (image, mask) or (image, mask, name) of what `Sample` takes, of numpy,
+            torch or Pillow; (1, H, W) becomes (H, W).
         index: its place in the data set, which names it where nothing else does.
 
     Raises:
@@ -88,58 +86,21 @@ def as_sample(item: object, index: int) -> Sample:
         return item
     if not isinstance(item, list | tuple) or len(item) not in (2, 3):
         raise InvalidInputError(
-            f"Item {index} of the data set is {_shown(item)}, neither Sample nor (image, mask). "
-            "Write Sample(image, mask, name)."
+            f"Item {index} of the data set is {type(item).__name__}, neither Sample nor (image, "
+            "mask). Write Sample(image, mask, name)."
         )
     name = str(item[2]) if len(item) == 3 else f"sample-{index:04d}"
-    mask = None if item[1] is None else _mask(item[1], name)
-    return Sample(_image(item[0], name), mask, name)
+    return Sample(_plane(item[0], name), None if item[1] is None else _plane(item[1], name), name)
 
 
-def _image(value: object, name: str) -> Image:
-    array = _plane(value, f"The image of {name!r}")
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype.kind == "f":
-        hint = "For floats 0..1 write (255 * image).round().astype('uint8')"
-    else:
-        hint = "Choose a grey-level window and write .astype('uint8')"
-    raise InvalidInputError(
-        f"The image of {name!r} is {array.dtype} with values {array.min()}..{array.max()}, "
-        f"expected uint8 grey levels 0..255. {hint}."
-    )
-
-
-def _mask(value: object, name: str) -> Mask:
-    array = _plane(value, f"The mask of {name!r}")
-    found = set(np.unique(array).tolist())
-    if not (found <= {0, 1} or found <= {0, 255}):
-        raise InvalidInputError(
-            f"The mask of {name!r} is {array.dtype} with values {array.min()}..{array.max()}, "
-            "expected bool, or 0 and 1, or 0 and 255. Write mask > 0.5 for probabilities, or "
-            "mask == LABEL for labels."
-        )
-    return np.asarray(array != 0)
-
-
-def _plane(value: object, what: str) -> npt.NDArray[Any]:
-    """Return numbers as an array (H, W); a leading axis of length 1 is dropped."""
+def _plane(value: Any, name: str) -> Any:
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidInputError(
-            f"{what} is {_shown(value)}, expected an array (H, W). A torch tensor on another "
-            f"device or with gradients: .detach().cpu() first. ({error})"
+            f"Sample {name!r} holds {type(value).__name__}, which numpy cannot read ({error}). "
+            "Write .detach().cpu() for a tensor with gradients or on another device."
         ) from error
-    if array.ndim == 3 and array.shape[0] == 1:
-        array = array[0]
-    if array.dtype.kind not in "buif" or array.ndim != 2 or array.size == 0:
-        hint = " Convert colour to grey first." if array.ndim == 3 and 3 in array.shape else ""
-        raise InvalidInputError(
-            f"{what} is {_shown(value)} of shape {array.shape}, expected numbers (H, W).{hint}"
-        )
-    return array
-
-
-def _shown(value: object) -> str:
-    return f"a {type(value).__name__}"
+    if array.dtype.kind not in "buif":
+        return value
+    return array[0] if array.ndim == 3 and len(array) == 1 else array

@@ -86,18 +86,17 @@ def test_augmentation_is_seen_anew_each_time() -> None:
 @pytest.mark.parametrize(
     ("item", "words"),
     [
-        (3, r"Item 0 .* a int, neither Sample nor \(image, mask\)"),
+        (3, r"Item 0 .* int, neither Sample nor \(image, mask\)"),
         ((IMAGE, MASK, "a", "b"), "neither Sample nor"),
-        ((IMAGE / 255, MASK), r"float64 with values 0\.0\.\.1\.0.*\(255 \* image\)\.round"),
-        ((IMAGE.astype(np.int16), MASK), "int16 with values 0..255.*grey-level window"),
-        ((np.zeros((8, 8, 3), np.uint8), MASK), "shape .8, 8, 3.*colour to grey"),
-        ((np.zeros((0, 8), np.uint8), None), "of shape .0, 8."),
-        (("a.png", MASK), "image of 'sample-0000' is a str"),
-        ((IMAGE, IMAGE), "mask of 'sample-0000' is uint8 with values 0..255.*mask == LABEL"),
-        ((IMAGE, MASK * 0.5), "mask > 0.5 for probabilities"),
-        ((IMAGE, np.where(MASK, np.nan, 0.0)), "expected bool"),
+        ((IMAGE / 255, MASK), r"float64.*\(image \* 255\)\.round"),
+        ((IMAGE.astype(np.uint16), MASK), "uint16.*a grey-level window"),
+        ((np.zeros((8, 8, 3), np.uint8), MASK), r"uint8 \(8, 8, 3\).*cvtColor"),
+        ((np.zeros((0, 8), np.uint8), None), r"got uint8 \(0, 8\)"),
+        (("a.png", MASK), "Sample 'sample-0000': image must be an array, got str"),
+        ((IMAGE, MASK * 0.5), r"0\.0\.\.0\.5; .*Write mask > threshold"),
+        ((IMAGE, np.where(MASK, np.nan, 0.0)), "a mask holds 0 and 1"),
         ((IMAGE, MASK[:50]), r"mask is \(50, 96\), but the image is \(96, 96\)"),
-        ((torch.zeros(96, 96, requires_grad=True), MASK), r"\.detach\(\)\.cpu\(\) first"),
+        ((torch.zeros(96, 96, requires_grad=True), MASK), r"Write \.detach\(\)\.cpu\(\)"),
     ],
 )
 def test_what_is_wrong_says_what_to_write(item: object, words: str) -> None:
