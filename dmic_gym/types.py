@@ -10,6 +10,9 @@ import numpy.typing as npt
 Image: TypeAlias = npt.NDArray[np.uint8]
 """uint8 (H, W), grey, 0..255."""
 
+RGB: TypeAlias = npt.NDArray[np.uint8]
+"""uint8 (H, W, 3), red, green and blue."""
+
 Images: TypeAlias = npt.NDArray[np.uint8]
 """uint8 (N, H, W), grey, 0..255."""
 

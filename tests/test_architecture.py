@@ -83,27 +83,14 @@ def test_files_are_small() -> None:
 
 def test_an_alias_of_an_array_type_has_one_place() -> None:
     """`Image = npt.NDArray[...]` and its like are looked up in `dmic_gym.types`."""
-    names = Counter(name for module, tree in TREES.items() for name in aliases(module, tree))
+    names = Counter(name for tree in TREES.values() for name in aliases(tree))
     assert [name for name, count in names.items() if count > 1] == []
 
 
-def aliases(module: str, tree: ast.Module) -> Iterator[str]:
+def aliases(tree: ast.Module) -> Iterator[str]:
     for node in tree.body:
-        if isinstance(node, ast.Assign | ast.AnnAssign) and module not in UNMENDED:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             value = node.value
             if isinstance(value, ast.Subscript) and "NDArray" in ast.unparse(value.value):
                 yield ast.unparse(target)
-
-
-UNMENDED = {
-    "dmic_gym.agents.search.objective",
-    "dmic_gym.bench.cells",
-    "dmic_gym.bench.html.strips",
-    "dmic_gym.bench.per_image",
-    "dmic_gym.bench.summary",
-    "dmic_gym.deploy.allocation",
-    "dmic_gym.envs.features",
-    "dmic_gym.envs.rendering",
-}
-"""Modules that still define again what `dmic_gym.types` holds."""

@@ -115,6 +115,7 @@ def test_what_only_unix_has_is_not_needed() -> None:
     """Importing, and an episode with x265, where these attributes do not exist."""
     code = """
 import os, sys
+import torch  # has its own check of the platform
 for name in ("register_at_fork", "fork", "forkpty", "pwrite", "pread", "sched_getaffinity"):
     if hasattr(os, name):
         delattr(os, name)
@@ -123,6 +124,7 @@ import dmic_gym, gymnasium
 from tests.support import small_env, play
 env = small_env()
 print(play(env, lambda observation: 3, seed=0)[1]["bits"] > 0)
+import dmic_gym.bench.store, dmic_gym.bench.runner, dmic_gym.deploy.files, dmic_gym.cli
 """
     done = python("-c", code)
     assert (done.returncode, done.stdout.split()) == (0, ["True"]), done.stderr

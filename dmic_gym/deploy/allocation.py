@@ -6,9 +6,6 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
 from dmic_gym.agents.baselines import Agent
 from dmic_gym.agents.planning import Planner
 from dmic_gym.agents.policy.shipped import policy_names
@@ -22,8 +19,8 @@ from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.metrics import binarize, expected_dice
 from dmic_gym.tasks.segmenters.find import find_segmenter
 from dmic_gym.tasks.segmenters.protocol import SegmenterSpec
+from dmic_gym.types import Image, QPMap
 
-QPMap: TypeAlias = npt.NDArray[np.int16]
 AnyAgent: TypeAlias = str | Agent | Planner
 
 ANCHOR = "anchor"
@@ -105,7 +102,7 @@ class Allocator:
         reference = self.evaluator.reference(sample)
         return self._planner.plan(self.evaluator, reference, qp).result.qp_map
 
-    def _retained(self, sample: Sample, decoded: npt.NDArray[np.uint8]) -> float:
+    def _retained(self, sample: Sample, decoded: Image) -> float:
         reference = self.evaluator.reference(sample)
         posterior = self._posteriors(reference)
         kept = expected_dice(binarize(self.evaluator.segment([decoded])[0]), posterior)

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from dmic_gym.codecs.base import check_ctu_size
-from dmic_gym.deploy.allocation import ANCHOR, Allocator, AnyAgent, QPMap, default_agent
+from dmic_gym.deploy.allocation import ANCHOR, Allocator, AnyAgent, default_agent
 from dmic_gym.deploy.decoding import decode_picture
 from dmic_gym.deploy.limits import DEFAULT_LIMITS
 from dmic_gym.deploy.mp4 import to_mp4
@@ -21,6 +21,7 @@ from dmic_gym.envs.evaluator import Evaluator
 from dmic_gym.envs.settings import check_base_qps
 from dmic_gym.errors import InvalidInputError, unknown_name
 from dmic_gym.tasks.segmenters.protocol import SegmenterSpec
+from dmic_gym.types import QPMap
 
 OnFrame = Callable[[int, int], None]
 

@@ -7,9 +7,9 @@ from itertools import product
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from dmic_gym.envs.complexity import Table, complexities, ctu_sums
+from dmic_gym.types import Image, Plane
 
 FIXED_FEATURES = (
     "ctu_size",
@@ -45,10 +45,8 @@ _MAX_CTU = 64
 _DETAIL_SIDE, _CONTRAST_SIDE = 5, 13
 _LOW_CONFIDENCE = (0.05, 0.5)
 
-Plane = npt.NDArray[np.float32]
 
-
-def fixed_features(image: npt.NDArray[np.uint8], importance: Plane, ctu_size: int) -> Plane:
+def fixed_features(image: Image, importance: Plane, ctu_size: int) -> Plane:
     """Return the features of each CTU, float32 (rows * cols, len(FIXED_FEATURES)) in 0..1.
 
     Args:
@@ -81,7 +79,7 @@ def _of_place(area: Table, ctu_size: int) -> Mapping[str, Table]:
 
 
 def _of_texture(
-    image: npt.NDArray[np.uint8], pixels: Plane, detail: Plane, area: Table, ctu_size: int
+    image: Image, pixels: Plane, detail: Plane, area: Table, ctu_size: int
 ) -> Mapping[str, Table]:
     mean = ctu_sums(image / 255.0, ctu_size) / area
     variance = ctu_sums((image / 255.0) ** 2, ctu_size) / area - mean**2

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from dmic_gym.envs.observations import QP_SCALE
 from dmic_gym.envs.results import EncodeResult, Reference
-from dmic_gym.types import Image, Mask, QPMap
+from dmic_gym.types import RGB, Image, Mask, QPMap
 
-Picture = npt.NDArray[np.uint8]
 """uint8 (height, width, 3), RGB."""
 
 PANEL_SIDE = 384
@@ -33,7 +31,7 @@ def draw(
     *,
     of: Reference | None = None,
     side: int | None = None,
-) -> Picture:
+) -> RGB:
     """Draw reference, QP map, reconstruction and mask agreement side by side.
 
     Agreement is against the expert mask, or the reference's mask where there is none: green where
@@ -62,7 +60,7 @@ def draw(
     return np.concatenate(strip, axis=1)
 
 
-def qp_overlay(image: Image, qp_map: QPMap, ctu_size: int) -> Picture:
+def qp_overlay(image: Image, qp_map: QPMap, ctu_size: int) -> RGB:
     """Tint each CTU by its QP, from blue (0, best quality) to red (51), over the grey image."""
     height, width = image.shape
     scaled = np.rint(qp_map * (255 / QP_SCALE)).astype(np.uint8)
@@ -71,7 +69,7 @@ def qp_overlay(image: Image, qp_map: QPMap, ctu_size: int) -> Picture:
     return np.asarray((0.55 * _rgb(image) + 0.45 * tiled).astype(np.uint8))
 
 
-def agreement(image: Image, mask: Mask, truth: Mask) -> Picture:
+def agreement(image: Image, mask: Mask, truth: Mask) -> RGB:
     """Colour where the decoded image's mask and the true one agree and differ."""
     picture = _rgb(image // 2)
     picture[mask & truth] = _BOTH
@@ -82,7 +80,7 @@ def agreement(image: Image, mask: Mask, truth: Mask) -> Picture:
 
 def _results(
     reference: Reference, result: EncodeResult | None, of: Reference | None
-) -> Iterator[tuple[str, Picture]]:
+) -> Iterator[tuple[str, RGB]]:
     if result is None:
         blank = np.full((*reference.sample.image.shape, 3), _BLANK, np.uint8)
         yield from (("no encode yet", blank), ("no masks yet", blank))
@@ -95,18 +93,18 @@ def _results(
     yield f"{earlier}Dice {figures.quality:.3f}", masks
 
 
-def _rgb(image: Image) -> Picture:
+def _rgb(image: Image) -> RGB:
     return np.repeat(image[:, :, np.newaxis], 3, axis=2)
 
 
-def _sized(panel: Picture, side: int | None) -> Picture:
+def _sized(panel: RGB, side: int | None) -> RGB:
     if side is not None:
         return _padded(_scaled(panel, side), side, side)
     enlarged = _repeated(panel, -(-_MIN_SIDE // max(panel.shape[:2])))
     return _padded(enlarged, enlarged.shape[0], max(_MIN_SIDE, enlarged.shape[1]))
 
 
-def _scaled(panel: Picture, side: int) -> Picture:
+def _scaled(panel: RGB, side: int) -> RGB:
     """Enlarge by a whole factor, or shrink, until the longer side fits `side`."""
     height, width = panel.shape[:2]
     longest = max(height, width)
@@ -116,17 +114,17 @@ def _scaled(panel: Picture, side: int) -> Picture:
     return np.asarray(cv2.resize(panel, small, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _repeated(panel: Picture, factor: int) -> Picture:
+def _repeated(panel: RGB, factor: int) -> RGB:
     return panel.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def _padded(panel: Picture, height: int, width: int) -> Picture:
+def _padded(panel: RGB, height: int, width: int) -> RGB:
     """Add white below and to the right."""
     beyond = ((0, height - panel.shape[0]), (0, width - panel.shape[1]), (0, 0))
     return np.pad(panel, beyond, constant_values=_WHITE)
 
 
-def _captioned(panel: Picture, text: str) -> Picture:
+def _captioned(panel: RGB, text: str) -> RGB:
     bar = np.full((_CAPTION, panel.shape[1], 3), _WHITE, np.uint8)
     cv2.putText(bar, text, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
     return np.concatenate([bar, panel], axis=0)

@@ -7,7 +7,6 @@ import numpy as np
 from dmic_gym.agents.search.objective import PosteriorMap
 from dmic_gym.envs.cache import ByteBoundedCache
 from dmic_gym.envs.evaluator import Reference
-from dmic_gym.tasks.segmenters.posterior import posterior_of
 from dmic_gym.tasks.segmenters.protocol import Segmenter, segmenter_for
 
 
@@ -40,6 +39,8 @@ class PosteriorCache:
 
     def _posterior(self, segmenter: Segmenter) -> Segmenter | None:
         if id(segmenter) not in self._posteriors:
+            from dmic_gym.tasks.segmenters.posterior import posterior_of  # torch comes with it
+
             self._posteriors[id(segmenter)] = posterior_of(segmenter)
         return self._posteriors[id(segmenter)]
 
