@@ -16,6 +16,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from dmic_gym.agents.baselines import Agent
 from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS
 from tests.agents.policies import SETTINGS
 from tests.support import ROOT, play, small_env
@@ -60,8 +61,9 @@ def test_own_weights_are_loaded_mapped_or_refused(
 
 def test_its_agent_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
-    agent: Any = importlib.import_module("examples.own_agent").ThriftyAgent()
-    assert hasattr(agent, "predict")
+    kind: Any = importlib.import_module("examples.own_agent").ThriftyAgent
+    agent = kind()
+    assert isinstance(kind(), Agent)
     for importance, offset in ((0, 6), (255, 0)):
         action = agent.predict({"ctu": np.full((2, 64, 64), importance, np.uint8)})
         assert DEFAULT_QP_OFFSETS[action] == offset

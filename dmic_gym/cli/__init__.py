@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from typing import Any
 
 from rich.markup import escape
 
@@ -14,9 +16,14 @@ __all__ = ["app", "deploy", "main", "measure", "policies", "reports", "segmenter
 
 
 def main() -> None:
-    """Run the command; errors of ours are one line, not a traceback."""
+    """Run the command; errors of ours are one line, not a traceback, and warnings too."""
+    warnings.showwarning = _warn  # type: ignore[assignment]
     try:
         app()
     except DmicError as error:
         stderr.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
+
+
+def _warn(message: Warning | str, *_: Any) -> None:
+    stderr.print(f"[yellow]Warning:[/] {escape(str(message))}", highlight=False, soft_wrap=True)

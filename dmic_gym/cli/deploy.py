@@ -40,6 +40,9 @@ def encode(
     ] = None,
     to: Annotated[str, typer.Option(help="In a folder: hevc, mp4 or dcm.")] = "hevc",
     overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse policies trained for another CTU size.")
+    ] = False,
 ) -> None:
     """Code pictures as HEVC, with the bits where the diagnosis needs them.
 
@@ -60,6 +63,7 @@ def encode(
         ctu_size=ctu,
         preset=preset,
         segmenter=segmenter,
+        strict=strict,
     )
     reading = Reading(bit_depth, None if window is None else parse_window(window), fps)
     jobs = encoding_jobs(source, target, f".{to}", overwrite=overwrite)

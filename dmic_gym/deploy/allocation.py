@@ -43,15 +43,22 @@ class Allocator:
         ctu_size: 64, 32 or 16.
         preset: x265's.
         segmenter: the diagnosis network; None is the shipped one.
+        strict: refuse a policy that was trained for another CTU size, instead of warning.
     """
 
     def __init__(
-        self, agent: AnyAgent, ctu_size: int, preset: str, segmenter: SegmenterSpec
+        self,
+        agent: AnyAgent,
+        ctu_size: int,
+        preset: str,
+        segmenter: SegmenterSpec,
+        strict: bool = False,
     ) -> None:
         self.agent = agent
         self.ctu_size = ctu_size
         self.preset = preset
         self._segmenter = segmenter
+        self._strict = strict
 
     def prepare(self) -> None:
         """Load the agent now; raise InvalidInputError if there is none of that name."""
@@ -95,7 +102,9 @@ class Allocator:
     @cached_property
     def _planner(self) -> Planner:
         if isinstance(self.agent, str):
-            return make_agent(self.agent, self.evaluator, posteriors=self._posteriors)
+            return make_agent(
+                self.agent, self.evaluator, posteriors=self._posteriors, strict=self._strict
+            )
         return as_planner(self.agent, DEFAULT_QP_OFFSETS)
 
     def _planned(self, sample: Sample, qp: int) -> QPMap:

@@ -33,6 +33,7 @@ def encode(
     bit_depth: int | None = None,
     fps: float = 25,
     segmenter: SegmenterSpec = None,
+    strict: bool = False,
 ) -> bytes:
     """Code a grey picture, or several of one size, with bits where the diagnosis needs them.
 
@@ -58,6 +59,7 @@ def encode(
         bit_depth: 10 or 12, where uint16 samples are all dark; None is the least that holds them.
         fps: frames a second, 0..1000, which "mp4" alone keeps.
         segmenter: the diagnosis network, see `dmic_gym.load_segmenter`; None is the shipped one.
+        strict: refuse a policy that was trained for another CTU size, instead of warning.
 
     Returns:
         The file. `decode` returns its pictures, and refuses it if a bit of it has changed.
@@ -72,7 +74,7 @@ def encode(
         raise InvalidInputError(
             f"image of shape {array.shape} looks like colour: convert it to grey (H, W) first."
         )
-    settings = Settings(agent, qp, target_dice, target_bytes, ctu_size, preset, segmenter)
+    settings = Settings(agent, qp, target_dice, target_bytes, ctu_size, preset, segmenter, strict)
     rate = checked_rate(fps)
     return encode_picture(Picture.of(array, bit_depth), settings, format, rate).data
 

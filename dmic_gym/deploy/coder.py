@@ -46,6 +46,7 @@ class Settings:
     ctu_size: int = 64
     preset: str = "medium"
     segmenter: SegmenterSpec = None
+    strict: bool = False
 
     def __post_init__(self) -> None:
         check_base_qps([self.qp])
@@ -103,7 +104,9 @@ class Coder:
     def __init__(self, settings: Settings) -> None:
         agent = default_agent() if settings.agent is None else settings.agent
         self._settings = settings
-        self._allocator = Allocator(agent, settings.ctu_size, settings.preset, settings.segmenter)
+        self._allocator = Allocator(
+            agent, settings.ctu_size, settings.preset, settings.segmenter, settings.strict
+        )
         self._judges = settings.target_dice is not None or agent != ANCHOR
 
     def prepare(self) -> None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -159,3 +164,23 @@ def test_they_learn_on_and_come_back(name: str, tmp_path: object) -> None:
     again = dmic_gym.load_policy(f"{tmp_path}/again.zip", vec, device="cpu")
     np.testing.assert_array_equal(again.predict(observation, deterministic=True)[0], actions)
     vec.close()
+
+
+def test_encode_and_bench_say_it_in_one_line(tmp_path: Path) -> None:
+    """As a user sees it: in a process of its own, where warnings are no errors."""
+    cv2.imwrite(str(tmp_path / "a.png"), Phantoms(1, size=96)[0].image)
+    encode = ["encode", "a.png", "a.hevc", "--ctu", "32", "--overwrite"]
+    bench = ["bench", "--agents", "mlp-1shot", "--ctu", "32", "--images", "1", "--qps", "32"]
+    for command, name in ((encode, "mlp-40shot"), (bench, "mlp-1shot")):
+        words = f"The policy {name} was trained for CTU 64 and is used at CTU 32"
+        for strict in (False, True):
+            found = subprocess.run(
+                [sys.executable, "-m", "dmic_gym", *command, *["--strict"] * strict],
+                cwd=tmp_path,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert words in found.stderr.replace("\n", " ")
+            assert (found.returncode == 2) is strict
