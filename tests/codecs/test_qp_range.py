@@ -41,13 +41,22 @@ class NarrowCodec:
 def test_environments_planners_and_search_stay_within_it() -> None:
     codec = NarrowCodec()
     assert isinstance(codec, Codec)
-    env = CodingEnv(phantoms(1, 130), segmenter=vesselness, codec=codec, reward="linear")
+    env = CodingEnv(
+        phantoms(1, 130),
+        segmenter=vesselness,
+        codec=codec,
+        reward="linear",
+        base_qps=(26,),
+        qp_offsets=(-10, -3, 0, 6, 15),
+    )
     actions = itertools.cycle((0, len(env.qp_offsets) - 1))  # the lowest and the highest offset
     _, info = play(env, lambda _: next(actions), options={"base_qp": 26})
     assert (info["qp_map"].min(), info["qp_map"].max()) == codec.qp_range
     reference = env.evaluator.reference(env.dataset[0])
     for base_qp in codec.qp_range:
-        make_agent("random", env.evaluator).plan(env.evaluator, reference, base_qp)
+        make_agent("random", env.evaluator, qp_offsets=env.qp_offsets).plan(
+            env.evaluator, reference, base_qp
+        )
     objective = Objective(env.evaluator, reference, reference.importance, 1e-9)
     refine(objective, objective.try_uniform(34), 12)
     assert {20, 35} <= codec.coded <= set(range(20, 36))
