@@ -16,10 +16,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import typer
 
+from dmic_gym import X265Codec, load_dataset, load_segmenter
 from dmic_gym.agents.registry import make_agent
-from dmic_gym.envs.coding_env import CodingEnv
-from dmic_gym.envs.complexity import Table, ctu_sums
+from dmic_gym.envs.complexity import ctu_sums
+from dmic_gym.envs.evaluator import Evaluator
 from dmic_gym.envs.results import EncodeResult
+from dmic_gym.types import CTUTable
 
 
 def main(
@@ -30,7 +32,7 @@ def main(
     ctu: Annotated[int, typer.Option(help="CTU size.")] = 64,
     out: Annotated[Path, typer.Option(help="Folder for qp-maps.png.")] = Path(),
 ) -> None:
-    env = CodingEnv(dataset=data, ctu_size=ctu, reward="linear")
+    samples, evaluator = load_dataset(data), Evaluator(X265Codec(ctu), load_segmenter())
     names, places = agents.split(","), [int(place) for place in images.split(",")]
     figure, axes = plt.subplots(
         len(places),
@@ -40,22 +42,21 @@ def main(
         layout="constrained",
     )
     for row, place in zip(axes, places, strict=True):
-        env.reset(options={"sample": place, "base_qp": base_qp})
-        sample = env.reference.sample
+        sample = samples[place]
+        reference = evaluator.reference(sample)
         assert sample.mask is not None
         _panel(row[0], 100 * _share(sample.mask, ctu), f"{sample.name}: % vessel", "Greys", (0, 25))
-        anchor = env.evaluator.anchor(env.reference, base_qp)
+        anchor = evaluator.anchor(reference, base_qp)
         for axis, name in zip(row[1:], names, strict=True):
-            planner = make_agent(name, env.evaluator)
-            result = planner.plan(env.evaluator, env.reference, base_qp).result
+            planner = make_agent(name, evaluator)
+            result = planner.plan(evaluator, reference, base_qp).result
             told = f"{name}\n{_against(result, anchor.bits, anchor.dice)}"
             _panel(axis, result.qp_map, told, "YlGnBu_r", (base_qp - 10, 51))
     figure.suptitle(f"QP of each CTU at base QP {base_qp}, CTU {ctu}")
     figure.savefig(out / "qp-maps.png", dpi=90)
-    env.close()
 
 
-def _share(mask: Any, ctu: int) -> Table:
+def _share(mask: Any, ctu: int) -> CTUTable:
     return np.asarray(ctu_sums(mask, ctu) / ctu_sums(np.ones_like(mask), ctu))
 
 

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from dmic_gym import X265Codec, load_dataset, load_segmenter
 from dmic_gym.agents.planning import SearchAgent, make_objective
 from dmic_gym.agents.search.objective import Objective
 from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.bench.bdrate import RDCurve, bd_rate, bootstrap_bd_rate
 from dmic_gym.bench.protocol import versions
-from dmic_gym.envs.coding_env import CodingEnv
-from dmic_gym.envs.evaluator import Reference
+from dmic_gym.envs.evaluator import Evaluator
 
 QPS = (22, 27, 32, 37)
 BUDGETS = (10, 25, 50, 100, 200)
@@ -38,15 +38,15 @@ Cell = list[tuple[int, float]]
 def search_image(data: str, ctu: int, index: int) -> list[Cell]:
     """Return a cell for each base QP."""
     torch.set_num_threads(1)
-    env = CodingEnv(dataset=data, ctu_size=ctu, reward="linear")
-    posteriors = PosteriorCache(env.evaluator.segmenter)
+    evaluator = Evaluator(X265Codec(ctu), load_segmenter())
+    posteriors = PosteriorCache(evaluator.segmenter)
+    reference = evaluator.reference(load_dataset(data)[index])
     cells = []
     for qp in QPS:
-        reference = env.evaluator.reference(env.dataset[index])
-        anchor = env.evaluator.anchor(reference, qp)
+        anchor = evaluator.anchor(reference, qp)
 
-        def objective_of(reference: Reference = reference, qp: int = qp) -> Objective:
-            return make_objective(env.evaluator, reference, qp, posteriors)
+        def objective_of(qp: int = qp) -> Objective:
+            return make_objective(evaluator, reference, qp, posteriors)
 
         results = [
             SearchAgent(budget, posteriors).search(objective_of()).result.figures
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
 
-    count = options.images or len(CodingEnv(dataset=options.data).dataset)
+    count = options.images or len(load_dataset(options.data))
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         work = partial(search_image, options.data, options.ctu)
         cells = np.array(list(pool.map(work, range(count))))

@@ -77,7 +77,7 @@ def check_coded_map() -> None:
 
 def check_anchor() -> None:
     """The anchor's row in a table is plain x265 at constant QP."""
-    env = small_env(dataset=SAMPLES, reward="linear")
+    env = small_env(dataset=SAMPLES)
     row = code_image(env.evaluator, make_agent("anchor", env.evaluator), SAMPLES[0], 30)
     plain = plain_x265(SAMPLES[0].image, 30, 64, "ultrafast")
     assert row.sha256 == hashlib.sha256(plain).hexdigest()

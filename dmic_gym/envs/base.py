@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,10 +33,10 @@ from dmic_gym.envs.verdict import Verdict, end_info, failure_info
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.pairs import DataSpec
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.types import Image, QPMap
+from dmic_gym.types import RGB, QPMap
 
-SETTABLE = ("base_qps", "dataset", "render_mode", "reward")
-"""Attributes of an environment that may be set; they count from the next reset on."""
+SETTABLE = ("base_qps", "dataset", "reward")
+"""Attributes that may be set: they count for episodes that begin later, the reward for any."""
 
 Ints = npt.NDArray[np.integer[Any]]
 
@@ -177,7 +176,7 @@ class CodingSetup:
         qp_map: QPMap,
         result: EncodeResult | None,
         last: tuple[Reference, EncodeResult] | None,
-    ) -> Image | None:
+    ) -> RGB | None:
         """Draw an episode; `last` is the encode of an earlier one, shown until it has its own."""
         if self.render_mode is None:
             gym.logger.warn('render() needs gym.make(..., render_mode="rgb_array").')
@@ -202,54 +201,6 @@ class SharedArguments(dict[str, Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SharedArguments:
         return SharedArguments(self)
-
-
-class SingleCoding(CodingSetup, ABC):
-    """One episode at a time: what `CodingEnv` and `CodingMapEnv` share."""
-
-    result: EncodeResult | None = None
-    """The last encode of this episode, with bitstream and reconstruction."""
-
-    _reference: Reference | None = None
-    _last: tuple[Reference, EncodeResult] | None = None
-    _closed = False
-
-    @property
-    def reference(self) -> Reference:
-        """The image of this episode with its importance map."""
-        if self._reference is None:
-            raise gym.error.ResetNeeded("No episode yet: call reset() first.")
-        return self._reference
-
-    @property
-    @abstractmethod
-    def qp_map(self) -> QPMap:
-        """Absolute QPs of this episode, int16 (rows, cols)."""
-
-    def render(self) -> Image | None:
-        """Return uint8 (406, 1548, 3): reference, QP map, reconstruction, mask agreement.
-
-        Reconstruction and agreement are those of the last episode until this one's encode.
-        """
-        self._check_open()
-        return self._picture(self.reference, self.qp_map, self.result, self._last)
-
-    def close(self) -> None:
-        """End the environment; a codec that was passed to it stays open."""
-        self._closed = True
-        self._free()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise_closed()
-
-    def _score(self, base_qp: int, qp_map: QPMap) -> Verdict:
-        found = self.evaluator.score_all([(self.reference, qp_map)])[0]
-        verdict = self._conclude(self.reference, base_qp, qp_map, found)
-        self.result = verdict.result
-        if self.result is not None:
-            self._last = self.reference, self.result
-        return verdict
 
 
 def raise_closed() -> None:

@@ -8,10 +8,10 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.envs.base import SingleCoding
 from dmic_gym.envs.image_view import view_of
 from dmic_gym.envs.observations import Observation, ObservationBuilder, observation_space
 from dmic_gym.envs.settings import CodingArguments, CodingSettings, shows_settings
+from dmic_gym.envs.single import SingleCoding
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.pairs import DataSpec
 from dmic_gym.types import QPMap

@@ -7,21 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-Table = npt.NDArray[np.float64]
+from dmic_gym.types import CTUTable, Image
+
 _BLOCK = 8
 
 
-def complexity(image: npt.NDArray[np.uint8], ctu_size: int, qp: int) -> Table:
+def complexity(image: Image, ctu_size: int, qp: int) -> CTUTable:
     """Estimate the bits of each CTU at `qp` up to a common factor: float (rows, cols).
 
     The rate of a Gaussian source in each 8x8 DCT coefficient but the mean, with HEVC's
     quantiser step ``2 ** ((qp - 4) / 6)``, plus one for the block's syntax.
     """
-    estimate: Table = complexities(image, ctu_size, [qp])[0]
+    estimate: CTUTable = complexities(image, ctu_size, [qp])[0]
     return estimate
 
 
-def complexities(image: npt.NDArray[np.uint8], ctu_size: int, qps: Sequence[int]) -> Table:
+def complexities(image: Image, ctu_size: int, qps: Sequence[int]) -> CTUTable:
     """Return `complexity` at several QPs, float (len(qps), rows, cols)."""
     height, width = image.shape
     padded = np.pad(image, ((0, -height % ctu_size), (0, -width % ctu_size)), mode="edge")
@@ -35,14 +36,14 @@ def complexities(image: npt.NDArray[np.uint8], ctu_size: int, qps: Sequence[int]
     return np.stack([ctu_sums(rate + 1.0, ctu_size // _BLOCK) for rate in rates])
 
 
-def _dct_basis() -> Table:
+def _dct_basis() -> CTUTable:
     k = np.arange(_BLOCK)
     basis = np.cos(np.pi * (2 * k[None] + 1) * k[:, None] / (2 * _BLOCK)) * np.sqrt(2 / _BLOCK)
     basis[0] /= np.sqrt(2)
     return np.asarray(basis)
 
 
-def ctu_sums(plane: npt.NDArray[np.generic], ctu_size: int) -> Table:
+def ctu_sums(plane: npt.NDArray[np.generic], ctu_size: int) -> CTUTable:
     """Sum a picture over its CTUs, border CTUs included: float (rows, cols)."""
     height, width = plane.shape
     rows, cols = np.arange(0, height, ctu_size), np.arange(0, width, ctu_size)

@@ -8,8 +8,8 @@ from itertools import product
 import cv2
 import numpy as np
 
-from dmic_gym.envs.complexity import Table, complexities, ctu_sums
-from dmic_gym.types import Image, Plane
+from dmic_gym.envs.complexity import complexities, ctu_sums
+from dmic_gym.types import CTUTable, Image, Plane
 
 FIXED_FEATURES = (
     "ctu_size",
@@ -67,7 +67,7 @@ def fixed_features(image: Image, importance: Plane, ctu_size: int) -> Plane:
     return np.asarray(clipped, np.float32)
 
 
-def _of_place(area: Table, ctu_size: int) -> Mapping[str, Table]:
+def _of_place(area: CTUTable, ctu_size: int) -> Mapping[str, CTUTable]:
     rows, cols = area.shape
     row, col = np.mgrid[0:rows, 0:cols].astype(np.float64)
     return {
@@ -79,8 +79,8 @@ def _of_place(area: Table, ctu_size: int) -> Mapping[str, Table]:
 
 
 def _of_texture(
-    image: Image, pixels: Plane, detail: Plane, area: Table, ctu_size: int
-) -> Mapping[str, Table]:
+    image: Image, pixels: Plane, detail: Plane, area: CTUTable, ctu_size: int
+) -> Mapping[str, CTUTable]:
     mean = ctu_sums(image / 255.0, ctu_size) / area
     variance = ctu_sums((image / 255.0) ** 2, ctu_size) / area - mean**2
     rates = np.log2(1.0 + 255.0 * complexities(image, ctu_size, RATE_QPS) / area) / 8.0
@@ -94,27 +94,27 @@ def _of_texture(
 
 
 def _of_importance(
-    pixels: Plane, detail: Plane, importance: Plane, area: Table, ctu_size: int
-) -> Mapping[str, Table]:
+    pixels: Plane, detail: Plane, importance: Plane, area: CTUTable, ctu_size: int
+) -> Mapping[str, CTUTable]:
     uncertainty = 4.0 * importance * (1.0 - importance)
-    faint = ((importance > _LOW_CONFIDENCE[0]) & (importance < _LOW_CONFIDENCE[1])).astype(
+    low_confidence = ((importance > _LOW_CONFIDENCE[0]) & (importance < _LOW_CONFIDENCE[1])).astype(
         np.float32
     )
     contrast = _difference(pixels, _CONTRAST_SIDE)
-    mass, uncertain, unsure = (
-        ctu_sums(plane, ctu_size) for plane in (importance, uncertainty, faint)
+    structure, uncertain, unsure = (
+        ctu_sums(plane, ctu_size) for plane in (importance, uncertainty, low_confidence)
     )
 
-    def where(weight: Plane, plane: Plane) -> Table:
+    def where(weight: Plane, plane: Plane) -> CTUTable:
         total = ctu_sums(weight, ctu_size)
         return np.asarray(ctu_sums(weight * plane, ctu_size) / np.maximum(total, 1.0))
 
     return {
-        "importance_mean": np.sqrt(mass / area),
+        "importance_mean": np.sqrt(structure / area),
         "importance_max": _block_max(importance, ctu_size),
-        "importance_around": np.sqrt(_around(mass, area)),
-        "importance_share": np.sqrt(mass / max(float(mass.sum()), 1e-9)),
-        "importance_total": np.full_like(area, 2.0 * np.sqrt(mass.sum() / area.sum())),
+        "importance_around": np.sqrt(_around(structure, area)),
+        "importance_share": np.sqrt(structure / max(float(structure.sum()), 1e-9)),
+        "importance_total": np.full_like(area, 2.0 * np.sqrt(structure.sum() / area.sum())),
         "uncertainty": 2.0 * np.sqrt(uncertain / area),
         "uncertainty_around": 2.0 * np.sqrt(_around(uncertain, area)),
         "low_confidence": 2.0 * np.sqrt(unsure / area),
@@ -145,10 +145,10 @@ def _block_max(plane: Plane, ctu_size: int) -> Plane:
     return highest
 
 
-def _around(total: Table, area: Table) -> Table:
+def _around(total: CTUTable, area: CTUTable) -> CTUTable:
     """Mean of the eight neighbours of each CTU; 0 where there is none."""
 
-    def neighbours(grid: Table) -> Table:
+    def neighbours(grid: CTUTable) -> CTUTable:
         framed = np.pad(grid, 1)
         rows, cols = grid.shape
         shifted = [framed[y : y + rows, x : x + cols] for y, x in product(range(3), repeat=2)]

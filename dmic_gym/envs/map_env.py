@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from dmic_gym.envs.base import SingleCoding
 from dmic_gym.envs.features import FIXED_FEATURES
 from dmic_gym.envs.image_view import SIDE, view_of
 from dmic_gym.envs.observations import QP_SCALE, Observation
 from dmic_gym.envs.settings import CodingArguments, CodingSettings, shows_settings
+from dmic_gym.envs.single import SingleCoding
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.pairs import DataSpec
 from dmic_gym.tasks.data.sample import Sample

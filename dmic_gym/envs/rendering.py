@@ -11,8 +11,6 @@ from dmic_gym.envs.observations import QP_SCALE
 from dmic_gym.envs.results import EncodeResult, Reference
 from dmic_gym.types import RGB, Image, Mask, QPMap
 
-"""uint8 (height, width, 3), RGB."""
-
 PANEL_SIDE = 384
 """Side of a panel in the environments' pictures, in pixels."""
 

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
@@ -34,10 +35,17 @@ class SB3CodingVecEnv(VecEnv):
     those of the one `CodingVectorEnv`.
 
     Args:
-        env: the environment to wrap.
+        env: the environment to wrap, of autoreset mode SAME_STEP.
+
+    Raises:
+        InvalidInputError: `env` has another autoreset mode.
     """
 
     def __init__(self, env: CodingVectorEnv) -> None:
+        if env.autoreset_mode is not AutoresetMode.SAME_STEP:
+            raise InvalidInputError(
+                f"Stable-Baselines3 needs autoreset_mode=SAME_STEP, got {env.autoreset_mode.name}."
+            )
         self.env = env
         self.spec = env.spec
         self._actions: npt.NDArray[Any] = np.zeros(env.num_envs, np.int64)
@@ -93,19 +101,18 @@ class SB3CodingVecEnv(VecEnv):
         return [getattr(self.env, attr_name) for _ in chosen]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Set ``dataset``, ``base_qps``, ``reward``, ``render_mode`` or ``copy`` for all.
+        """Set ``dataset``, ``base_qps`` or ``reward`` for all.
 
-        They count from the next episode on.
+        The first two count for episodes that begin later, the reward for those that end later.
 
         Raises:
             InvalidInputError: the attribute cannot be set, its value is not valid, or `indices`
                 does not name all sub-environments.
         """
-        known = (*SETTABLE, "copy")
-        if attr_name not in known:
+        if attr_name not in SETTABLE:
             raise InvalidInputError(
                 f"{attr_name!r} cannot be set once the environment is made. "
-                f"What can: {', '.join(known)}."
+                f"What can: {', '.join(SETTABLE)}."
             )
         if sorted(self._get_indices(indices)) != list(range(self.num_envs)):
             raise InvalidInputError(
@@ -122,7 +129,8 @@ class SB3CodingVecEnv(VecEnv):
     ) -> list[Any]:
         """Call ``action_masks``, which returns bool (n,) for each index; refuse others."""
         if method_name == "action_masks":
-            return [self.env.action_masks()[index] for index in self._get_indices(indices)]
+            masks = self.env.action_masks()
+            return [masks[index] for index in self._get_indices(indices)]
         raise InvalidInputError(
             f"env_method({method_name!r}): the sub-environments are rows of one CodingVectorEnv "
             "and have no method but action_masks. Call those of vec_env.env."

@@ -34,7 +34,7 @@ from dmic_gym.envs.vector_inputs import (
 from dmic_gym.envs.verdict import Info, Verdict
 from dmic_gym.errors import unknown_name
 from dmic_gym.tasks.data.pairs import DataSpec
-from dmic_gym.types import Image
+from dmic_gym.types import RGB
 
 Flags = npt.NDArray[np.bool_]
 Rewards = npt.NDArray[np.float64]
@@ -236,7 +236,7 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         self._ready = True
         return self._observations(), finished, begun
 
-    def render(self) -> tuple[Image, ...] | None:
+    def render(self) -> tuple[RGB, ...] | None:
         """Return a picture of each running episode, as `CodingEnv.render` draws it."""
         self._check_ready()
         pictures = [self._drawn(row) for row in range(self.num_envs)]
@@ -248,7 +248,7 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         self._ready = False
         self._free()
 
-    def _drawn(self, row: int) -> Image | None:
+    def _drawn(self, row: int) -> RGB | None:
         reference, qp_map = self._reference(row), self._builder.qp_map(row)
         ended = bool(self._ended[row])
         result = self.results[row] if ended else None

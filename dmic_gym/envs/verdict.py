@@ -30,10 +30,27 @@ class Verdict:
     result: EncodeResult | None
 
 
+_NOTHING = Figures(nan, nan, nan, nan, nan)  # type: ignore[arg-type]
+"""Of an episode without an encode."""
+
+
 def end_info(anchors: Anchors, qp_map: QPMap, figures: Figures, terms: Mapping[str, float]) -> Info:
     """Return the info of an episode that ended with an encode; `CodingEnv` documents it."""
-    base = anchors.base
-    numbers = {
+    return _info(anchors, qp_map, figures, anchors.base, terms)
+
+
+def failure_info(anchors: Anchors, qp_map: QPMap, error: ToolError) -> Info:
+    """Return the same keys for an episode that a tool's failure has ended, and ``error``."""
+    info = _info(anchors, qp_map, _NOTHING, _NOTHING, {})
+    return {**info, "error": f"{type(error).__name__}: {error}"}
+
+
+def _info(
+    anchors: Anchors, qp_map: QPMap, figures: Figures, base: Figures, terms: Mapping[str, float]
+) -> Info:
+    return {
+        "sample": anchors.reference.sample.name,
+        "base_qp": anchors.base_qp,
         "bits": float(figures.bits),
         "slice_bits": float(figures.slice_bits),
         "dice": figures.dice,
@@ -41,40 +58,6 @@ def end_info(anchors: Anchors, qp_map: QPMap, figures: Figures, terms: Mapping[s
         "psnr": figures.psnr,
         "anchor_bits": float(base.bits),
         "anchor_dice": base.dice,
-    }
-    return _info(anchors, qp_map, numbers, terms)
-
-
-def failure_info(anchors: Anchors, qp_map: QPMap, error: ToolError) -> Info:
-    """Return the same keys for an episode that a tool's failure has ended, and ``error``."""
-    numbers = dict.fromkeys(_NUMBERS, nan)
-    return {
-        **_info(anchors, qp_map, numbers, {}),
-        "error": f"{type(error).__name__}: {error}",
-    }
-
-
-_NUMBERS = (
-    "bits",
-    "slice_bits",
-    "dice",
-    "consistency_dice",
-    "psnr",
-    "anchor_bits",
-    "anchor_dice",
-)
-
-
-def _info(
-    anchors: Anchors,
-    qp_map: QPMap,
-    numbers: Mapping[str, float | None],
-    terms: Mapping[str, float],
-) -> Info:
-    return {
-        "sample": anchors.reference.sample.name,
-        "base_qp": anchors.base_qp,
-        **numbers,
         "qp_map": qp_map.copy(),
         "encodes": 1,
         "reward_terms": dict(terms),

@@ -92,6 +92,7 @@ def test_the_data_set_of_a_vec_env_changes_at_the_next_reset() -> None:
         ("segmenter", vesselness, "'segmenter' cannot be set.*base_qps, dataset"),
         ("qp_offsets", (0, 1), "'qp_offsets' cannot be set"),
         ("num_envs", 3, "'num_envs' cannot be set"),
+        ("render_mode", "rgb_array", "'render_mode' cannot be set"),
         ("colour", "red", "'colour' cannot be set"),
         ("base_qps", (60,), "Nearest: 51"),
         ("dataset", [], "empty"),
@@ -182,6 +183,16 @@ def test_maskable_ppo_learns_and_keeps_to_the_masks() -> None:
         chosen, _ = model.predict(observation, action_masks=masks)
         assert masks[np.arange(2), chosen].all()
     vec.close()
+
+
+def test_maskable_ppo_takes_a_single_environment() -> None:
+    contrib = pytest.importorskip("sb3_contrib")
+    env = gym.make("CodingEnv-v0", preset="ultrafast", base_qps=(51,), **SETTINGS)
+    model = contrib.MaskablePPO("MultiInputPolicy", env, n_steps=8, batch_size=8, seed=0)
+    model.learn(8)
+    lowered = np.flatnonzero(env.get_wrapper_attr("action_masks")())
+    assert set(model.rollout_buffer.actions.ravel()) <= set(lowered)
+    env.close()
 
 
 @pytest.mark.parametrize("action", [True, np.True_, np.array(False)])

@@ -14,6 +14,7 @@ from dmic_gym.codecs.base import Encoded
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.observations import PROGRESS
 from dmic_gym.envs.sb3 import SB3CodingVecEnv
+from dmic_gym.envs.vector_env import CodingVectorEnv
 from dmic_gym.errors import EncodeError, InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
 from tests.support import phantoms, texture, vesselness
@@ -154,6 +155,13 @@ def test_attributes(vec: SB3CodingVecEnv) -> None:
     with pytest.raises(InvalidInputError, match="step"):
         vec.env_method("step", 0)
     assert vec.env_is_wrapped(VecMonitor) == [False] * 3  # type: ignore[arg-type]
+
+
+def test_other_autoreset_modes_are_refused() -> None:
+    env = CodingVectorEnv(1, autoreset_mode="DISABLED", workers=1, **SETTINGS)
+    with pytest.raises(InvalidInputError, match="SAME_STEP, got DISABLED"):
+        SB3CodingVecEnv(env)
+    env.close()
 
 
 def test_render() -> None:
