@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import wait
 
 from dmic_gym.bench.plan import Engine, Group
+from dmic_gym.bench.rows import Record
 from dmic_gym.bench.runner import run_group
-from dmic_gym.bench.store import Record
 from dmic_gym.bench.worker import Worker
 from dmic_gym.errors import InvalidInputError
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from dmic_gym.bench.bdrate import RDCurve
 from dmic_gym.bench.cells import FIGURES, Row
-from dmic_gym.bench.store import Record
+from dmic_gym.bench.rows import Record
 from dmic_gym.types import Floats
 
 Setting = Literal["base_qp", "quality"]

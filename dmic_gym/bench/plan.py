@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from dmic_gym.bench.cells import Cell
 from dmic_gym.bench.definition import Definition
 from dmic_gym.bench.protocol import split_by_use
-from dmic_gym.bench.store import Record
+from dmic_gym.bench.rows import Record, identity
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.registry import load_dataset
 from dmic_gym.tasks.data.sample import Sample
@@ -154,7 +154,7 @@ def _groups(definition: Definition, spec: str, sample: Sample, strict: bool) -> 
 
 
 def _planned(cell: Cell, sample: Sample, strict: bool) -> PlannedCell:
-    from dmic_gym.bench.provenance import identity, provenance
+    from dmic_gym.bench.provenance import provenance
     from dmic_gym.bench.workbench import workbench
 
     bench = workbench(cell)

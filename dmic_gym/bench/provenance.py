@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -27,12 +26,6 @@ from dmic_gym.tasks.segmenters.find import describe_segmenter
 from dmic_gym.tasks.segmenters.posterior import posterior_file
 
 _INFO = re.compile(rb"x265 \(build \d+\) - [^:\x00]*")
-
-
-def identity(provenance: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of all that decides a result, hexadecimal."""
-    text = json.dumps(provenance, sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def provenance(cell: Cell, sample: Sample, bench: Workbench) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dmic_gym.bench.plan import Group
+from dmic_gym.bench.rows import Record
 from dmic_gym.bench.runner import run_group
-from dmic_gym.bench.store import Record
 from dmic_gym.errors import MissingDependencyError
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from dmic_gym.bench.cells import Cell
 from dmic_gym.bench.datasets import load_again
 from dmic_gym.bench.provenance import surroundings
+from dmic_gym.bench.rows import Record
 from dmic_gym.bench.runner import single_thread
-from dmic_gym.bench.store import Record
 from dmic_gym.bench.workbench import workbench
 from dmic_gym.errors import DataError, DmicError, InvalidInputError
 from dmic_gym.tasks.data.sample import Sample

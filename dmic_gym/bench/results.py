@@ -12,7 +12,8 @@ from dmic_gym.bench.definition import Definition
 from dmic_gym.bench.lines import Line, lines_of
 from dmic_gym.bench.plan import SweepPlan
 from dmic_gym.bench.protocol import ANCHOR, METHOD, METRIC
-from dmic_gym.bench.store import Record, Store, SweepRun
+from dmic_gym.bench.rows import Record, SweepRun
+from dmic_gym.bench.store import Store
 from dmic_gym.bench.summary import summarize, summarize_still
 
 Results = Mapping[str, Any]

@@ -12,7 +12,8 @@ from dmic_gym.bench.cells import Cell
 from dmic_gym.bench.definition import Definition
 from dmic_gym.bench.plan import Engine, Group, PlannedCell, SweepPlan, make_plan
 from dmic_gym.bench.protocol import versions
-from dmic_gym.bench.store import Record, Store
+from dmic_gym.bench.rows import Record, identity
+from dmic_gym.bench.store import Store
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
 
@@ -83,7 +84,7 @@ def run_cell(planned: PlannedCell, sample: Sample) -> Record:
     Whatever goes wrong becomes the record's error, so that one bad cell ends no sweep. So does an
     installation that is not the one the cell was planned for, as on a stale cluster node.
     """
-    from dmic_gym.bench.provenance import identity, provenance
+    from dmic_gym.bench.provenance import provenance
     from dmic_gym.bench.workbench import workbench
 
     try:

@@ -8,7 +8,7 @@ from dmic_gym.bench.bdrate import bd_rate
 from dmic_gym.bench.lines import Line, lines_of
 from dmic_gym.bench.protocol import ANCHOR, UNUSABLE
 from dmic_gym.bench.results import by_encoder
-from dmic_gym.bench.store import Record
+from dmic_gym.bench.rows import Record
 
 
 class Standings:

@@ -1,144 +1,110 @@
-"""The store of a sweep: every finished cell in SQLite, committed at once.
+"""The store of a run: ``rows.jsonl``, one line a finished cell, on the disk as soon as it is coded.
 
-``DIR/sweep.sqlite`` in WAL mode with full synchronisation: after kill -9, a power cut or a full
-disk it holds every cell that was added. One process writes (a lock that dies with it), any number
-read meanwhile. For other tools, the view ``results`` has a plain column for each setting and
-figure.
+Lines of three kinds: ``{"run": 1, ...}``, a start of the sweep; ``{"origin": 0, ...}``, settings
+and provenance that many rows share; ``{"of": 0, "image": ..., "base_qp": ..., "bits": ...}``, a row
+of that origin. After kill -9, a power cut or a full disk the file holds every cell that was added;
+an unfinished last line is cut off. One process writes (a lock that dies with it), any number read.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from dmic_gym.bench.cells import FIGURES, Cell, Row
-from dmic_gym.bench.schema import check_version, connect_reading, explained, make_tables
+from dmic_gym.bench.cells import Cell
+from dmic_gym.bench.rows import (
+    Record,
+    SweepRun,
+    encoded,
+    origin_key,
+    read_record,
+    read_run,
+    record_lines,
+    run_line,
+)
 from dmic_gym.errors import DataError
+from dmic_gym.io import write_atomically
 
-FILE = "sweep.sqlite"
-LOCK = "sweep.lock"
-
-
-@dataclass(frozen=True)
-class Record:
-    """One cell and what came of it.
-
-    Attributes:
-        id: hash over `provenance`, hexadecimal: the cell's identity.
-        cell: its settings.
-        provenance: all that decided the result: hashes of image and weights, encoder, its
-            parameter string, versions; see `dmic_gym.bench.provenance.provenance`.
-        row: figures, QP map and SHA-256 of the bitstream; None where the cell failed.
-        error: why it failed, or None.
-        run: number of the `SweepRun` that it was made in.
-        finished: time of its end, ISO 8601, UTC.
-    """
-
-    id: str
-    cell: Cell
-    provenance: Mapping[str, Any]
-    row: Row | None
-    error: str | None = None
-    run: int = 0
-    finished: str = ""
-
-
-@dataclass(frozen=True)
-class SweepRun:
-    """One start of ``dmic sweep`` or ``bench`` on a store; a resumed sweep has several.
-
-    Attributes:
-        number: from 1.
-        began: ISO 8601, UTC.
-        command: the command line.
-        definition: the sweep as defined, JSON types: the axes with their defaults filled in.
-        versions: of Python and packages.
-        folder: from the store's folder to the one that the sweep was started in, where that is
-            above it, such as ``"../.."``; else empty. Relative paths of data begin there.
-    """
-
-    number: int
-    began: str
-    command: str
-    definition: Mapping[str, Any]
-    versions: Mapping[str, str]
-    folder: str = ""
+ROWS, LOCK = "rows.jsonl", "rows.lock"
 
 
 class Store:
     """Cells on disk or in memory.
 
     `Store.open` reads, `Store.create` reads and writes, `Store.in_memory` is empty and ends with
-    its object. A context manager; `close` leaves everything in the one file ``sweep.sqlite``.
+    its object unless it is written. A context manager.
 
     Attributes:
         path: of its file; of a store in memory where its file would be.
     """
 
-    def __init__(
-        self, path: Path, connection: sqlite3.Connection, lock: BaseFileLock | None = None
-    ) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._connection = connection
-        self._lock = lock
+        self._runs: list[SweepRun] = []
+        self._records: dict[str, Record] = {}
+        self._origins: dict[str, int] = {}
+        self._descriptor: int | None = None
+        self._lock: BaseFileLock | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
-        """Open a store for reading, also while a sweep is writing to it.
+        """Open what is in a store now for reading, also while a sweep is writing to it.
 
         Args:
-            path: the sweep's folder, or the SQLite file itself.
+            path: the folder of ``dmic sweep`` or ``dmic bench``, or a file of theirs:
+                ``rows.jsonl``, or ``results.json``, which names its rows.
 
         Raises:
             DataError: there is no store, or it is damaged or of another version.
         """
-        file = Path(path) / FILE if Path(path).is_dir() else Path(path)
-        if not file.is_file():
-            raise DataError(f"No sweep in {str(path)!r}: pass the folder that dmic sweep wrote.")
-        with explained(file, "read"):
-            connection = connect_reading(file)
-            check_version(file, connection)
-        return cls(file, connection)
+        store = cls(rows_of(Path(path)))
+        store._read()
+        return store
 
     @classmethod
     def create(cls, folder: str | Path) -> Store:
         """Open a folder's store for writing; both are made if missing.
 
         Raises:
-            DataError: another sweep writes to it, or the folder cannot be written.
+            DataError: another sweep writes to it, it is damaged, or the folder cannot be written.
         """
-        folder = Path(folder)
-        lock = _locked(folder)
-        file = folder / FILE
+        store = cls(Path(folder) / ROWS)
+        store._lock = _locked(Path(folder))
         try:
-            with explained(file, "write"):
-                connection = sqlite3.connect(file, isolation_level=None)
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-                make_tables(file, connection)
-        except BaseException:
-            lock.release()
+            if store.path.exists():
+                _cut(store.path)
+                store._read()
+            store._descriptor = os.open(store.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        except BaseException as error:
+            store.close()
+            if isinstance(error, OSError) and not isinstance(error, DataError):
+                raise DataError(f"Cannot write {store.path}: {error.strerror}.") from error
             raise
-        return cls(file, connection, lock)
+        return store
 
     @classmethod
     def in_memory(cls, folder: str | Path = ".") -> Store:
-        """Return an empty store.
+        """Return an empty store; `folder` is where it may be written."""
+        return cls(Path(folder) / ROWS)
 
-        Args:
-            folder: where its results will be written.
+    def write(self) -> None:
+        """Write a store in memory to its path, in place of what is there.
+
+        Raises:
+            DataError: it cannot be written.
         """
-        connection = sqlite3.connect(":memory:", isolation_level=None)
-        make_tables(Path(folder) / FILE, connection)
-        return cls(Path(folder) / FILE, connection)
+        lines = [run_line(run) for run in self._runs]
+        origins: dict[str, int] = {}
+        for record in self._records.values():
+            lines += record_lines(record, origins)
+        write_atomically(self.path, encoded(lines))
 
     def begin_run(
         self, command: str, definition: Mapping[str, Any], versions: Mapping[str, str]
@@ -146,44 +112,28 @@ class Store:
         """Record a start of the sweep; return its number, which goes into its records."""
         folder = os.path.relpath(Path.cwd(), self.path.parent)
         above = {"..", "."} >= set(Path(folder).parts)
-        run = SweepRun(0, _now(), command, definition, versions, folder if above else "")
-        return self.add_run(run)
-
-    def add_run(self, run: SweepRun) -> int:
-        """Record a start of the sweep as it is; return its number, the next free one."""
-        definition, versions = json.dumps(dict(run.definition)), json.dumps(dict(run.versions))
-        with explained(self.path, "write"):
-            added = self._connection.execute(
-                "INSERT INTO runs (began, command, definition, versions, folder) "
-                "VALUES (?, ?, ?, ?, ?)",
-                (run.began, run.command, definition, versions, run.folder),
-            )
-        return int(added.lastrowid or 0)
+        plain, found = json.loads(json.dumps([definition, versions]))
+        number = len(self._runs) + 1
+        run = SweepRun(number, _now(), command, plain, found, folder if above else "")
+        self._append([run_line(run)])
+        self._runs.append(run)
+        return run.number
 
     def add(self, record: Record) -> None:
-        """Commit a cell; it takes the place of an earlier failure of the same cell.
+        """Bring a cell to the disk; it takes the place of an earlier failure of the same cell.
 
         Raises:
             DataError: the disk is full, or cannot be written.
         """
-        values = (
-            record.id,
-            record.run,
-            record.finished or _now(),
-            json.dumps(record.cell.as_dict()),
-            json.dumps(dict(record.provenance)),
-            None if record.row is None else json.dumps(record.row.as_dict()),
-            record.error,
-        )
-        with explained(self.path, "write"):
-            self._connection.execute(
-                "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?)", values
-            )
+        record = replace(record, finished=record.finished or _now())
+        origins = dict(self._origins)
+        self._append(record_lines(record, origins))
+        self._origins = origins
+        self._keep(record)
 
     def done(self) -> set[str]:
         """Return the ids of the cells that have a result."""
-        found = self._select("SELECT id FROM cells WHERE row IS NOT NULL")
-        return {id_ for (id_,) in found}
+        return {record.id for record in self._records.values() if record.row is not None}
 
     def records(self) -> list[Record]:
         """Return the newest record of each cell that has a result, in order of their settings.
@@ -202,30 +152,27 @@ class Store:
 
     def history(self) -> list[Record]:
         """Return all records, oldest first."""
-        return [_record(found) for found in self._select("SELECT * FROM cells ORDER BY rowid")]
+        return list(self._records.values())
 
     def runs(self) -> list[SweepRun]:
         """Return the starts of the sweep, oldest first."""
-        return [
-            _run(found)
-            for found in self._select(
-                "SELECT number, began, command, definition, versions, folder FROM runs "
-                "ORDER BY number"
-            )
-        ]
+        return list(self._runs)
 
     @property
     def base(self) -> Path | None:
         """The folder in which relative paths of data begin, if it is known and there."""
-        runs = self.runs()
-        folder = self.path.parent / runs[-1].folder if runs and runs[-1].folder else None
-        return folder if folder is not None and folder.is_dir() else None
+        folder = self._runs[-1].folder if self._runs else ""
+        base = self.path.parent / folder
+        return base if folder and base.is_dir() else None
 
     def close(self) -> None:
         """Close the file and let others write."""
-        self._connection.close()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
         if self._lock is not None:
             self._lock.release()
+            self._lock = None
 
     def __enter__(self) -> Self:
         return self
@@ -233,9 +180,74 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _select(self, query: str) -> Sequence[tuple[Any, ...]]:
-        with explained(self.path, "read"):
-            return self._connection.execute(query).fetchall()
+    def _keep(self, record: Record) -> None:
+        self._records.pop(record.id, None)
+        self._records[record.id] = record
+
+    def _append(self, lines: list[dict[str, Any]]) -> None:
+        """Write lines at the end, whole or not at all."""
+        if self._descriptor is None:
+            return
+        size = os.fstat(self._descriptor).st_size
+        data = encoded(lines)
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+            os.fsync(self._descriptor)
+        except OSError as error:
+            os.truncate(self.path, size)
+            raise DataError(
+                f"Cannot write {self.path}: {error.strerror}. What is in it is safe: make room and "
+                "go on with --resume."
+            ) from error
+
+    def _read(self) -> None:
+        """Take in the file's whole lines."""
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise DataError(f"Cannot read {self.path}: {error.strerror}.") from error
+        origins: list[Mapping[str, Any]] = []
+        for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+            try:
+                self._take(json.loads(line), origins)
+            except (ValueError, TypeError, KeyError, IndexError, AttributeError) as damage:
+                raise DataError(f"{self.path}, line {number} is damaged: {damage}.") from damage
+
+    def _take(self, values: dict[str, Any], origins: list[Mapping[str, Any]]) -> None:
+        if "run" in values:
+            self._runs.append(read_run(values))
+        elif "origin" in values:
+            self._origins[origin_key(values["cell"], values["provenance"])] = values["origin"]
+            origins.append(values)
+        else:
+            self._keep(read_record(values, origins[values.pop("of")]))
+
+
+def rows_of(path: Path) -> Path:
+    """Return the file of rows that a folder, ``results.json`` or ``rows.jsonl`` stands for.
+
+    Raises:
+        DataError: there is none.
+    """
+    file = path / ROWS if path.is_dir() else path
+    if file.suffix == ".json" and file.is_file():
+        try:
+            file = file.parent / json.loads(file.read_bytes())["rows"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{file} names no file of rows: is it a results.json?") from error
+    if not file.is_file():
+        raise DataError(
+            f"No run in {str(path)!r}: pass the folder that dmic sweep or dmic bench wrote."
+        )
+    return file
+
+
+def _cut(path: Path) -> None:
+    """Cut off an unfinished last line, which a crash may have left."""
+    data = path.read_bytes()
+    if not data.endswith(b"\n"):
+        os.truncate(path, data.rfind(b"\n") + 1)
 
 
 def _locked(folder: Path) -> BaseFileLock:
@@ -251,49 +263,6 @@ def _locked(folder: Path) -> BaseFileLock:
     except OSError as error:
         raise DataError(f"Cannot write into {folder}: {error}. Pass another --out.") from error
     return lock
-
-
-def _run(found: tuple[Any, ...]) -> SweepRun:
-    number, began, command, definition, versions, folder = found
-    try:
-        return SweepRun(number, began, command, _object(definition), _object(versions), str(folder))
-    except (TypeError, ValueError) as damage:
-        raise DataError(f"Run {number} of the store is damaged: {damage}.") from damage
-
-
-def _record(found: tuple[Any, ...]) -> Record:
-    id_, run, finished, cell, provenance, row, error = found
-    try:
-        return Record(
-            id=id_,
-            cell=Cell(**_object(cell)),
-            provenance=_object(provenance),
-            row=None if row is None else checked_row(_object(row)),
-            error=error,
-            run=run,
-            finished=finished,
-        )
-    except (TypeError, ValueError) as damage:
-        raise DataError(f"Cell {id_} of the store is damaged: {damage}.") from damage
-
-
-def _object(text: str) -> dict[str, Any]:
-    found = json.loads(text)
-    if not isinstance(found, dict):
-        raise ValueError(f"{text[:40]!r} is no JSON object")
-    return found
-
-
-def checked_row(values: Mapping[str, Any]) -> Row:
-    """Return a row; raise TypeError or ValueError where its values are not those of one."""
-    row = Row(**values)
-    for name in FIGURES:
-        value = getattr(row, name)
-        if isinstance(value, bool) or not isinstance(value, int | float | None):
-            raise ValueError(f"{name} is {value!r}, not a number")
-    if not isinstance(row.qp_map, list) or not isinstance(row.sha256, str):
-        raise ValueError("qp_map is no list, or sha256 is no text")
-    return row
 
 
 def _order(cell: Cell) -> Iterator[Any]:

@@ -11,8 +11,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from dmic_gym.bench.plan import Group
+from dmic_gym.bench.rows import Record
 from dmic_gym.bench.runner import run_group
-from dmic_gym.bench.store import Record
 from dmic_gym.errors import WorkerError
 
 _READY = "ready"

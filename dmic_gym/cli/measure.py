@@ -106,6 +106,7 @@ def bench(
         )
         progress.stop()
         keep_previous([out / name for name in WRITTEN])
+        store.write()
         raise typer.Exit(1 if show_and_save(store, definition, plan, out) else 0)
 
 

@@ -14,7 +14,8 @@ from dmic_gym.cli.common import app, names_of, say, stderr, stdout
 if TYPE_CHECKING:
     from dmic_gym.bench.definition import Definition
     from dmic_gym.bench.plan import SweepPlan
-    from dmic_gym.bench.store import Record, Store
+    from dmic_gym.bench.rows import Record
+    from dmic_gym.bench.store import Store
 
 WRITTEN = ("results.json", "rows.jsonl", "rd-curves.png")
 """The files of `show_and_save`."""
@@ -39,9 +40,10 @@ def report(
     from dmic_gym.bench.html.document import make_document
     from dmic_gym.bench.html.report_data import read_report_data
     from dmic_gym.bench.html.report_files import save_report
-    from dmic_gym.bench.results_files import check_folder, open_store
+    from dmic_gym.bench.results_files import check_folder
+    from dmic_gym.bench.store import Store
 
-    with open_store(store) as opened:
+    with Store.open(store) as opened:
         folder = out or opened.path.parent / "report"
         check_folder(folder)
         with stderr.status("intervals by bootstrap"):
@@ -76,7 +78,7 @@ def show_and_save(store: Store, definition: Definition, plan: SweepPlan, folder:
     for warning in plan.warnings:
         say(f"  {warning}")
     _say_failures([record for record in store.failures() if record.id in plan.grid])
-    paths = save_results(found, store, folder)
+    paths = [save_results(found, folder), folder / WRITTEN[1]]
     if not found:
         say("Nothing to compare: the anchor has no image with every base QP.")
     else:

@@ -20,8 +20,8 @@ from rich.text import Text
 
 from dmic_gym.bench.definition import Definition
 from dmic_gym.bench.plan import SweepPlan
+from dmic_gym.bench.rows import Record
 from dmic_gym.bench.standings import Standings
-from dmic_gym.bench.store import Record
 from dmic_gym.cli.common import stderr
 
 _SECONDS_BETWEEN_STANDINGS = 2.0

@@ -34,7 +34,7 @@ def sweep(
         str | None, typer.Option(help="Address of a Ray cluster, or local to start one here.")
     ] = None,
 ) -> None:
-    """Code a grid of images and settings; every finished cell is safe in DIR/sweep.sqlite."""
+    """Code a grid of images and settings; every finished cell is safe in DIR/rows.jsonl."""
     from dmic_gym.bench.cells import Only
     from dmic_gym.bench.definition import Definition
     from dmic_gym.bench.engines import make_engine
@@ -64,7 +64,7 @@ def sweep(
             )
         except KeyboardInterrupt:
             progress.stop()
-            count = len(store.done())
+            count = len(Store.open(folder).done())
             say(
                 f"Interrupted: {count} finished cells are in {folder}. Go on with --resume.", stderr
             )
@@ -82,9 +82,9 @@ def replay(
     """Code and score stored QP maps again: a tick or a cross per cell."""
     from dmic_gym.bench.replay import replay as replayed
     from dmic_gym.bench.replay import sampled
-    from dmic_gym.bench.results_files import open_store
+    from dmic_gym.bench.store import Store
 
-    with open_store(store) as opened:
+    with Store.open(store) as opened:
         records, base = sampled(opened.records(), sample), opened.base
     same, other = _marks(stdout.encoding)
     unequal = 0
@@ -112,11 +112,11 @@ def _all_cells(_: Cell) -> bool:
 
 def _show_plan(definition: Definition, folder: Path, only: Callable[[Cell], bool]) -> None:
     from dmic_gym.bench.plan import count_by, make_plan, plan_lines
-    from dmic_gym.bench.store import FILE, Store
+    from dmic_gym.bench.store import ROWS, Store
 
     plan = make_plan(definition).only(only)
     done: set[str] = set()
-    if (folder / FILE).is_file():
+    if (folder / ROWS).is_file():
         with Store.open(folder) as store:
             done = store.done()
     for line in plan_lines(plan.cells):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dmic_gym.bench.cells import Cell, Row
-from dmic_gym.bench.store import Record, Store
+from dmic_gym.bench.rows import Record, identity
+from dmic_gym.bench.store import Store
 
 ROW = Row(
     bits=800,
@@ -24,11 +26,14 @@ ROW = Row(
 )
 
 
-def record(image: str = "a", base_qp: int = 32, **changes: Any) -> Record:
-    """A finished cell, as the store takes it."""
+def record(
+    image: str = "a", base_qp: int = 32, made: Mapping[str, Any] | None = None, **changes: Any
+) -> Record:
+    """A finished cell, as the store takes it; `made` is what else decided the result."""
     agent = changes.pop("agent", "anchor")
     cell = Cell("phantoms", image, agent, base_qp, ctu_size=64, preset="medium")
-    plain = Record(f"{image}-{base_qp}-{cell.agent}", cell, {"image": "00"}, ROW)
+    provenance = {"cell": cell.as_dict(), "image": "00", **(made or {})}
+    plain = Record(identity(provenance), cell, provenance, ROW, finished="now")
     return replace(plain, **changes)
 
 

@@ -12,8 +12,9 @@ from typing import Any
 from dmic_gym.bench.definition import Definition
 from dmic_gym.bench.engines import SerialEngine
 from dmic_gym.bench.plan import Engine, SweepPlan
+from dmic_gym.bench.rows import Record
 from dmic_gym.bench.runner import run_sweep
-from dmic_gym.bench.store import Record, Store
+from dmic_gym.bench.store import Store
 from tests.bench.records import stored
 
 SMALL: dict[str, Any] = {

@@ -75,7 +75,7 @@ def test_ctrl_c_ends_it_and_keeps_what_is_done(tmp_path: Path) -> None:
 FULL_DISK = dedent("""
     import resource, sys
     from dmic_gym.cli import main
-    resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000))
     main()
 """)
 

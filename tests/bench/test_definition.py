@@ -113,3 +113,9 @@ def test_a_task_stands_for_its_images_and_networks() -> None:
     assert Definition.of(found.as_dict() | {"base_qps": [22, 27, 32]}).second == "second"
     with pytest.raises(InvalidInputError, match="Did you mean 'phantoms'"):
         Definition.of({"task": "phantom"})
+
+
+def test_strict_refuses_a_policy_trained_for_another_ctu_size() -> None:
+    definition = small(agents=["mlp-phantoms"], ctu_sizes=[32], images=1)
+    with pytest.raises(InvalidInputError, match="CTU 64"):
+        make_plan(definition, strict=True)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from dmic_gym.bench import provenance as identity_module
 from dmic_gym.bench.plan import make_plan
-from dmic_gym.bench.provenance import identity, provenance
+from dmic_gym.bench.provenance import provenance
+from dmic_gym.bench.rows import identity
 from dmic_gym.bench.workbench import workbench
 from dmic_gym.tasks.data.sample import Sample
 from tests.bench.sweeping import small

@@ -8,8 +8,8 @@ from dmic_gym.bench.cells import CONSTANT, Cell
 from dmic_gym.bench.lines import lines_of
 from dmic_gym.bench.protocol import ANCHOR
 from dmic_gym.bench.results import results_of
+from dmic_gym.bench.rows import Record
 from dmic_gym.bench.standings import Standings
-from dmic_gym.bench.store import Record
 from dmic_gym.bench.tables import bd_tables, notes
 from tests.bench.records import ROW
 from tests.bench.sweeping import small

@@ -13,7 +13,6 @@ from dmic_gym.bench.results import results_of
 from dmic_gym.bench.results_files import (
     check_folder,
     keep_previous,
-    open_store,
     read_results,
     save_results,
 )
@@ -39,10 +38,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def save(folder: Path) -> list[Path]:
+def save(folder: Path) -> None:
     with Store.open(folder) as store:
         results = results_of(store.records(), small(**CHANGES), run=store.runs()[-1])
-        return save_results(results, store, folder)
+        save_results(results, folder)
 
 
 def test_results_are_short_and_rows_are_one_line_each(folder: Path) -> None:
@@ -51,9 +50,10 @@ def test_results_are_short_and_rows_are_one_line_each(folder: Path) -> None:
     assert content["agents"]["random"]["images"] == "rows.jsonl"
     assert content["protocol"]["ctu_size"] == 64
     assert [one["protocol"]["ctu_size"] for one in content["more"]] == [32]
-    lines = (folder / "rows.jsonl").read_text().splitlines()
-    assert len(lines) == len(stored(folder)) == 2 * (2 * 2 * 3 + 3)
-    assert max(map(len, lines)) < 600
+    lines = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    rows = [line for line in lines if "of" in line]
+    assert len(rows) == len(stored(folder)) == 2 * (2 * 2 * 3 + 3)
+    assert len(lines) == len(rows) + 1 + 5  # a run, two agents with two encoders, a still codec
 
 
 def test_what_is_read_is_what_was_saved(folder: Path) -> None:
@@ -63,18 +63,10 @@ def test_what_is_read_is_what_was_saved(folder: Path) -> None:
     assert read_results(folder / "results.json") == expected
 
 
-def test_files_are_a_store(folder: Path, tmp_path: Path) -> None:
-    for name in ("results.json", "rows.jsonl"):
-        (tmp_path / name).write_bytes((folder / name).read_bytes())
-    with open_store(tmp_path) as store, open_store(folder) as whole:
-        assert comparable(store.records()) == comparable(whole.records())
-        assert [r.finished for r in store.records()] == [r.finished for r in whole.records()]
-        assert store.runs() == whole.runs()
-
-
-def test_the_same_store_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    before = [(folder / name).read_bytes() for name in ("results.json", "rows.jsonl")]
-    assert [path.read_bytes() for path in reversed(save(folder))] in (before, before[::-1])
+def test_either_file_stands_for_the_store(folder: Path) -> None:
+    for path in (folder, folder / "results.json", folder / "rows.jsonl"):
+        with Store.open(path) as store:
+            assert len(store.records()) == 30
 
 
 def test_earlier_results_are_kept_with_their_rows(folder: Path, tmp_path: Path) -> None:
@@ -101,40 +93,6 @@ def test_a_number_is_never_used_twice(tmp_path: Path) -> None:
     keep_previous([tmp_path / "results.json", tmp_path / "rows.jsonl"])
     assert (tmp_path / "rows-1.jsonl").read_text() == "mine"
     assert (tmp_path / "results-2.json").is_file()
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "words"),
-    [
-        ("results.json", "{", "results.json is no JSON"),
-        ("results.json", "[]", "'origins' is missing"),
-        ("results.json", '{"protocol": {}, "agents": {}}', "'origins' is missing"),
-        ("results.json", '{"rows": "rows.jsonl", "runs": [{}], "origins": []}', "its runs lack"),
-        ("rows.jsonl", "not a row\n", "line 1 is damaged"),
-        ("rows.jsonl", '{"origin": 99}\n', "line 1 is damaged"),
-        ("rows.jsonl", None, "results.json needs it"),
-    ],
-)
-def test_damage_is_named(
-    folder: Path, tmp_path: Path, name: str, text: str | None, words: str
-) -> None:
-    for copied in ("results.json", "rows.jsonl"):
-        (tmp_path / copied).write_bytes((folder / copied).read_bytes())
-    if text is None:
-        (tmp_path / name).unlink()
-    else:
-        (tmp_path / name).write_text(text)
-    with pytest.raises(DataError, match=words):
-        open_store(tmp_path)
-
-
-def test_a_row_that_is_none_is_named_with_its_line(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_bytes((folder / "results.json").read_bytes())
-    first, second, *_ = (folder / "rows.jsonl").read_text().splitlines()
-    broken = json.loads(second) | {"bits": "many"}
-    (tmp_path / "rows.jsonl").write_text(f"{first}\n{json.dumps(broken)}\n")
-    with pytest.raises(DataError, match=r"line 2 is damaged: bits is 'many', not a number"):
-        open_store(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -167,7 +125,7 @@ def test_bench_and_sweep_give_equal_rows(dmic: Any, tmp_path: Path) -> None:
         "--jobs", 1,
     )  # fmt: skip
     assert code == 0
-    with open_store(tmp_path / "swept") as one, open_store(tmp_path / "benched") as other:
+    with Store.open(tmp_path / "swept") as one, Store.open(tmp_path / "benched") as other:
         assert comparable(one.records()) == comparable(other.records())
         assert len(one.records()) == 3 * 3 * 3
     swept_, benched = (read_results(tmp_path / name)[0] for name in ("swept", "benched"))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import sqlite3
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 
-from dmic_gym.bench.store import FILE, LOCK, Store
+from dmic_gym.bench.store import LOCK, ROWS, Store
 from dmic_gym.errors import DataError
 from tests.bench.records import ROW, record, stored
 from tests.support import python
@@ -21,7 +21,7 @@ def fill(folder: Path, count: int) -> None:
 
 
 def test_records_come_back_as_they_were_added(tmp_path: Path) -> None:
-    added = record(provenance={"image": "ff", "encoder": {"version": "4.2"}}, finished="now", run=1)
+    added = record(made={"image": "ff", "encoder": {"version": "4.2"}}, run=1)
     with Store.create(tmp_path) as store:
         assert store.begin_run("dmic sweep x", {"data": ["phantoms"]}, {"av": "18"}) == 1
         store.add(added)
@@ -37,9 +37,15 @@ def test_records_come_back_as_they_were_added(tmp_path: Path) -> None:
     assert second.number == 2
 
 
-def test_no_file_of_sqlite_is_left_beside_the_store(tmp_path: Path) -> None:
+def test_one_line_a_row_and_no_other_file(tmp_path: Path) -> None:
     fill(tmp_path, 3)
-    assert {path.name for path in tmp_path.iterdir()} - {LOCK} == {FILE}
+    assert {path.name for path in tmp_path.iterdir()} - {LOCK} == {ROWS}
+    origin, *rows = map(json.loads, (tmp_path / ROWS).read_text().splitlines())
+    assert origin["cell"]["agent"] == "anchor"
+    assert [row["of"] for row in rows] == [origin["origin"]] * 3
+    assert [(row["image"], row["base_qp"], row["bits"]) for row in rows] == [
+        (f"image-{n}", 32, 800) for n in range(3)
+    ]
 
 
 def test_a_failure_is_stored_and_a_success_takes_its_place(tmp_path: Path) -> None:
@@ -56,15 +62,15 @@ def test_a_failure_is_stored_and_a_success_takes_its_place(tmp_path: Path) -> No
 
 
 def test_the_newest_of_equal_settings_counts(tmp_path: Path) -> None:
-    old, other = record(id="old weights"), record("b")
-    new = record(id="new weights", row=replace(ROW, bits=8))
+    old, other = record(made={"segmenter": "old"}), record("b")
+    new = record(made={"segmenter": "new"}, row=replace(ROW, bits=8))
     with Store.create(tmp_path) as store:
         for added in (old, other, new):
             store.add(added)
         found = store.records()
-        assert [r.id for r in found] == ["new weights", other.id]
+        assert [r.id for r in found] == [new.id, other.id]
         assert len(store.history()) == 3
-        assert store.done() == {"old weights", other.id, "new weights"}
+        assert store.done() == {old.id, other.id, new.id}
 
 
 def test_records_are_ordered_by_their_settings(tmp_path: Path) -> None:
@@ -75,25 +81,37 @@ def test_records_are_ordered_by_their_settings(tmp_path: Path) -> None:
     assert keys == [("a", 22, "z"), ("a", 32, "x"), ("a", 32, "y"), ("b", 22, "x")]
 
 
-def test_plain_columns_for_other_tools(tmp_path: Path) -> None:
-    fill(tmp_path, 2)
-    connection = sqlite3.connect(tmp_path / FILE)
-    found = connection.execute(
-        "SELECT image, agent, base_qp, ctu_size, bits, dice FROM results ORDER BY image"
-    ).fetchall()
-    connection.close()
-    assert found == [(f"image-{n}", "anchor", 32, 64, 800, 0.5) for n in range(2)]
-
-
 def test_reading_goes_on_beside_the_writer(tmp_path: Path) -> None:
     with Store.create(tmp_path) as writer:
         writer.add(record("a"))
-        with Store.open(tmp_path / FILE) as reader:
-            assert len(reader.records()) == 1
-            writer.add(record("b"))
-            assert len(reader.records()) == 2
-            with pytest.raises(DataError, match="readonly"):
-                reader.add(record("c"))
+        assert len(stored(tmp_path)) == 1
+        writer.add(record("b"))
+        assert len(stored(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("left", [1, 40])
+def test_an_unfinished_last_line_is_cut_off(tmp_path: Path, left: int) -> None:
+    fill(tmp_path, 3)
+    file = tmp_path / ROWS
+    whole = file.read_bytes()
+    last = whole[:-1].rindex(b"\n") + 1
+    file.write_bytes(whole[: last + left])
+    assert {r.cell.image for r in stored(tmp_path)} == {"image-0", "image-1"}
+    fill(tmp_path, 3)
+    assert len(stored(tmp_path)) == 3
+    assert whole.startswith(file.read_bytes()[:last])
+
+
+def test_a_store_in_memory_is_written_as_one_on_disk(tmp_path: Path) -> None:
+    with Store.in_memory(tmp_path) as store:
+        store.begin_run("dmic bench", {"data": ["phantoms"]}, {})
+        for name in ("b", "a"):
+            store.add(record(name, run=1))
+        assert not (tmp_path / ROWS).exists()
+        store.write()
+        expected = store.records(), store.runs()
+    with Store.open(tmp_path) as read:
+        assert (read.records(), read.runs()) == expected
 
 
 def test_a_second_writer_is_refused_until_the_first_has_gone(tmp_path: Path) -> None:
@@ -159,34 +177,57 @@ def test_a_full_disk_loses_only_the_cell_that_did_not_fit(tmp_path: Path) -> Non
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"No sweep in .* pass the folder that dmic sweep wrote"):
+    with pytest.raises(DataError, match=r"No run in .* pass the folder that dmic sweep"):
         Store.open(tmp_path)
-    (tmp_path / FILE).write_text("words " * 1000)
-    with pytest.raises(DataError, match="not a database"):
-        Store.open(tmp_path)
-    with pytest.raises(DataError, match="not a database"):
-        Store.create(tmp_path)
-    (tmp_path / FILE).unlink()
-    Store.create(tmp_path).close()
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(DataError, match=r"names no file of rows"):
+        Store.open(tmp_path / "results.json")
+
+
+RUN = {"run": 1, "version": 2, "began": "", "command": "", "definition": {}, "versions": {}}
 
 
 @pytest.mark.parametrize("what", ["open", "create"])
-def test_a_store_of_another_version_is_refused(tmp_path: Path, what: str) -> None:
-    fill(tmp_path, 1)
-    connection = sqlite3.connect(tmp_path / FILE)
-    connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    with pytest.raises(DataError, match="store version 99"):
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("words", r"line 2 is damaged: Expecting value"),
+        ("[]", r"line 2 is damaged"),
+        (json.dumps(RUN | {"version": 99}), r"its version is 99, this dmic_gym reads 2"),
+        (json.dumps(RUN | {"more": 1}), r"unexpected keyword argument 'more'"),
+        ('{"of": 7, "image": "a"}', r"line 2 is damaged: list index out of range"),
+        ('{"origin": 0}', r"line 2 is damaged: 'cell'"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(
+    tmp_path: Path, what: str, line: str, words: str
+) -> None:
+    (tmp_path / ROWS).write_text(f"{json.dumps(RUN)}\n{line}\n{json.dumps(RUN)}\n")
+    with pytest.raises(DataError, match=words) as told:
         getattr(Store, what)(tmp_path)
+    assert "safe" not in str(told.value)
+    assert str(tmp_path / ROWS) in str(told.value)
+    (tmp_path / ROWS).unlink()
+    Store.create(tmp_path).close()
 
 
-def test_a_damaged_cell_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"psnr": "high"}, "psnr is 'high', not a number"),
+        ({"bits": True}, "bits is True, not a number"),
+        ({"qp_map": 3}, "qp_map is no list"),
+        ({"sha256": None}, "sha256 is no text"),
+        ({"more": 1}, "unexpected keyword argument 'more'"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_said(
+    tmp_path: Path, change: dict[str, object], words: str
+) -> None:
     fill(tmp_path, 1)
-    connection = sqlite3.connect(tmp_path / FILE)
-    connection.execute("UPDATE cells SET row = '{}'")
-    connection.commit()
-    connection.close()
-    with pytest.raises(DataError, match="Cell image-0-32-anchor of the store is damaged"):
+    origin, row = (tmp_path / ROWS).read_text().splitlines()
+    (tmp_path / ROWS).write_text(f"{origin}\n{json.dumps(json.loads(row) | change)}\n")
+    with pytest.raises(DataError, match=f"line 2 is damaged: .*{words}"):
         stored(tmp_path)
 
 
@@ -195,65 +236,3 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"Cannot write into .*file/out.* Pass another --out"):
         Store.create(tmp_path / "file" / "out")
-
-
-def test_a_malformed_file_is_named_as_such_not_as_safe(tmp_path: Path) -> None:
-    fill(tmp_path, 200)
-    file = tmp_path / FILE
-    data = bytearray(file.read_bytes())
-    data[4096:] = bytes(len(data) - 4096)
-    file.write_bytes(data)
-    with (
-        Store.open(file) as store,
-        pytest.raises(DataError, match=r"malformed.*is damaged") as told,
-    ):
-        store.records()
-    assert "safe" not in str(told.value)
-    with Store.create(tmp_path) as store, pytest.raises(DataError, match=r"is damaged") as told:
-        store.add(record("b"))
-    assert "safe" not in str(told.value)
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "words"),
-    [
-        ("row", "5", "'5' is no JSON object"),
-        ("row", "{", "Expecting property name"),
-        ("cell", "[]", r"'\[\]' is no JSON object"),
-        ("cell", '{"data": "x"}', "missing 1 required positional argument: 'image'"),
-        ("provenance", "null", "'null' is no JSON object"),
-    ],
-)
-def test_what_is_wrong_with_a_cell_is_said(
-    tmp_path: Path, column: str, value: str, words: str
-) -> None:
-    fill(tmp_path, 1)
-    connection = sqlite3.connect(tmp_path / FILE)
-    connection.execute(f"UPDATE cells SET {column} = ?", (value,))
-    connection.commit()
-    connection.close()
-    with pytest.raises(
-        DataError, match=f"Cell image-0-32-anchor of the store is damaged: .*{words}"
-    ):
-        stored(tmp_path)
-
-
-def test_a_figure_that_is_no_number_is_named(tmp_path: Path) -> None:
-    fill(tmp_path, 1)
-    connection = sqlite3.connect(tmp_path / FILE)
-    connection.execute("UPDATE cells SET row = json_set(row, '$.psnr', 'high')")
-    connection.commit()
-    connection.close()
-    with pytest.raises(DataError, match="psnr is 'high', not a number"):
-        stored(tmp_path)
-
-
-def test_a_damaged_run_is_named(tmp_path: Path) -> None:
-    with Store.create(tmp_path) as store:
-        store.begin_run("dmic sweep x", {}, {})
-    connection = sqlite3.connect(tmp_path / FILE)
-    connection.execute("UPDATE runs SET definition = 'toml'")
-    connection.commit()
-    connection.close()
-    with Store.open(tmp_path) as store, pytest.raises(DataError, match="Run 1 of the store"):
-        store.runs()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dmic_gym.bench.html.report_data import ReportData
-from dmic_gym.bench.store import Record, SweepRun
+from dmic_gym.bench.rows import Record, SweepRun
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from dmic_gym.bench.definition import Definition
 from dmic_gym.bench.plan import leakage
 from dmic_gym.bench.protocol import split_by_use
 from dmic_gym.bench.results import results_of
-from dmic_gym.bench.store import Record, Store, SweepRun
+from dmic_gym.bench.rows import Record, SweepRun
+from dmic_gym.bench.store import Store
 from dmic_gym.envs.results import sample_key
 from dmic_gym.errors import DmicError, InvalidInputError
 from dmic_gym.tasks.data.sample import Sample

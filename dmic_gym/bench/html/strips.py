@@ -16,7 +16,7 @@ from dmic_gym.bench.cells import Row
 from dmic_gym.bench.per_image import extremes, featured, line_of, savings
 from dmic_gym.bench.protocol import ANCHOR, METRIC
 from dmic_gym.bench.replay import TOLERANCE
-from dmic_gym.bench.store import Record
+from dmic_gym.bench.rows import Record
 from dmic_gym.bench.workbench import workbench
 from dmic_gym.envs.rendering import agreement, qp_overlay
 from dmic_gym.envs.results import EncodeResult

@@ -3,13 +3,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dmic_gym.bench.html.document import make_document
 from dmic_gym.bench.html.page import html
 from dmic_gym.bench.html.report_data import ReportData, read_report_data
-from dmic_gym.bench.store import Record, Store
+from dmic_gym.bench.rows import Record, identity
+from dmic_gym.bench.store import Store
 from dmic_gym.errors import InvalidInputError
 from tests.bench.html.pages import NASTY, Reader
 from tests.bench.records import record
@@ -27,6 +29,12 @@ def copied(source: Path, folder: Path, change: Callable[[Record], Record | None]
     return folder
 
 
+def other(found: Record, **made: Any) -> Record:
+    """The same result, come to in another way."""
+    provenance = {**found.provenance, **made}
+    return replace(found, id=identity(provenance), provenance=provenance)
+
+
 def read(folder: Path) -> ReportData:
     with Store.open(folder) as opened:
         return read_report_data(opened)
@@ -38,7 +46,7 @@ def page_text(data: ReportData) -> str:
 
 def test_images_that_changed_or_are_gone_are_not_shown(store: Path, tmp_path: Path) -> None:
     def other_image(found: Record) -> Record:
-        return replace(found, provenance={**found.provenance, "image": "00"})
+        return other(found, image="00")
 
     found = read(copied(store, tmp_path, other_image))
     assert found.samples == {}
@@ -67,7 +75,7 @@ def test_a_sweep_under_way_says_what_is_missing(store: Path, tmp_path: Path) -> 
 
     folder = copied(store, tmp_path, early)
     with Store.create(folder) as opened:
-        opened.add(record("phantom-0-0003", 32, provenance={}, row=None, error=NASTY))
+        opened.add(record("phantom-0-0003", row=None, error=NASTY))
     found = read(folder)
     lines = {line.line: line for line in found.incomplete}
     assert set(lines) == {"anchor", "roi", "oracle", "jpeg"}
@@ -98,5 +106,5 @@ def test_mixed_installations_are_told(store: Path, tmp_path: Path) -> None:
     folder = copied(store, tmp_path, lambda found: found)
     with Store.create(folder) as opened:
         found = opened.records()[0]
-        opened.add(replace(found, id="x", provenance={**found.provenance, "package": "0.0.1"}))
+        opened.add(other(found, package="0.0.1"))
     assert any("installations are mixed (package)" in warning for warning in read(folder).warnings)
