@@ -94,28 +94,31 @@ def load_policy(
         )
     source = str(name_or_path)
     shipped.check_name(source)
+    kind = POLICIES.get(policy) if isinstance(policy, str) else policy
+    if kind is None and policy is not None:
+        raise unknown_name("policy", policy, POLICIES)
     given = algorithm_kwargs.pop("policy_kwargs", None) or {}
     optional: tuple[str, ...] = ()
     if _has_card(Path(name_or_path)):
         tensors, card = load_weights(name_or_path, shipped.SHIPPED_POLICIES)
         arguments = PolicyArguments.from_card(card)
         arguments.check(PolicyArguments.of_env(env), source, strict)
-        kind = _policy_class(policy) or _policy_of_card(card)
-        kwargs = arguments.kwargs() | given
+        kind, kwargs = kind or _policy_of_card(card), arguments.kwargs() | given
         optional = () if arguments.critic else CRITIC
     else:
         tensors, model = read_tensors(name_or_path)
-        aliases = () if algorithm is None else algorithm.policy_aliases.values()
-        kind = _policy_class(policy) or (
-            HRLVSCPolicy if model is None else find_policy(model, source, aliases)
-        )
         kwargs = policy_kwargs_of(model or {}, source, given)
-    made = _algorithm(algorithm, kind, source, algorithm_kwargs)(
-        kind, env, device=device, policy_kwargs=kwargs, **algorithm_kwargs
-    )
-    report = copy_tensors(
-        made.policy, rename(tensors, key_map), source, partial=partial, optional=optional
-    )
+        if kind is None and model is not None:
+            kind = find_policy(
+                model, source, algorithm.policy_aliases.values() if algorithm else ()
+            )
+    kind = kind or HRLVSCPolicy
+    algorithm = _algorithm(algorithm, kind, source)
+    if issubclass(algorithm, DQN):
+        algorithm_kwargs.setdefault("buffer_size", _DQN_TRANSITIONS)
+    made = algorithm(kind, env, device=device, policy_kwargs=kwargs, **algorithm_kwargs)
+    tensors = rename(tensors, key_map)
+    report = copy_tensors(made.policy, tensors, source, partial=partial, optional=optional)
     if report:
         warnings.warn(f"{report}\nThe rest of the policy is as new.", stacklevel=2)
     return made
@@ -143,14 +146,15 @@ def load_agent(
         InvalidInputError: as `load_policy`; or `read_with` is none of these.
         WeightsError: as `load_policy`.
     """
-    options: dict[str, Any] = {}
-    if read_with is not None and issubclass(read_with, BasePolicy):
-        options["policy"] = read_with
-    elif read_with is not None and issubclass(read_with, BaseAlgorithm):
-        options["algorithm"] = read_with
-    elif read_with is not None and issubclass(read_with, BaseFeaturesExtractor):
-        options["policy_kwargs"] = {"features_extractor_class": read_with}
-    elif read_with is not None:
+    bases = {"policy": BasePolicy, "algorithm": BaseAlgorithm, "extractor": BaseFeaturesExtractor}
+    options = (
+        {}
+        if read_with is None
+        else {name: read_with for name, base in bases.items() if issubclass(read_with, base)}
+    )
+    if "extractor" in options:
+        options = {"policy_kwargs": {"features_extractor_class": read_with}}
+    if read_with is not None and not options:
         if not hasattr(read_with, "load"):
             raise InvalidInputError(
                 f"{read_with.__name__} is no policy, algorithm or features extractor of "
@@ -224,29 +228,15 @@ def _has_card(path: Path) -> bool:
 
 
 def _algorithm(
-    algorithm: type[BaseAlgorithm] | None,
-    policy: type[BasePolicy],
-    source: str,
-    arguments: dict[str, Any],
+    algorithm: type[BaseAlgorithm] | None, policy: type[BasePolicy], source: str
 ) -> type[BaseAlgorithm]:
     is_dqn = issubclass(policy, DQNPolicy)
-    chosen = algorithm or (DQN if is_dqn else A2C)
-    if is_dqn != issubclass(chosen, DQN):
+    if algorithm is not None and is_dqn != issubclass(algorithm, DQN):
         raise InvalidInputError(
-            f"{source} holds a {policy.__name__}, which {chosen.__name__} cannot use: leave out "
+            f"{source} holds a {policy.__name__}, which {algorithm.__name__} cannot use: leave out "
             "algorithm=."
         )
-    if is_dqn:
-        arguments.setdefault("buffer_size", _DQN_TRANSITIONS)
-    return chosen
-
-
-def _policy_class(policy: str | type[BasePolicy] | None) -> type[BasePolicy] | None:
-    if not isinstance(policy, str):
-        return policy
-    if policy not in POLICIES:
-        raise unknown_name("policy", policy, POLICIES)
-    return POLICIES[policy]
+    return algorithm or (DQN if is_dqn else A2C)
 
 
 def _policy_of_card(card: Card) -> type[BasePolicy]:

@@ -156,6 +156,6 @@ class HRLVSCPolicy(ActorCriticPolicy):
         if not deterministic:
             drawn: Tensor = distribution.get_actions()
             return drawn
-        chances: Tensor = distribution.distribution.probs
-        order = torch.arange(chances.shape[1], dtype=chances.dtype, device=chances.device)
-        return torch.round(chances @ order).long()
+        probabilities: Tensor = distribution.distribution.probs
+        order = torch.arange(probabilities.shape[1], device=probabilities.device)
+        return torch.round(probabilities @ order.to(probabilities.dtype)).long()

@@ -31,11 +31,14 @@ MAX_BYTES = 1 << 30
 
 _MAX_INDEX = 1 << 26
 _MAX_DEPTH = 4
-_SB3_POLICY, _SB3_MODEL = "policy.pth", "data"
 _HARMLESS = re.compile(
     r"collections OrderedDict|torch Size|torch device|torch [A-Za-z0-9]+Storage"
     r"|torch (b?float|u?int|complex)\d+|torch bool"
     r"|torch\._utils _rebuild_(tensor_v2|parameter)"
+)
+_ADVICE = (
+    "Tensors alone are read: in the program that made it, type "
+    "torch.save(module.state_dict(), 'weights.pt')."
 )
 _DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError)
 
@@ -51,18 +54,19 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | 
         WeightsError: no such file, none of the known formats, damaged, too large, without
             tensors, or it would have to run code.
     """
-    path = Path(path)
+    path, model = Path(path), None
     data = _bytes_of(path)
-    model = None
     if data.startswith(b"PK\x03\x04"):
         found, model = _from_zip(path, data)
     elif data[8:9] == b"{":
-        found = _from_safetensors(path, data)
+        try:
+            found = load(data)
+        except (SafetensorError, KeyError) as error:
+            raise WeightsError(f"{path}: not a safetensors file ({error}).") from error
     else:
         raise WeightsError(
             f"{path}: not read, because it is neither safetensors nor a zip file of PyTorch 1.6 or "
-            "later or Stable-Baselines3; a plain pickle can run code. In the program that made "
-            "it, type torch.save(module.state_dict(), 'weights.pt')."
+            f"later or Stable-Baselines3; a plain pickle can run code. {_ADVICE}"
         )
     return {name: tensor.detach() for name, tensor in found.items()}, model
 
@@ -79,22 +83,15 @@ def _bytes_of(path: Path) -> bytes:
         ) from error
 
 
-def _from_safetensors(path: Path, data: bytes) -> dict[str, Tensor]:
-    try:
-        return load(data)
-    except (SafetensorError, KeyError) as error:
-        raise WeightsError(f"{path}: not a safetensors file ({error}).") from error
-
-
 def _from_zip(path: Path, data: bytes) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     """Read a zip file of PyTorch or, around one, of Stable-Baselines3."""
+    model = None
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             _check_size(path, archive)
-            if _SB3_POLICY not in archive.namelist():
-                return _from_torch(path, data), None
-            policy, model = archive.read(_SB3_POLICY), _json_of(archive)
-        return _from_torch(path, policy), model
+            if "policy.pth" in archive.namelist():
+                data, model = archive.read("policy.pth"), _json_of(archive)
+        return _from_torch(path, data), model
     except WeightsError:
         raise
     except _DAMAGED as error:
@@ -103,7 +100,7 @@ def _from_zip(path: Path, data: bytes) -> tuple[dict[str, Tensor], dict[str, Any
 
 def _json_of(archive: zipfile.ZipFile) -> dict[str, Any] | None:
     try:
-        found = json.loads(archive.read(_SB3_MODEL))
+        found = json.loads(archive.read("data"))
     except (KeyError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
@@ -120,10 +117,8 @@ def _from_torch(path: Path, data: bytes) -> dict[str, Tensor]:
     places = dict(_state_dicts(content))
     if not places:
         raise WeightsError(f"{path}: holds no state_dict, that is no tensors by name.")
-    if len(places) == 1:
-        return dict(next(iter(places.values())))
     return {
-        f"{place}.{name}" if place else name: tensor
+        f"{place}.{name}" if place and len(places) > 1 else name: tensor
         for place, tensors in places.items()
         for name, tensor in tensors.items()
     }
@@ -150,8 +145,7 @@ def _check_pickles(path: Path, archive: zipfile.ZipFile) -> None:
     if bad := sorted(name.replace(" ", ".") for name in names if not _HARMLESS.fullmatch(name)):
         raise WeightsError(
             f"{path}: refused, and nothing in it was run: it would call {', '.join(bad[:3])}. "
-            "Tensors alone are read: in the program that made it, type "
-            "torch.save(module.state_dict(), 'weights.pt')."
+            f"{_ADVICE}"
         )
 
 

@@ -51,13 +51,11 @@ class GpuMonitor:
 
     def __init__(self, interval: float = 0.5) -> None:
         self._interval = interval
-        self._gpu = _first_gpu()
-        self._name = gpu_name() or NO_GPU
+        self._gpu, self._name = _first_gpu(), gpu_name() or NO_GPU
         self._samples: list[tuple[int, float, float | None]] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="gpu-monitor", daemon=True)
-        self._began = time.monotonic()
-        self._ended: float | None = None
+        self._began, self._ended = time.monotonic(), 0.0
 
     def __enter__(self) -> Self:
         self._sample()

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.agents.search.objective import Objective, Trial
+from dmic_gym.agents.search.objective import Objective
 from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.agents.search.tables import Tables, build_tables
 from dmic_gym.envs.evaluator import Evaluator
@@ -74,8 +72,6 @@ def collect_value_tables(
     evaluator: Evaluator,
     samples: Sequence[Sample],
     path: Path,
-    *,
-    workers: int | None = None,
     on_table: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[QPValueTable]:
     """Fill the tables of each sample by uniform encodes at `VALUE_TABLE_QPS`.
@@ -87,7 +83,6 @@ def collect_value_tables(
         evaluator: encoder and segmenter.
         samples: images; names must be distinct.
         path: JSON lines, read if it exists.
-        workers: threads; default one a processor.
         on_table: called with the numbers of tables done and in all.
 
     Raises:
@@ -95,30 +90,29 @@ def collect_value_tables(
         DataError: the file holds something else.
         CodecError: the codec failed.
     """
-    _check_names(samples)
+    twice = [name for name, times in Counter(s.name for s in samples).items() if times > 1]
+    if twice:
+        raise InvalidInputError(f"2 images are named {twice[0]!r}: give each its own name.")
     posteriors = PosteriorCache(evaluator.segmenter)
     size = evaluator.codec.ctu_size
     known = {table.name: table for table in _resumed(path) if table.ctu_size == size}
-    missing = [sample for sample in samples if sample.name not in known]
-    stop = threading.Event()
 
     def fill(sample: Sample) -> QPValueTable:
         reference = evaluator.reference(sample)
         posterior = posteriors(reference) if sample.mask is None else sample.mask
-        objective = _Stoppable(stop, evaluator, reference, posterior, 0.0)
+        objective = Objective(evaluator, reference, posterior, price=0.0)
         tables = build_tables(objective, VALUE_TABLE_QPS)
         return QPValueTable(sample.name, size, sample.image.size, objective.expected_area, tables)
 
-    with start_pool(workers or default_workers()) as pool:
-        pending = [pool.submit(fill, sample) for sample in missing]
+    with start_pool(default_workers()) as pool:
+        pending = [pool.submit(fill, sample) for sample in samples if sample.name not in known]
         try:
-            for done, future in enumerate(as_completed(pending), len(samples) - len(missing) + 1):
+            for future in as_completed(pending):
                 table = future.result()
                 known[table.name] = table
                 _append(path, table)
-                on_table(done, len(samples))
+                on_table(sum(sample.name in known for sample in samples), len(samples))
         finally:
-            stop.set()
             pool.shutdown(cancel_futures=True)
     return [known[sample.name] for sample in samples]
 
@@ -136,19 +130,6 @@ def read_value_tables(path: Path) -> list[QPValueTable]:
         raise DataError(f"{path}: not a file of QP value tables ({error!r}).") from error
 
 
-class _Stoppable(Objective):
-    """An objective whose next encode does not happen once `stop` is set: Ctrl-C waits for one."""
-
-    def __init__(self, stop: threading.Event, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._stop = stop
-
-    def try_uniform(self, qp: int) -> Trial:
-        if self._stop.is_set():
-            raise CancelledError
-        return super().try_uniform(qp)
-
-
 def _interpolated(
     table: Floats, qps: npt.NDArray[np.int16], base_qp: int, qp_offsets: Sequence[int]
 ) -> Floats:
@@ -156,12 +137,6 @@ def _interpolated(
     wanted = base_qp + np.asarray(qp_offsets)
     rows = table.reshape(len(qps), -1)
     return np.stack([np.interp(wanted, qps, column) for column in rows.T])
-
-
-def _check_names(samples: Sequence[Sample]) -> None:
-    name, times = Counter(sample.name for sample in samples).most_common(1)[0]
-    if times > 1:
-        raise InvalidInputError(f"{times} images are named {name!r}: give each its own name.")
 
 
 def _resumed(path: Path) -> list[QPValueTable]:
