@@ -2,11 +2,12 @@
 
     python benchmarks/fuzz.py [FORMAT ...] [--count 10000] [--seed 0] [--json FILE]
 
-Each case must end in an error of dmic_gym.errors ("refused"), in the sound picture ("right") or,
-where the format has no checksum, in another picture ("other"). Anything else is reported by its
-number, which gives the same input again with the same seed: an error that is not ours ("foreign"),
-another picture where a checksum could have told ("wrong"), a crash, a hang. The cases run in a
-process of their own, whose address space is limited.
+Each case must end in an error of dmic_gym.errors ("refused"), in the sound picture ("right"), in a
+picture with a word that nothing proves it ("told") or, where the format has no checksum, in another
+picture ("other"). Anything else is reported by its number, which gives the same input again with
+the same seed: an error that is not ours ("foreign"), another picture where a checksum could have
+told ("wrong"), a crash, a hang. The cases run in a process of their own, whose address space is
+limited.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from fuzzing.formats import FORMATS
 
 from dmic_gym.io import versions_of
 
-_PACKAGES = ("av", "numpy", "opencv-python-headless", "pydicom", "safetensors", "torch")
+_PACKAGES = (
+    *("av", "imagecodecs", "numpy", "opencv-python-headless", "pillow", "pydicom", "safetensors"),
+    *("tifffile", "torch"),
+)
 
 
 def main() -> int:

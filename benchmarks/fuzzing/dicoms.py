@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
+from pydicom import dcmread
 from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
 
 from dmic_gym.codecs import uniform_map
 from dmic_gym.deploy.dicom import decode_dicom, read_dicom
@@ -13,7 +16,7 @@ from dmic_gym.deploy.pictures import Picture
 from dmic_gym.deploy.streams import encode_main
 
 from .media import BOXES, coded, of_files, picture
-from .targets import Result, Target
+from .targets import Result, Target, UnprovenError
 
 _WORDS = [
     *(b"\x28\x00\x10\x00US\x02\x00", b"\x28\x00\x08\x00IS\x04\x00", b"\xe0\x7f\x10\x00OB\0\0"),
@@ -36,6 +39,32 @@ def dicom(folder: Path) -> Target:
         "MR_small_RLE.dcm", "MR_small.dcm", "MR_small_bigendian.dcm", "MR_small_implicit.dcm"
     )
     return Target(seeds, of_files(folder, "image.dcm", read), words=_WORDS)
+
+
+def dicom_enhanced(folder: Path) -> Target:
+    """Rescale and window in functional groups, shared and by frame."""
+    (seed,) = strangers_dicom("MR_small.dcm")
+    source = dcmread(BytesIO(seed))
+    source.NumberOfFrames, source.PixelData = 2, source.PixelData * 2
+
+    def group(centre: float) -> Dataset:
+        made, rescale, window = Dataset(), Dataset(), Dataset()
+        rescale.RescaleIntercept, rescale.RescaleSlope, rescale.RescaleType = -10, 2, "US"
+        window.WindowCenter, window.WindowWidth = centre, 1600
+        made.PixelValueTransformationSequence = [rescale]
+        made.FrameVOILUTSequence = [window]
+        return made
+
+    source.SharedFunctionalGroupsSequence = [group(600)]
+    source.PerFrameFunctionalGroupsSequence = [group(700), group(900)]
+    file = BytesIO()
+    source.save_as(file)
+
+    def read(path: Path) -> Result:
+        return read_dicom(path, "auto").picture.samples
+
+    words = [*_WORDS, b"\x28\x00\x50\x10DS", b"\x28\x00\x52\x10DS"]
+    return Target([file.getvalue()], of_files(folder, "image.dcm", read), words=words)
 
 
 def dicom_copy(folder: Path) -> Target:
@@ -61,7 +90,10 @@ def dicom_video(folder: Path) -> Target:
         seeds.append((folder / "seed.dcm").read_bytes())
 
     def read(path: Path) -> Result:
-        return decode_dicom(path).picture.samples
+        image = decode_dicom(path)
+        if image.word:
+            raise UnprovenError(image.word)
+        return image.picture.samples
 
     read_bytes = of_files(folder, "video.dcm", read)
     return Target(seeds, read_bytes, protected=True, words=_WORDS + BOXES)

@@ -18,8 +18,22 @@ from dmic_gym.deploy.pictures import write_picture
 from dmic_gym.deploy.streams import encode_grey
 from dmic_gym.errors import DmicError
 
-from .dicoms import dicom, dicom_copy, dicom_video, strangers_dicom
-from .media import coded, hevc, jpeg, main10, mp4, of_files, pgm, picture, png, tiff
+from .dicoms import dicom, dicom_copy, dicom_enhanced, dicom_video, strangers_dicom
+from .media import (
+    coded,
+    foreign,
+    hevc,
+    jpeg,
+    main10,
+    mp4,
+    of_files,
+    others,
+    pgm,
+    picture,
+    png,
+    tiff,
+    tiff_deflate,
+)
 from .targets import Result, Target
 
 _JSON_WORDS = [
@@ -148,7 +162,8 @@ def command_line(folder: Path) -> Target:
 FORMATS: dict[str, Callable[[Path], Target]] = {
     made.__name__: made
     for made in (
-        *(hevc, main10, mp4, png, jpeg, pgm, tiff, dicom, dicom_copy, dicom_video),
+        *(hevc, main10, mp4, foreign, png, jpeg, pgm, tiff, tiff_deflate, others),
+        *(dicom, dicom_enhanced, dicom_copy, dicom_video),
         *(card, safetensors, sweep, qp_map, command_line),
     )
 }

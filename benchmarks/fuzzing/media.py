@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import tifffile
+from PIL import Image as PillowImage
 
-from dmic_gym.codecs import uniform_map
-from dmic_gym.deploy.decoding import decode_picture
+from dmic_gym.codecs import X265Codec, uniform_map
+from dmic_gym.deploy.decoding import decode_data
 from dmic_gym.deploy.mp4 import to_mp4
 from dmic_gym.deploy.pictures import Picture, read_picture, write_picture
 from dmic_gym.deploy.streams import encode_grey, encode_main
 
-from .targets import Result, Target
+from .targets import Result, Target, UnprovenError
 
 _START_CODES = [b"\0\0\1", b"\0\0\0\1", b"\0\0\3", b"\x42\x01", b"\x26\x01", b"\x78\x01"]
 BOXES = [b"moov", b"mdat", b"stsz", b"hvcC", b"\xff\xff\xff\xff", b"\0\0\0\0", b"\0\0\0\1"]
@@ -37,7 +41,10 @@ def coded(bits: int, main: bool) -> list[bytes]:
 
 
 def _decoded(data: bytes) -> Result:
-    return decode_picture(data).samples
+    decoding = decode_data(data)
+    if decoding.word:
+        raise UnprovenError(decoding.word)
+    return decoding.picture.samples
 
 
 def hevc(_: Path) -> Target:
@@ -65,29 +72,74 @@ def of_files(folder: Path, name: str, read: Callable[[Path], Result]) -> Callabl
     return write_and_read
 
 
-def _images(folder: Path, suffix: str, *pictures: Picture, protected: bool = False) -> Target:
-    path = folder / f"image{suffix}"
-    seeds = []
-    for each in pictures:
-        write_picture(each, path)
-        seeds.append(path.read_bytes())
-    read = of_files(folder, path.name, lambda path: read_picture(path).samples)
+def _images(folder: Path, seeds: list[bytes], *, protected: bool = False) -> Target:
+    read = of_files(folder, "image", lambda path: read_picture(path).samples)
     return Target(seeds, read, protected=protected)
 
 
+def _written(folder: Path, suffix: str, *pictures: Picture) -> list[bytes]:
+    path, seeds = folder / f"image{suffix}", []
+    for each in pictures:
+        write_picture(each, path)
+        seeds.append(path.read_bytes())
+    return seeds
+
+
 def png(folder: Path) -> Target:
-    return _images(folder, ".png", picture(8, (40, 53)), picture(12, (40, 53)), protected=True)
+    seeds = _written(folder, ".png", picture(8, (40, 53)), picture(12, (40, 53)))
+    return _images(folder, seeds, protected=True)
 
 
 def pgm(folder: Path) -> Target:
-    return _images(folder, ".pgm", picture(8, (40, 53)), picture(12, (40, 53)))
+    seeds = _written(folder, ".pgm", picture(8, (40, 53)), picture(12, (40, 53)))
+    plain = " ".join(map(str, picture(8, (20, 31)).samples.ravel()))
+    return _images(folder, [*seeds, f"P2\n31 20\n255\n{plain}".encode()])
+
+
+def tiff_deflate(folder: Path) -> Target:
+    """What `dmic decode` writes."""
+    seeds = _written(folder, ".tiff", picture(8, (3, 20, 31)), picture(12, (40, 53)))
+    return _images(folder, seeds)
 
 
 def tiff(folder: Path) -> Target:
-    return _images(folder, ".tiff", picture(8, (3, 20, 31)), picture(12, (40, 53)))
+    """What others write."""
+    forms: tuple[dict[str, Any], ...] = (
+        *({"compression": name} for name in ("lzw", "packbits", "jpeg", "jpeg2000", "zstd")),
+        *({}, {"tile": (16, 32)}, {"bigtiff": True, "byteorder": ">"}, {"rowsperstrip": 7}),
+    )
+    seeds = []
+    for form in forms:
+        file = BytesIO()
+        tifffile.imwrite(file, picture(8, (40, 53)).samples, photometric="minisblack", **form)
+        seeds.append(file.getvalue())
+    return _images(folder, seeds)
 
 
 def jpeg(folder: Path) -> Target:
     _, seed = cv2.imencode(".jpg", picture(8, (40, 53)).samples)
-    read = of_files(folder, "image.jpg", lambda path: read_picture(path).samples)
-    return Target([seed.tobytes()], read)
+    return _images(folder, [seed.tobytes()])
+
+
+def others(folder: Path) -> Target:
+    """BMP, GIF, WebP, JPEG 2000."""
+    image, seeds = PillowImage.fromarray(picture(8, (40, 53)).samples), []
+    for format in ("BMP", "GIF", "WEBP", "JPEG2000"):
+        file = BytesIO()
+        image.save(file, format)
+        seeds.append(file.getvalue())
+    return _images(folder, seeds)
+
+
+def foreign(_: Path) -> Target:
+    """HEVC of other encoders, without checksums; a picture with a word is no wrong one."""
+    made = picture(8)
+    with X265Codec(preset="ultrafast", chroma=True) as codec:
+        coded = codec.encode(list(made.frames), [uniform_map(made.shape, 64, 34)] * 2)
+    streams = [each.bitstream for each in coded]
+    return Target(
+        [b"".join(streams), to_mp4(streams)],
+        lambda data: decode_data(data).picture.samples,
+        words=_START_CODES + BOXES,
+        divisible=True,
+    )

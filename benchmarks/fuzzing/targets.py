@@ -12,7 +12,11 @@ import numpy.typing as npt
 from dmic_gym.errors import DmicError
 
 Result = npt.NDArray[Any] | None
-Verdict = Literal["refused", "right", "other", "wrong", "foreign"]
+Verdict = Literal["refused", "right", "told", "other", "wrong", "foreign"]
+
+
+class UnprovenError(Exception):
+    """The picture came with a word that nothing proves it."""
 
 
 @dataclass(eq=False)
@@ -56,6 +60,8 @@ class Target:
             found = self.read(data)
         except DmicError:
             return "refused", ""
+        except UnprovenError:
+            return "told", ""
         except Exception as error:
             return "foreign", f"{type(error).__name__}: {error}"
         if any(_same(found, expected) for expected in self.expected):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import generate_fragments
 from pydicom.uid import (
+    EnhancedCTImageStorage,
     ExplicitVRLittleEndian,
     XRayAngiographicImageStorage,
     generate_uid,
@@ -55,6 +57,31 @@ def angiogram(frames: npt.NDArray[Any], bits: int = 8, **attributes: Any) -> Dat
     for keyword, value in attributes.items():
         setattr(dataset, keyword, value)
     return dataset
+
+
+def enhanced(
+    frames: npt.NDArray[Any],
+    bits: int,
+    shared: dict[str, dict[str, Any]],
+    own: Sequence[dict[str, dict[str, Any]]] = (),
+    **attributes: Any,
+) -> Dataset:
+    """An enhanced multi-frame image: attributes by macro, shared and of each frame."""
+    dataset = angiogram(frames, bits, SOPClassUID=EnhancedCTImageStorage, **attributes)
+    dataset.SharedFunctionalGroupsSequence = [_group(shared)]
+    if own:
+        dataset.PerFrameFunctionalGroupsSequence = [_group(macros) for macros in own]
+    return dataset
+
+
+def _group(macros: dict[str, dict[str, Any]]) -> Dataset:
+    group = Dataset()
+    for macro, attributes in macros.items():
+        item = Dataset()
+        for keyword, value in attributes.items():
+            setattr(item, keyword, value)
+        setattr(group, macro, [item])
+    return group
 
 
 def save(dataset: Dataset, path: Path) -> Path:

@@ -14,7 +14,7 @@ from dmic_gym.deploy.decoding import decode_picture
 from dmic_gym.errors import DecodeError
 from tests.support import ROOT, python
 
-CLEAR = {"refused", "right", "other"}
+CLEAR = {"refused", "right", "told", "other"}
 CAMPAIGN = ["hevc", "tiff", "dicom_video", "command_line"]
 QUICK = sorted(FORMATS.keys() - {"command_line"})
 
