@@ -169,3 +169,9 @@ def test_the_readmes_first_command(dmic: Any, tmp_path: Path) -> None:
     for agent in results["agents"].values():
         assert all(0.3 < point["dice"] <= 1 for point in agent["points"])
     assert "anchor" in out
+
+
+def test_version(dmic: Any) -> None:
+    code, out, _ = dmic("--version")
+    assert code == 0
+    assert out == f"dmic_gym {__version__}\n"

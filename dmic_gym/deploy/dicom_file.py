@@ -67,8 +67,8 @@ def read_file(path: Path, limits: Limits) -> FileDataset:
 def _check_syntax(syntax: object, path: Path) -> None:
     if not syntax:
         raise DataError(
-            f"{path}: says no TransferSyntaxUID (0002,0010), so nobody knows how its pixels are "
-            "stored. Where it is implicit VR little endian, type: dcmconv -f -ti IN OUT"
+            f"{path}: has no TransferSyntaxUID (0002,0010), which says how its pixels are stored. "
+            "To let dcmtk find out type: dcmconv IN OUT"
         )
     if syntax == _DEFLATED:
         raise DataError(f"{path}: deflated as a whole, which is not read. Type: dcmconv +te IN OUT")
@@ -170,7 +170,7 @@ def _bytes(path: Path, limits: Limits) -> bytes:
     if data[_PREAMBLE : _PREAMBLE + len(_MAGIC)] != _MAGIC:
         raise DataError(
             f"{path}: not a DICOM file: no DICM after {_PREAMBLE} bytes. If it is a data set "
-            "without preamble, type: dcmconv -f IN OUT"
+            "without preamble, type: dcmconv IN OUT"
         )
     if any(data.count(tag) > _MAX_ITEMS for tag in _ITEM_TAGS):
         raise DataError(f"{path}: more than {_MAX_ITEMS} items; no image has so many.")

@@ -221,7 +221,7 @@ def test_other_files_are_not_dicom(tmp_path: Path) -> None:
     path.write_bytes(b"\x89PNG" * 100)
     assert not is_dicom(path)
     assert not is_dicom(tmp_path / "none")
-    with pytest.raises(DataError, match=r"not a DICOM file.*without preamble, type: dcmconv -f"):
+    with pytest.raises(DataError, match=r"not a DICOM file.*preamble, type: dcmconv IN OUT"):
         read_dicom(path)
     with pytest.raises(DataError, match="No such file"):
         read_dicom(tmp_path / "none.dcm")

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
+import cv2
 import numpy as np
 import pytest
+import tifffile
 
 from dmic_gym.agents.planning import Plan
 from dmic_gym.codecs import uniform_map
@@ -255,3 +258,49 @@ def test_bytes_behind_a_file_are_refused(tmp_path: Path) -> None:
         data = coder.encode(picture((40, 50))).data
     with pytest.raises(DecodeError):
         decode_picture(data + b"\1")
+
+
+def test_a_dcm_comes_back_as_a_grey_one(dmic: Command, tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    write_picture(picture((41, 50), frames=2), tmp_path / "x.tiff")
+    for step in (
+        ("encode", "x.tiff", "x.dcm", *QUICK, "--fps", 10),
+        ("decode", "x.dcm", "y.dcm"),
+        ("encode", "y.dcm", "z.mp4", *QUICK, "--qp", 0),
+        ("decode", "x.dcm", "x-back.tiff"),
+        ("decode", "z.mp4", "z-back.tiff"),
+    ):
+        assert dmic(*step)[0] == 0, step
+    first, again = (read_picture(tmp_path / f"{name}-back.tiff").samples for name in "xz")
+    assert first.shape == again.shape == (2, 41, 50)
+    assert np.abs(first.astype(int) - again).mean() < 0.5
+    with av.open("z.mp4") as video:
+        assert video.streams.video[0].average_rate == 10
+
+
+def test_16_bits_can_be_windowed(dmic: Command, tmp_path: Path) -> None:
+    deep = np.linspace(0, 60000, 40 * 50).reshape(40, 50).astype(np.uint16)
+    assert cv2.imwrite(str(tmp_path / "deep.png"), deep)
+    code, _, err = dmic("encode", "deep.png", "x.hevc", *QUICK)
+    assert code == 2
+    assert "Samples reach 60000; at most 12 bits" in err
+    assert "--window CENTRE,WIDTH" in err
+    assert (
+        dmic("encode", "deep.png", "x.hevc", *QUICK, "--window", "30000,60000", "--qp", 0)[0] == 0
+    )
+    assert dmic("decode", "x.hevc", "y.png")[0] == 0
+    found = read_picture(tmp_path / "y.png")
+    assert found.bit_depth == 8
+    assert np.abs(found.samples - deep / 60000 * 255).max() < 4
+
+
+def test_masks_and_formats_by_the_command_line_of_a_data_set(dmic: Command, tmp_path: Path) -> None:
+    """What `dmic bench` refuses `dmic encode` refuses, with the same words."""
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "a.tif", np.zeros((64, 64), np.uint8), compression="lerc")
+    code, _, bench = dmic("bench", "--data", "in", "--agents", "anchor", "--qps", 32)
+    assert code == 2
+    code, _, encode = dmic("encode", "in/a.tif", "a.hevc", *QUICK)
+    assert code == 2
+    for err in (bench, encode):
+        assert "its compression, LERC (34887), is not read: save it with LZW, Deflate" in err
