@@ -1,15 +1,12 @@
-"""A second segmenter that judges every row and takes part in no decision."""
+"""A second segmenter that scores every row and takes part in no decision."""
 
 from __future__ import annotations
-
-import numpy as np
-import numpy.typing as npt
 
 from dmic_gym.envs.evaluator import EncodeResult, sample_key
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.metrics import binarize, dice
-from dmic_gym.tasks.segmenters.protocol import Segmenter, check_probabilities
-from dmic_gym.types import Mask
+from dmic_gym.tasks.segmenters.protocol import Segmenter, check_probabilities, segmenter_for
+from dmic_gym.types import Image, Mask
 
 
 class HeldOutSegmenter:
@@ -28,16 +25,16 @@ class HeldOutSegmenter:
 
     def dice(self, sample: Sample, result: EncodeResult) -> tuple[float | None, float]:
         """Return Dice against the expert mask (None without one) and consistency Dice."""
-        mask = self._mask(result.encoded.reconstruction)
+        mask = self._mask(sample, result.encoded.reconstruction)
         expert = None if sample.mask is None else dice(mask, sample.mask)
         return expert, dice(mask, self._reference_mask(sample))
 
     def _reference_mask(self, sample: Sample) -> Mask:
         key = sample_key(sample)
         if self._last is None or self._last[0] != key:
-            self._last = key, self._mask(sample.image)
+            self._last = key, self._mask(sample, sample.image)
         return self._last[1]
 
-    def _mask(self, image: npt.NDArray[np.uint8]) -> Mask:
-        batch = image[None]
-        return binarize(check_probabilities(self.segmenter(batch), batch)[0])
+    def _mask(self, sample: Sample, image: Image) -> Mask:
+        batch, segmenter = image[None], segmenter_for(self.segmenter, sample)
+        return binarize(check_probabilities(segmenter(batch), batch)[0])

@@ -111,7 +111,7 @@ def card_of(spec: SegmenterSpec) -> Card | None:
 
 
 def leakage_notes(card: Card | None, name: str, data: str, names: Iterable[str]) -> list[str]:
-    """Return a sentence where a segmenter has seen images that it is to judge, else nothing.
+    """Return a sentence where a segmenter has seen images that it is to score, else nothing.
 
     Args:
         card: the segmenter's, if it has one.

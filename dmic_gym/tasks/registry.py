@@ -30,10 +30,10 @@ class Task:
         name: for tables.
         test: the images that results are reported on, see `load_dataset`.
         train: the images that agents and segmenters may learn from, or None.
-        segmenter: judges decoded images, see `find_segmenter`.
+        segmenter: segments the decoded images, see `find_segmenter`.
         second: a held-out segmenter that scores and takes part in no decision, or None.
-        folds: folder of the segmenter's folds, of which each training image is judged by one that
-            has not seen it, or None where they are not at hand.
+        folds: folder of the segmenter's folds, each for the training images that it has not seen;
+            None where they are not at hand.
         posterior: the segmenter's calibrated posterior, a file of ``dmic fit-posterior``; None
             looks among those that are shipped.
         metric: a key of `dmic_gym.tasks.metrics.METRICS`.
@@ -64,7 +64,7 @@ class Task:
         return load_dataset(spec)
 
     def load_segmenter(self, dtype: str = "auto") -> Segmenter:
-        """Return the segmenter that judges; see `find_segmenter` for errors."""
+        """Return the segmenter; see `find_segmenter` for errors."""
         from dmic_gym.tasks.segmenters.find import find_segmenter
 
         return find_segmenter(self.segmenter, dtype=dtype)
@@ -77,7 +77,7 @@ class Task:
 
     @property
     def training_segmenter(self) -> SegmenterSpec:
-        """What judges while an agent learns: the folds where they are at hand."""
+        """The segmenter for training images: the folds where they are at hand."""
         return self.folds or self.segmenter
 
     def load_posterior(self) -> Posterior | None:
@@ -118,7 +118,7 @@ TASKS = {
         Task(
             "phantoms",
             test="phantoms?count=100&seed=1",
-            train="phantoms?count=800",
+            train="phantoms?count=800&seed=2",
             second="second",
         ),
         Task(

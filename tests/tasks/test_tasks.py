@@ -48,6 +48,7 @@ def test_an_unknown_name_lists_those_there_are() -> None:
 def test_phantoms_are_judged_by_networks_that_have_not_seen_them() -> None:
     task = find_task("phantoms")
     assert task.leakage() == []
+    assert Task("training", test=str(task.train), second="second").leakage() == []
     assert len(task.load_data()) == 100
     segmenter, second = task.load_segmenter(), task.load_second()
     assert isinstance(segmenter, NetworkSegmenter)

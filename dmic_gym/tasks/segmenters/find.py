@@ -73,9 +73,3 @@ def describe_segmenter(segmenter: Any) -> dict[str, str]:
     if card is None:
         return {"name": qualified_name(segmenter), "sha256": source_sha256(segmenter)}
     return {"name": card.name, "sha256": card.sha256, "dtype": segmenter.dtype_name}
-
-
-def segmenter_label(segmenter: Any) -> str:
-    """Return a segmenter's name, with the beginning of its hash where it has weights."""
-    found = describe_segmenter(segmenter)
-    return f"{found['name']} {found['sha256'][:12]}" if "dtype" in found else found["name"]

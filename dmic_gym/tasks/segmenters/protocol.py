@@ -66,7 +66,7 @@ class PerSampleSegmenter(ABC):
 
 
 def segmenter_for(segmenter: Segmenter, sample: Sample) -> Segmenter:
-    """Return what judges a sample: the segmenter itself, or the one that it has for the sample."""
+    """Return the segmenter itself or, of a `PerSampleSegmenter`, the one for the sample."""
     return segmenter.for_sample(sample) if isinstance(segmenter, PerSampleSegmenter) else segmenter
 
 

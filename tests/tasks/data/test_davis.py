@@ -150,6 +150,9 @@ def test_load_dataset_by_path_and_by_name(root: Path) -> None:
         assert isinstance(found, Davis)
         assert len(found) == 6
     assert load_dataset(root, sequences="dog", size=24)[0].image.shape == (24, 43)
+    by_text = load_dataset(f"{root}?sequences=dog,camel&size=24")
+    assert [by_text[n].name.split("/")[0] for n in (0, -1)] == ["dog", "camel"]
+    assert by_text[0].image.shape == (24, 43)
     assert len(load_dataset("davis", root=root, sequences=["camel"])) == 3
     with pytest.raises(InvalidInputError, match="Did you mean 'sequences'"):
         load_dataset(root, sequence="dog")

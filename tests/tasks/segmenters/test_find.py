@@ -13,7 +13,7 @@ from dmic_gym.envs.evaluator import Evaluator
 from dmic_gym.errors import InvalidInputError, WeightsError
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters import find_segmenter
-from dmic_gym.tasks.segmenters.find import describe_segmenter, segmenter_label
+from dmic_gym.tasks.segmenters.find import describe_segmenter
 from dmic_gym.tasks.segmenters.fit import Recipe
 from dmic_gym.tasks.segmenters.folds import FoldSegmenters
 from dmic_gym.tasks.segmenters.network import NetworkSegmenter
@@ -47,9 +47,12 @@ def test_every_form_of_the_same_network(monkeypatch: pytest.MonkeyPatch) -> None
 def test_objects() -> None:
     assert find_segmenter(vesselness) is vesselness
     found = find_segmenter("tests.support:vesselness")
-    assert segmenter_label(found) == "tests.support:vesselness"
-    assert len(describe_segmenter(found)["sha256"]) == 64
-    assert segmenter_label(find_segmenter("unet")).startswith("unet 82a60645a3f5")
+    described = describe_segmenter(found)
+    assert described["name"] == "tests.support:vesselness"
+    assert len(described["sha256"]) == 64
+    shipped = describe_segmenter(find_segmenter("unet"))
+    assert shipped["name"] == "unet"
+    assert shipped["sha256"].startswith("82a60645a3f5")
 
 
 def test_weights_that_were_trained_anew_are_loaded_anew(tmp_path: Path) -> None:
@@ -90,7 +93,7 @@ def test_each_image_is_judged_by_the_fold_that_has_not_seen_it(folds: Path) -> N
     segmenter = find_segmenter(folds)
     assert isinstance(segmenter, FoldSegmenters)
     samples = phantoms(4, 64)
-    names = [segmenter_label(segmenter_for(segmenter, sample))[:10] for sample in samples]
+    names = [describe_segmenter(segmenter_for(segmenter, sample))["name"] for sample in samples]
     assert names == ["tiny-fold0"] * 2 + ["tiny-fold1"] * 2
     varied = Sample(samples[3].image, samples[3].mask, "phantom-0-0003~2")
     assert segmenter_for(segmenter, varied) is segmenter_for(segmenter, samples[3])
@@ -99,7 +102,7 @@ def test_each_image_is_judged_by_the_fold_that_has_not_seen_it(folds: Path) -> N
         segmenter.for_sample(Sample(samples[0].image, None, "stranger"))
     with pytest.raises(InvalidInputError, match="call for_sample"):
         segmenter(np.zeros((1, 8, 8), np.uint8))
-    assert segmenter_label(segmenter).startswith("tiny-fold0, tiny-fold1 ")
+    assert describe_segmenter(segmenter)["name"] == "tiny-fold0, tiny-fold1"
     assert (
         describe_segmenter(segmenter)["sha256"]
         == describe_segmenter(find_segmenter(folds))["sha256"]
