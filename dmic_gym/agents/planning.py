@@ -86,7 +86,7 @@ class SteppingPlanner:
         builder = ObservationBuilder()
         builder.begin(view_of(reference, evaluator.codec.ctu_size), base_qp)
         state = None
-        while not builder.over():
+        while not builder.over:
             seen = builder.observation()
             action, state = self._predict(seen, state=state, deterministic=True)
             qp = base_qp + self._offset(action)

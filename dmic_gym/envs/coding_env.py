@@ -160,7 +160,7 @@ class CodingEnv(SingleCoding, gym.Env[Observation, np.int64]):
     @property
     def base_qp(self) -> int:
         """The base QP of this episode."""
-        return self._episode().base_qp()
+        return self._episode().base_qp
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Return bool (n,): False for offsets that clip to the QP of one nearer to 0."""
@@ -194,10 +194,10 @@ class CodingEnv(SingleCoding, gym.Env[Observation, np.int64]):
         """
         self._check_open()
         builder = self._episode()
-        if builder.over():
+        if builder.over:
             raise gym.error.ResetNeeded("The episode is over: call reset() before step().")
         builder.decide(self._qp(action))
-        if not builder.over():
+        if not builder.over:
             return builder.observation(), 0.0, False, False, {}
         verdict = self._score(self.base_qp, builder.qp_map())
         over = not verdict.truncated, verdict.truncated

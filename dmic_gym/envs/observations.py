@@ -52,78 +52,57 @@ def observation_space() -> spaces.Dict:
     )
 
 
+def empty_observations(count: int) -> Observation:
+    """Return arrays for the observations of `count` images, (count, ...) by key, all 0."""
+    return {
+        key: np.zeros((count, *(box.shape or ())), box.dtype)
+        for key, box in observation_space().items()
+    }
+
+
 class ObservationBuilder:
-    """Builds the observations of `count` images whose CTUs are decided one after the other.
+    """Builds the observations of an image whose CTUs are decided one after the other.
 
     Args:
-        count: how many images; each has a row in every array.
+        arrays: from `empty_observations`, shared by the builders of many images; None makes some
+            for one image. `begin` and `decide` overwrite the row.
+        row: the place of this image in `arrays`.
 
     Attributes:
-        arrays: the observations by key, uint8 or float32 (count, ...); `begin` and `decide`
-            overwrite them.
+        arrays: as given.
+        base_qp: of the image begun last.
+        over: whether all CTUs are decided.
     """
 
-    def __init__(self, count: int = 1) -> None:
-        space = observation_space()
-        self.arrays: Observation = {
-            key: np.zeros((count, *(box.shape or ())), box.dtype) for key, box in space.items()
-        }
-        self._rows = [_Row(self.arrays, row) for row in range(count)]
-
-    def begin(self, view: ImageView, base_qp: int, row: int = 0) -> None:
-        """Start with an image in `row`, all CTUs undecided."""
-        self._rows[row].begin(view, base_qp)
-
-    def decide(self, qp: int, row: int = 0) -> None:
-        """Set the QP of the current CTU of the image in `row` and go to the next.
-
-        The last CTU stays in view when all are decided.
-        """
-        self._rows[row].decide(qp)
-
-    def over(self, row: int = 0) -> bool:
-        """Whether all CTUs of the image in `row` are decided."""
-        return self._rows[row].over
-
-    def base_qp(self, row: int = 0) -> int:
-        """Return the base QP of the image in `row`."""
-        return self._rows[row].base_qp
-
-    def qp_map(self, row: int = 0) -> QPMap:
-        """Return a copy of an image's QP map, int16 (rows, cols); base QP where undecided."""
-        return self._rows[row].qp_map()
-
-    def observation(self, row: int = 0) -> Observation:
-        """Return a copy of the observation of one image."""
-        return {key: array[row].copy() for key, array in self.arrays.items()}
-
-
-class _Row:
-    """The image in one row of a builder, and the parts of the arrays that show it."""
-
-    def __init__(self, arrays: Observation, row: int) -> None:
-        self._arrays, self._row = arrays, row
+    def __init__(self, arrays: Observation | None = None, row: int = 0) -> None:
+        self.arrays = empty_observations(1) if arrays is None else arrays
+        self.base_qp, self.over = 0, True
+        self._row = row
         self._view: ImageView | None = None
-        self.base_qp = self._offset_sum = 0
         self._qps: list[int] = []
-        self.over = True
+        self._offset_sum = 0
 
     def begin(self, view: ImageView, base_qp: int) -> None:
-        self._view, self.base_qp, self._offset_sum = view, base_qp, 0
-        self._qps, self.over = [], False
-        self._arrays["frame"][self._row] = view.frame
-        here, decided = self._arrays["progress"][self._row]
+        """Start with an image, all CTUs undecided."""
+        self._view, self.base_qp, self.over = view, base_qp, False
+        self._qps, self._offset_sum = [], 0
+        self.arrays["frame"][self._row] = view.frame
+        here, decided = self.arrays["progress"][self._row]
         here[...] = decided[...] = 0
         here[view.cell(0)] = 255
         self._observe(view, 0)
 
     def decide(self, qp: int) -> None:
+        """Set the QP of the current CTU and go to the next.
+
+        The last CTU stays in view when all are decided.
+        """
         view, index = self._view, len(self._qps)
         assert view is not None
         self._qps.append(qp)
         self._offset_sum += qp - self.base_qp
         self.over = index + 1 == view.count
-        here, decided = self._arrays["progress"][self._row]
+        here, decided = self.arrays["progress"][self._row]
         cell = view.cell(index)
         decided[cell] = 4 * (qp + 1)
         if not self.over:
@@ -132,10 +111,15 @@ class _Row:
         self._observe(view, min(index + 1, view.count - 1))
 
     def qp_map(self) -> QPMap:
+        """Return the QP map, int16 (rows, cols); the base QP where undecided."""
         view = self._view
         assert view is not None
         undecided = [self.base_qp] * (view.count - len(self._qps))
         return np.array(self._qps + undecided, np.int16).reshape(view.rows, view.cols)
+
+    def observation(self) -> Observation:
+        """Return a copy of the observation."""
+        return {key: array[self._row].copy() for key, array in self.arrays.items()}
 
     def _observe(self, view: ImageView, index: int) -> None:
         """Show CTU `index` and what has been decided."""
@@ -143,8 +127,8 @@ class _Row:
         done = len(self._qps)
         left = self._qps[index - 1] - self.base_qp if col else 0
         above = self._qps[index - view.cols] - self.base_qp if row else 0
-        self._arrays["ctu"][self._row] = view.window(index)
-        features = self._arrays["features"][self._row]
+        self.arrays["ctu"][self._row] = view.window(index)
+        features = self.arrays["features"][self._row]
         features[FIXED] = view.fixed[index]
         features[BASE_QP] = self.base_qp / QP_SCALE
         features[PROGRESS] = done / view.count

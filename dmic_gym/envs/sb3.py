@@ -74,10 +74,10 @@ class SB3CodingVecEnv(VecEnv):
         rewards = np.zeros(self.num_envs, np.float32)
         dones = np.zeros(self.num_envs, np.bool_)
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
-        for end in finished:
-            rewards[end.row], dones[end.row] = end.verdict.reward, True
-            self.reset_infos[end.row] = begun[end.row]
-            infos[end.row] = {
+        for row, end in finished.items():
+            rewards[row], dones[row] = end.verdict.reward, True
+            self.reset_infos[row] = begun[row]
+            infos[row] = {
                 **end.verdict.info,
                 "TimeLimit.truncated": end.verdict.truncated,
                 "terminal_observation": end.observation,

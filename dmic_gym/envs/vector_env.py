@@ -16,7 +16,12 @@ from gymnasium.vector.utils import batch_space
 from dmic_gym.envs.base import CodingSetup, raise_closed
 from dmic_gym.envs.evaluator import EncodeResult, Reference
 from dmic_gym.envs.image_view import view_of
-from dmic_gym.envs.observations import Observation, ObservationBuilder, observation_space
+from dmic_gym.envs.observations import (
+    Observation,
+    ObservationBuilder,
+    empty_observations,
+    observation_space,
+)
 from dmic_gym.envs.parallel import default_workers
 from dmic_gym.envs.settings import (
     CodingArguments,
@@ -45,12 +50,10 @@ class Finished:
     """An episode that ended in a step.
 
     Attributes:
-        row: its sub-environment.
         observation: the last one.
         verdict: what it came to.
     """
 
-    row: int
     observation: Observation
     verdict: Verdict
 
@@ -59,11 +62,10 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
     """Many `CodingEnv` episodes in lockstep: ``gym.make_vec("CodingEnv-v0", num_envs=64)``.
 
     Same observations, actions, QP maps, bitstreams and figures as `CodingEnv` for the same seeds
-    and actions. The steps of all sub-environments are array operations on observation buffers
-    that are made once. The episodes that end in a step are encoded in a thread pool and
-    segmented in the batches that suit the segmenter best. Images may differ in size; their
-    episodes then end at different steps. References with their importance maps and
-    anchor encodes are shared by all sub-environments.
+    and actions. The episodes that end in a step are encoded in a thread pool and segmented in the
+    batches that suit the segmenter best. Images may differ in size; their episodes then end at
+    different steps. References with their importance maps and anchor encodes are shared by all
+    sub-environments.
 
     Episodes follow one another as ``metadata["autoreset_mode"]`` says:
 
@@ -139,7 +141,8 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         self._last: list[tuple[Reference, EncodeResult] | None] = [None] * self.num_envs
         self._rngs: list[np.random.Generator | None] = [None] * self.num_envs
         self._references: list[Reference | None] = [None] * self.num_envs
-        self._builder = ObservationBuilder(self.num_envs)
+        self._arrays = empty_observations(self.num_envs)
+        self._builders = [ObservationBuilder(self._arrays, row) for row in range(self.num_envs)]
         self._ended = np.zeros(self.num_envs, np.bool_)
         self._ready = False
 
@@ -152,7 +155,7 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
     @property
     def episode_base_qps(self) -> npt.NDArray[np.int64]:
         """The base QP of each running episode, int64 (num_envs,)."""
-        return np.array([self._builder.base_qp(row) for row in range(self.num_envs)])
+        return np.array([builder.base_qp for builder in self._builders])
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Return bool (num_envs, n): False for offsets that clip to the QP of one nearer to 0."""
@@ -202,34 +205,33 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         rewards = np.zeros(self.num_envs, np.float64)
         terminations, truncations = np.zeros((2, self.num_envs), np.bool_)
         infos: Info = {}
-        for row in sorted({*begun, *(end.row for end in finished)}):
-            for end in finished:
-                if end.row == row:
-                    rewards[row] = end.verdict.reward
-                    terminations[row] = not end.verdict.truncated
-                    truncations[row] = end.verdict.truncated
-                    infos = self._add_info(infos, self._shown(end), row)
+        for row in sorted(begun.keys() | finished.keys()):
+            if end := finished.get(row):
+                rewards[row] = end.verdict.reward
+                terminations[row] = not end.verdict.truncated
+                truncations[row] = end.verdict.truncated
+                infos = self._add_info(infos, self._shown(end), row)
             infos = self._add_info(infos, begun.get(row, {}), row)
         return observations, rewards, terminations, truncations, infos
 
-    def advance(self, actions: Any) -> tuple[Observation, list[Finished], dict[int, Info]]:
+    def advance(self, actions: Any) -> tuple[Observation, dict[int, Finished], dict[int, Info]]:
         """Do what `step` does.
 
         Returns:
-            The observations; the episodes that ended; the reset info of each row in which one
+            The observations; by row, the episodes that ended and the reset infos of those that
             began.
         """
         self._check_ready()
         chosen = actions_of(actions, self.num_envs, len(self.qp_offsets))
-        if self.autoreset_mode is AutoresetMode.DISABLED and self._ended.any():
+        waiting = np.flatnonzero(self._ended).tolist()
+        if waiting and self.autoreset_mode is AutoresetMode.DISABLED:
             raise gym.error.ResetNeeded(
-                f"The episodes of rows {np.flatnonzero(self._ended).tolist()} are over: call "
+                f"The episodes of rows {waiting} are over: call "
                 'reset(options={"reset_mask": terminated | truncated}) first.'
             )
         self._ready = False  # until all is well: an error leaves episodes half finished
-        waiting = np.flatnonzero(self._ended).tolist()
         over = self._decide(chosen)
-        finished = self._finish(over) if over else []
+        finished = self._finish(over) if over else {}
         next_rows = over if self.autoreset_mode is AutoresetMode.SAME_STEP else waiting
         self._ended[over] = True
         begun = self._begin(next_rows, [{}] * self.num_envs) if next_rows else {}
@@ -240,8 +242,7 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         """Return a picture of each running episode, as `CodingEnv.render` draws it."""
         self._check_ready()
         pictures = [self._drawn(row) for row in range(self.num_envs)]
-        drawn = tuple(picture for picture in pictures if picture is not None)
-        return drawn or None
+        return tuple(picture for picture in pictures if picture is not None) or None
 
     def close_extras(self, **_: Any) -> None:
         """End the thread pool; a codec that was passed to the environment stays open."""
@@ -249,9 +250,8 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         self._free()
 
     def _drawn(self, row: int) -> RGB | None:
-        reference, qp_map = self._reference(row), self._builder.qp_map(row)
-        ended = bool(self._ended[row])
-        result = self.results[row] if ended else None
+        reference, qp_map = self._reference(row), self._builders[row].qp_map()
+        result = self.results[row] if self._ended[row] else None
         return self._picture(reference, qp_map, result, self._last[row])
 
     def _begin(self, rows: Sequence[int], options: Sequence[Info]) -> dict[int, Info]:
@@ -260,7 +260,7 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         references = self.evaluator.references([sample for sample, _ in drawn.values()])
         for (row, (_, base_qp)), reference in zip(drawn.items(), references, strict=True):
             self._references[row] = reference
-            self._builder.begin(view_of(reference, self.ctu_size), base_qp, row)
+            self._builders[row].begin(view_of(reference, self.ctu_size), base_qp)
             self._ended[row] = False
         return {
             row: {"sample": sample.name, "base_qp": base_qp}
@@ -273,20 +273,20 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         qps = table[np.arange(self.num_envs), actions].tolist()
         running = np.flatnonzero(~self._ended).tolist()
         for row in running:
-            self._builder.decide(qps[row], row)
-        return [row for row in running if self._builder.over(row)]
+            self._builders[row].decide(qps[row])
+        return [row for row in running if self._builders[row].over]
 
-    def _finish(self, rows: Sequence[int]) -> list[Finished]:
+    def _finish(self, rows: Sequence[int]) -> dict[int, Finished]:
         """Code and judge the episodes of `rows`."""
-        jobs = [(self._reference(row), self._builder.qp_map(row)) for row in rows]
-        ended = []
+        jobs = [(self._reference(row), self._builders[row].qp_map()) for row in rows]
+        ended = {}
         for row, job, found in zip(rows, jobs, self.evaluator.score_all(jobs), strict=True):
-            base_qp = self._builder.base_qp(row)
-            verdict = self._conclude(job[0], base_qp, job[1], found)
+            builder = self._builders[row]
+            verdict = self._conclude(job[0], builder.base_qp, job[1], found)
             self.results[row] = verdict.result
             if verdict.result is not None:
                 self._last[row] = job[0], verdict.result
-            ended.append(Finished(row, self._builder.observation(row), verdict))
+            ended[row] = Finished(builder.observation(), verdict)
         return ended
 
     def _shown(self, end: Finished) -> Info:
@@ -296,8 +296,8 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         return end.verdict.info
 
     def _observations(self) -> Observation:
-        arrays = self._builder.arrays
-        return {key: array.copy() if self.copy else array for key, array in arrays.items()}
+        kept = self._arrays.items()
+        return {key: array.copy() if self.copy else array for key, array in kept}
 
     def _reference(self, row: int) -> Reference:
         reference = self._references[row]
