@@ -20,7 +20,8 @@ from dmic_gym.agents.registry import make_agent
 from dmic_gym.bench.workbench import code_image
 from dmic_gym.codecs import X265Codec, uniform_map
 from dmic_gym.codecs.hevc import codec as hevc_codec
-from dmic_gym.codecs.hevc.params import regions_of_interest, slice_qp
+from dmic_gym.codecs.hevc.params import slice_qp
+from dmic_gym.codecs.hevc.regions import REGION, regions_of_interest
 from dmic_gym.envs import evaluator as evaluator_module
 from dmic_gym.envs import results as results_module
 from dmic_gym.tasks.data.phantoms.dataset import Phantoms
@@ -158,7 +159,7 @@ def test_a_map_shifted_by_a_ctu_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_anchor_with_another_qp_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hevc_codec, "slice_qp", lambda qps: slice_qp(qps) + 1)
-    monkeypatch.setattr(hevc_codec, "regions_of_interest", lambda *_: iter(()))
+    monkeypatch.setattr(hevc_codec, "regions_of_interest", lambda *_: np.empty(0, REGION))
     monkeypatch.setattr(hevc_codec, "require_working_offsets", lambda _: None)
     with pytest.raises(AssertionError):
         check_anchor()

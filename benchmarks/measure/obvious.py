@@ -12,7 +12,8 @@ import torch
 
 from dmic_gym.codecs.hevc.decoder import decode_stream
 from dmic_gym.codecs.hevc.ffmpeg import find_ffmpeg
-from dmic_gym.codecs.hevc.params import regions_of_interest, slice_qp, x265_params
+from dmic_gym.codecs.hevc.params import slice_qp, x265_params
+from dmic_gym.codecs.hevc.regions import addroi_options, regions_of_interest
 from dmic_gym.envs.parallel import default_workers, start_pool
 from dmic_gym.envs.vector_env import CodingVectorEnv
 from dmic_gym.tasks.segmenters.architectures import build
@@ -46,7 +47,7 @@ class Obvious:
         base_qp = slice_qp(qp_map)
         stream = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="gray", s=f"{width}x{height}")
         for region in regions_of_interest(qp_map, base_qp, image.shape, 64):
-            stream = stream.filter("addroi", **region)
+            stream = stream.filter("addroi", **addroi_options(region))
         settings = {
             "format": "hevc",
             "vcodec": "libx265",

@@ -2,14 +2,13 @@
 
 FFmpeg attaches regions to a frame by one ``addroi`` filter each, in a graph that takes 30
 microseconds a region to build, and more than that for thousands of regions. A canvas is a frame
-that has been through such a graph once; its pixels and its list of regions
-(``AVRegionOfInterest``, libavutil/frame.h) are then overwritten in place.
+that has been through such a graph once; its pixels and its list of regions are then overwritten
+in place.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -18,17 +17,12 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
-from dmic_gym.codecs.hevc.params import RegionOfInterest
 from dmic_gym.codecs.hevc.picture import GREY, SampleFormat
+from dmic_gym.codecs.hevc.regions import REGION, Regions, addroi_options
 from dmic_gym.errors import EncodeError
 from dmic_gym.types import Samples
 
 TIME_BASE = Fraction(1, 25)
-
-REGION = np.dtype(
-    [(name, np.int32) for name in ("size", "top", "bottom", "left", "right", "n", "d")]
-)
-"""AVRegionOfInterest: its own size, edges in samples, offset as a fraction."""
 
 _LEAST_REGIONS = 32
 
@@ -58,14 +52,12 @@ class Canvas:
         height, width = key.shape
         self._luma = _plane(self._frame, 0, key.sample_format)[:height, :width]
 
-    def draw(
-        self, picture: Samples, regions: Sequence[RegionOfInterest], count: int
-    ) -> av.VideoFrame:
+    def draw(self, picture: Samples, regions: Regions, count: int) -> av.VideoFrame:
         """Return the frame with these samples and at least one region, as IDR frame `count`."""
         self._luma[...] = picture
         table = np.empty(self.key.room, REGION)
-        table[: len(regions)] = [_entry(region) for region in regions]
-        table[len(regions) :] = table[len(regions) - 1]  # saying the last one again changes nothing
+        table[: len(regions)] = regions
+        table[len(regions) :] = regions[-1]  # saying the last one again changes nothing
         ctypes.memmove(self._regions.buffer_ptr, table.ctypes.data, table.nbytes)
         self._frame.pts = count
         self._frame.time_base = TIME_BASE
@@ -74,34 +66,28 @@ class Canvas:
 
     def _check(self) -> None:
         """Make sure that this FFmpeg lays out its regions as we write them."""
-        found = np.frombuffer(bytes(self._regions), np.uint8)
-        expected = np.array([_entry(mark) for mark in _marks(self.key)], REGION)
-        if not np.array_equal(found, expected.view(np.uint8)):
+        if bytes(self._regions) != _marks(self.key).tobytes():
             raise EncodeError("This FFmpeg has another layout of regions of interest.")
 
 
-def _marks(key: CanvasKey) -> list[RegionOfInterest]:
+def _marks(key: CanvasKey) -> Regions:
     """Regions that tell one field of the layout from another."""
-    height, width = key.shape
-    whole = {"x": "0", "y": "0", "w": str(width), "h": str(height)}
-    return [{**whole, "qoffset": f"{n % 7 - 3}/51"} for n in range(key.room)]
+    marks = np.zeros(key.room, REGION)
+    marks["size"], marks["d"] = REGION.itemsize, 51
+    marks["bottom"], marks["right"] = key.shape
+    marks["n"] = np.arange(key.room) % 7 - 3
+    return marks
 
 
-def _entry(region: RegionOfInterest) -> tuple[int, ...]:
-    x, y = int(region["x"]), int(region["y"])
-    edges = y, y + int(region["h"]), x, x + int(region["w"])
-    return REGION.itemsize, *edges, *map(int, region["qoffset"].split("/"))
-
-
-def with_regions(frame: av.VideoFrame, regions: Sequence[RegionOfInterest]) -> av.VideoFrame:
+def with_regions(frame: av.VideoFrame, regions: Regions) -> av.VideoFrame:
     """Attach regions of interest, one ``addroi`` filter each, in a graph of their own."""
     graph = av.filter.Graph()
     graph.threads = 1
     last = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=TIME_BASE
     )
-    for options in regions:
-        node = graph.add("addroi", **options)
+    for region in regions:
+        node = graph.add("addroi", **addroi_options(region))
         last.link_to(node)
         last = node
     last.link_to(graph.add("buffersink"))

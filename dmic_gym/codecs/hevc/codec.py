@@ -21,14 +21,13 @@ from dmic_gym.codecs.hevc.decoder import decode_stream
 from dmic_gym.codecs.hevc.nal import slice_bits
 from dmic_gym.codecs.hevc.params import (
     Overrides,
-    RegionOfInterest,
     check_preset,
     level_params,
-    regions_of_interest,
     slice_qp,
     x265_params,
 )
 from dmic_gym.codecs.hevc.picture import SampleFormat, crop_filter, padded
+from dmic_gym.codecs.hevc.regions import Regions, regions_of_interest
 from dmic_gym.codecs.hevc.selftest import require_working_offsets
 from dmic_gym.errors import EncodeError, InvalidInputError
 from dmic_gym.types import AnyQPMap, QPMap, Samples
@@ -48,7 +47,7 @@ class Job:
 
     picture: Samples
     sample_format: SampleFormat
-    regions: list[RegionOfInterest]
+    regions: Regions
     params: str
     crop: str | None
 
@@ -153,7 +152,7 @@ class HEVCCodec(ABC):
         return Job(
             picture=picture,
             sample_format=sample_format,
-            regions=list(regions),
+            regions=regions,
             params=self._params(base_qp, picture.shape),
             crop=crop_filter(even, ctu_size),
         )

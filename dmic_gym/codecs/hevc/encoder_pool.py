@@ -11,16 +11,12 @@ from av.bitstream import BitStreamFilterContext
 
 from dmic_gym.codecs.hevc.canvas import TIME_BASE, Canvas, CanvasKey
 from dmic_gym.codecs.hevc.nal import without_watermark
-from dmic_gym.codecs.hevc.params import RegionOfInterest
 from dmic_gym.codecs.hevc.picture import GREY, SampleFormat
 from dmic_gym.codecs.hevc.pool import IdlePool
+from dmic_gym.codecs.hevc.regions import NO_OFFSET, Regions
 from dmic_gym.codecs.hevc.sps import read_sps
 from dmic_gym.errors import EncodeError
 from dmic_gym.types import Samples
-
-_NO_OFFSET = [{"x": "0", "y": "0", "w": "1", "h": "1", "qoffset": "0/51"}]
-"""Every frame carries offsets, if only zero: x265 keeps the last frame's where one has none, and
-crashes when the first frame of an encoder had none and a later one has."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +50,13 @@ class KeptEncoder:
         self._count = 0
         self._sao_flags: int | None = None
 
-    def encode(self, picture: Samples, roi: list[RegionOfInterest], crop: str | None) -> bytes:
-        """Code one picture; the same picture gives the same bytes whatever came before."""
-        regions = roi or _NO_OFFSET
+    def encode(self, picture: Samples, regions: Regions, crop: str | None) -> bytes:
+        """Code one picture; the same picture gives the same bytes whatever came before.
+
+        Every frame carries offsets, if only zero: x265 keeps the last frame's where one has none,
+        and crashes when the first frame of an encoder had none and a later one has.
+        """
+        regions = regions if len(regions) else NO_OFFSET
         key = CanvasKey.holding(len(regions), self.key.shape, self.key.sample_format)
         with _canvases.lend(key) as canvas:
             packets = self._context.encode(canvas.draw(picture, regions, self._count))

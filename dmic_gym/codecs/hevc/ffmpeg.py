@@ -15,6 +15,7 @@ import ffmpeg
 
 from dmic_gym.codecs.hevc.codec import HEVCCodec, Job
 from dmic_gym.codecs.hevc.params import Overrides
+from dmic_gym.codecs.hevc.regions import addroi_options
 from dmic_gym.errors import EncodeError, MissingDependencyError
 
 _MAX_ARGUMENT = 30_000
@@ -81,7 +82,7 @@ class FFmpegCodec(HEVCCodec):
 
     def _run(self, job: Job) -> bytes:
         chain = ",".join(
-            "addroi=" + ":".join(f"{key}={value}" for key, value in region.items())
+            "addroi=" + ":".join(f"{key}={value}" for key, value in addroi_options(region).items())
             for region in job.regions
         )
         with _filter_options(chain, self.executable) as filters:

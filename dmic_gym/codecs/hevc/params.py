@@ -9,12 +9,10 @@ them would be weaker and flatter every agent.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
-from dmic_gym.codecs.base import QP_RANGE
 from dmic_gym.errors import InvalidInputError, unknown_name
 from dmic_gym.types import QPMap
 
@@ -33,9 +31,6 @@ MAX_SAMPLES_OF_CTU_16 = 2_228_224
 """Pictures above it need level 5, which has no CTUs of 16 (Rec. ITU-T H.265, A.4.1, table A.8)."""
 
 Overrides = Mapping[str, str | int | float]
-
-RegionOfInterest = dict[str, str]
-"""Options of one FFmpeg ``addroi`` filter."""
 
 
 def check_preset(preset: str) -> str:
@@ -68,34 +63,3 @@ def level_params(picture: tuple[int, int], ctu_size: int) -> Overrides:
 def slice_qp(qp_map: QPMap) -> int:
     """Return the slice QP for a map: its lower median, so that a uniform map is the anchor."""
     return int(np.sort(qp_map, axis=None)[(qp_map.size - 1) // 2])
-
-
-def regions_of_interest(
-    qp_map: QPMap,
-    base_qp: int,
-    picture: tuple[int, int],
-    ctu_size: int,
-    bit_depth: int = 8,
-) -> Iterator[RegionOfInterest]:
-    """Yield one region per run of equal CTUs in a row whose QP is not `base_qp`.
-
-    FFmpeg multiplies ``qoffset`` by the number of QPs above the lowest, 51 at 8 bit and 6 more for
-    each further bit, so ``offset/51`` asks for exactly `offset` there.
-    """
-    height, width = picture
-    qps_above_lowest = QP_RANGE[1] + 6 * (bit_depth - 8)
-    for row, qps in enumerate(qp_map):
-        y = row * ctu_size
-        edges = [0, *(np.flatnonzero(np.diff(qps)) + 1).tolist(), len(qps)]
-        for first, end in itertools.pairwise(edges):
-            offset = int(qps[first]) - base_qp
-            if offset == 0:
-                continue
-            x = first * ctu_size
-            yield {
-                "x": str(x),
-                "y": str(y),
-                "w": str(min(end * ctu_size, width) - x),
-                "h": str(min(ctu_size, height - y)),
-                "qoffset": f"{offset}/{qps_above_lowest}",
-            }

@@ -9,17 +9,18 @@ import numpy.typing as npt
 import pytest
 
 from dmic_gym.codecs.hevc import canvas
-from dmic_gym.codecs.hevc.canvas import REGION, Canvas, CanvasKey, with_regions
-from dmic_gym.codecs.hevc.params import RegionOfInterest, regions_of_interest, slice_qp
+from dmic_gym.codecs.hevc.canvas import Canvas, CanvasKey, with_regions
+from dmic_gym.codecs.hevc.params import slice_qp
 from dmic_gym.codecs.hevc.picture import GREY
 from dmic_gym.codecs.hevc.pool import IdlePool
+from dmic_gym.codecs.hevc.regions import REGION, Regions, regions_of_interest
 from dmic_gym.errors import EncodeError
 from tests.support import random_map, texture
 
 
-def regions(shape: tuple[int, int], ctu_size: int, seed: int) -> list[RegionOfInterest]:
+def regions(shape: tuple[int, int], ctu_size: int, seed: int) -> Regions:
     qps = random_map(shape, ctu_size, seed).astype(np.int16)
-    return list(regions_of_interest(qps, slice_qp(qps), shape, ctu_size))
+    return regions_of_interest(qps, slice_qp(qps), shape, ctu_size)
 
 
 def seen(frame: av.VideoFrame) -> npt.NDArray[np.void]:
@@ -45,8 +46,6 @@ def test_drawing_equals_building() -> None:
 def test_another_layout_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("size", "left", "right", "top", "bottom", "n", "d")
     monkeypatch.setattr(canvas, "REGION", np.dtype([(name, np.int32) for name in names]))
-    wrong = canvas._entry
-    monkeypatch.setattr(canvas, "_entry", lambda region: wrong(region)[::-1])
     with pytest.raises(EncodeError, match="layout"):
         Canvas(CanvasKey((64, 128), 32))
 

@@ -18,6 +18,7 @@ from dmic_gym.codecs.hevc.encoder_pool import KeptEncoder
 from dmic_gym.codecs.hevc.nal import nal_units
 from dmic_gym.codecs.hevc.picture import SampleFormat, check_bit_depth
 from dmic_gym.codecs.hevc.pool import IdlePool
+from dmic_gym.codecs.hevc.regions import REGION
 from dmic_gym.codecs.hevc.sps import read_sps
 from dmic_gym.errors import EncodeError, InvalidInputError, SelfTestError
 from tests.codecs import libde265
@@ -188,7 +189,7 @@ def test_an_encoder_that_drops_offsets_is_refused(
     monkeypatch: pytest.MonkeyPatch, form: SampleFormat
 ) -> None:
     monkeypatch.setattr(selftest, "_passed", set())
-    monkeypatch.setattr(hevc_codec, "regions_of_interest", lambda *_: iter(()))
+    monkeypatch.setattr(hevc_codec, "regions_of_interest", lambda *_: np.empty(0, REGION))
     with pytest.raises(SelfTestError, match="ignores QP offsets"):
         codec_for(form, 16).encode([np.zeros((64, 64), form.dtype)], [np.full((4, 4), 30)])
 

@@ -7,7 +7,7 @@ every CTU codes residual at every QP.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ import pytest
 
 from dmic_gym.codecs import Codec, FFmpegCodec, X265Codec
 from dmic_gym.codecs.hevc import codec as hevc_codec
-from dmic_gym.codecs.hevc import params
-from dmic_gym.codecs.hevc.params import RegionOfInterest
+from dmic_gym.codecs.hevc import regions
+from dmic_gym.codecs.hevc.regions import Regions
 from tests.codecs import libde265
 from tests.support import binary_noise, random_map
 
@@ -96,26 +96,25 @@ def test_ffmpeg_codec_has_the_same_qps() -> None:
         assert mismatches(codec, shape, random_map(shape, ctu_size)) == 0
 
 
-Regions = Callable[..., Iterator[RegionOfInterest]]
-
-
-def _shifted_by_a_ctu(*arguments: Any) -> Iterator[RegionOfInterest]:
+def _shifted_by_a_ctu(*arguments: Any) -> Regions:
     qps, *rest = arguments
-    return params.regions_of_interest(np.roll(qps, 1, axis=1), *rest)
+    return regions.regions_of_interest(np.roll(qps, 1, axis=1), *rest)
 
 
-def _transposed(*arguments: Any) -> Iterator[RegionOfInterest]:
+def _transposed(*arguments: Any) -> Regions:
     qps, *rest = arguments
-    return params.regions_of_interest(np.ascontiguousarray(qps.T), *rest)
+    return regions.regions_of_interest(np.ascontiguousarray(qps.T), *rest)
 
 
-def _one_too_high(*arguments: Any) -> Iterator[RegionOfInterest]:
+def _one_too_high(*arguments: Any) -> Regions:
     qps, base_qp, *rest = arguments
-    return params.regions_of_interest(qps, base_qp - 1, *rest)
+    return regions.regions_of_interest(qps, base_qp - 1, *rest)
 
 
 @pytest.mark.parametrize("sabotage", [_shifted_by_a_ctu, _transposed, _one_too_high])
-def test_a_wrong_map_is_noticed(monkeypatch: pytest.MonkeyPatch, sabotage: Regions) -> None:
+def test_a_wrong_map_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, sabotage: Callable[..., Regions]
+) -> None:
     shape, qps = (192, 192), np.array([[10, 20, 30], [40, 15, 25], [35, 45, 5]])
     with X265Codec(64, "ultrafast") as codec:
         assert mismatches(codec, shape, qps) == 0

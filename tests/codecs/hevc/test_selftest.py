@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from dmic_gym.codecs import FFmpegCodec, X265Codec
 from dmic_gym.codecs.hevc import codec as hevc_codec
 from dmic_gym.codecs.hevc import selftest
-from dmic_gym.codecs.hevc.params import regions_of_interest
+from dmic_gym.codecs.hevc.regions import REGION, Regions, regions_of_interest
 from dmic_gym.errors import CodecError, SelfTestError
 from tests.support import texture
 
@@ -46,10 +45,7 @@ def test_a_refused_codec_stays_refused_and_harms_no_other() -> None:
 
 
 def test_offsets_lost_on_the_way_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(*_: Any) -> Iterator[Any]:
-        return iter(())
-
-    monkeypatch.setattr(hevc_codec, "regions_of_interest", none)
+    monkeypatch.setattr(hevc_codec, "regions_of_interest", lambda *_: np.empty(0, REGION))
     with pytest.raises(SelfTestError, match="pip install"):
         X265Codec(64, "ultrafast").encode([IMAGE], [QPS])[0]
 
@@ -57,7 +53,7 @@ def test_offsets_lost_on_the_way_are_noticed(monkeypatch: pytest.MonkeyPatch) ->
 def test_reversed_offsets_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     true = regions_of_interest
 
-    def reversed_offsets(qps: Any, base_qp: int, *rest: Any) -> Iterator[Any]:
+    def reversed_offsets(qps: Any, base_qp: int, *rest: Any) -> Regions:
         return true(2 * base_qp - qps, base_qp, *rest)
 
     monkeypatch.setattr(hevc_codec, "regions_of_interest", reversed_offsets)
