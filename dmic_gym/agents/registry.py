@@ -127,6 +127,14 @@ def draws(spec: str) -> bool:
     return bool(_DRAWING.fullmatch(spec)) or (":" in spec and spec.partition(":")[0] not in AGENTS)
 
 
+def file_of(spec: str) -> Path | None:
+    """Return the file of ``module:Class@file``, refined or not; None for other agents."""
+    while refined := _REFINED.fullmatch(spec):
+        spec = refined["inner"]
+    place, at, path = spec.partition("@")
+    return Path(path) if at and ":" in place else None
+
+
 def _find(spec: str, context: AgentContext) -> Agent | Planner:
     name, colon, _ = spec.partition(":")
     if refined := _REFINED.fullmatch(spec):

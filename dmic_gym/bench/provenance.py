@@ -12,6 +12,7 @@ import numpy as np
 
 from dmic_gym import __version__
 from dmic_gym.agents.planning import Planner, RefinedAgent, SearchAgent, TableAgent
+from dmic_gym.agents.registry import file_of
 from dmic_gym.bench.cells import Cell, find_still
 from dmic_gym.bench.protocol import PROTOCOL
 from dmic_gym.bench.workbench import Workbench
@@ -66,6 +67,7 @@ def _of_agent(cell: Cell, bench: Workbench) -> dict[str, Any]:
         bench.agent_provenance[key] = {
             "posterior": _posterior(agent, bench),
             "agent": _agent(agent),
+            **_file(cell.agent),
         }
     return bench.agent_provenance[key]
 
@@ -121,6 +123,12 @@ def _agent(agent: Any) -> dict[str, Any] | None:
     if type(inner).__module__.startswith("dmic_gym."):
         return None
     return {"name": qualified_name(inner), "sha256": source_sha256(inner)}
+
+
+def _file(spec: str) -> dict[str, str]:
+    """Return the hash of the file that an agent of the user's own class reads."""
+    path = file_of(spec)
+    return {} if path is None else {"file": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def _state_sha256(tensors: Mapping[str, Any]) -> str:

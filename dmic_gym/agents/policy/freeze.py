@@ -9,7 +9,7 @@ gradient.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -65,22 +65,23 @@ class PolicyParts:
 
     def __init__(self, policy: nn.Module, prefixes: Sequence[str] = HEAD) -> None:
         prefixes = (prefixes,) if isinstance(prefixes, str) else tuple(prefixes)
-        _check_prefixes(policy, prefixes)
-
-        def chosen(named: Iterable[tuple[str, object]]) -> set[int]:
-            starts = tuple(f"{prefix}." for prefix in prefixes)
-            return {id(part) for name, part in named if f"{name}.".startswith(starts)}
-
-        tensors = chosen(_tensors(policy))
-        self.trained = [p for p in policy.parameters() if id(p) in tensors]
+        modules = list(policy.named_modules(remove_duplicate=False))
+        tensors = [
+            *policy.named_parameters(remove_duplicate=False),
+            *policy.named_buffers(remove_duplicate=False),
+        ]
+        _check_prefixes(prefixes, [name for name, _ in (*modules, *tensors) if name])
+        starts = tuple(f"{prefix}." for prefix in prefixes)
+        chosen = {id(t) for name, t in tensors if f"{name}.".startswith(starts)}
+        self.trained = [p for p in policy.parameters() if id(p) in chosen]
         if not self.trained:
             raise InvalidInputError(
                 f"Nothing would be trained: {prefixes!r} hold no parameters. The head is {HEAD!r}."
             )
         own: Iterator[tuple[str, Tensor]] = chain(policy.named_parameters(), policy.named_buffers())
-        self.frozen = {name: tensor for name, tensor in own if id(tensor) not in tensors}
-        live = chosen(policy.named_modules(remove_duplicate=False)) | set(map(id, self.trained))
-        self.frozen_modules = list(_topmost_without(policy, live))
+        self.frozen = {name: tensor for name, tensor in own if id(tensor) not in chosen}
+        live = {id(m) for name, m in modules if f"{name}.".startswith(starts)}
+        self.frozen_modules = list(_topmost_without(policy, live | set(map(id, self.trained))))
 
 
 class Freeze:
@@ -229,37 +230,27 @@ class PartialFreezeCallback(BaseCallback):
 
 def _digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Return the SHA-256 of dtype, shape and bits of each tensor."""
-    return {name: _digest(tensor) for name, tensor in tensors.items()}
-
-
-def _digest(tensor: Tensor) -> str:
-    bits = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    head = f"{tensor.dtype} {tuple(tensor.shape)} ".encode()
-    return hashlib.sha256(head + bits.numpy().tobytes()).hexdigest()
-
-
-def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield parameters and buffers under each of their names."""
-    yield from module.named_parameters(remove_duplicate=False)
-    yield from module.named_buffers(remove_duplicate=False)
+    found = {}
+    for name, tensor in tensors.items():
+        bits = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        head = f"{tensor.dtype} {tuple(tensor.shape)} ".encode()
+        found[name] = hashlib.sha256(head + bits.numpy().tobytes()).hexdigest()
+    return found
 
 
 def _topmost_without(module: nn.Module, live: set[int]) -> Iterator[nn.Module]:
     """Yield the topmost modules, each once, that are not and do not hold what is live."""
     if id(module) in live:
         return
-    parts: Iterator[object] = chain(module.modules(), module.parameters())
-    if any(id(part) in live for part in parts):
+    if any(id(part) in live for part in chain[object](module.modules(), module.parameters())):
         for child in module.children():
             yield from _topmost_without(child, live)
     else:
         yield module
 
 
-def _check_prefixes(policy: nn.Module, prefixes: Sequence[str]) -> None:
-    names = {name for name, _ in policy.named_modules(remove_duplicate=False) if name}
-    names |= {name for name, _ in _tensors(policy)}
+def _check_prefixes(prefixes: Sequence[str], names: Sequence[str]) -> None:
     for prefix in prefixes:
         if prefix not in names:
             depth = prefix.count(".")
-            raise unknown_name("part", prefix, (n for n in names if n.count(".") <= depth))
+            raise unknown_name("part", prefix, {n for n in names if n.count(".") <= depth})

@@ -160,6 +160,8 @@ def load_agent(
                 f"{read_with.__name__} is no policy, algorithm or features extractor of "
                 f"Stable-Baselines3: give it a class method load(path) that reads {name_or_path}."
             )
+        if not Path(name_or_path).is_file():
+            raise WeightsError(f"{name_or_path}: no such file.")
         return read_with.load(name_or_path)
     with torch.random.fork_rng(devices=[]):  # what is not in the file is the same every time
         torch.manual_seed(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import pickle
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,11 +25,13 @@ from dmic_gym.agents.planning import SteppingPlanner
 from dmic_gym.agents.policy.loading import load_policy, save_policy
 from dmic_gym.agents.policy.network import HRLVSCPolicy
 from dmic_gym.agents.registry import make_agent
+from dmic_gym.bench.plan import make_plan
 from dmic_gym.codecs import X265Codec
 from dmic_gym.envs.evaluator import Evaluator
 from dmic_gym.errors import InvalidInputError, WeightsError
 from tests.agents.policies import same, small_vec
 from tests.agents.policy.test_weight_files import Payload, touch
+from tests.bench.sweeping import small
 from tests.support import ROOT, vesselness
 
 HERE = "tests.agents.policy.test_sb3_zips"
@@ -160,8 +163,33 @@ def test_a_class_that_reads_its_own_file(tmp_path: Path, evaluator: Evaluator) -
     assert np.unique(plan.result.qp_map).tolist() == [33]  # action 4 everywhere
     with pytest.raises(InvalidInputError, match="Payload is no policy"):
         make_agent(f"tests.agents.policy.test_weight_files:Payload@{tmp_path}/p.zip", evaluator)
+    for name in ("OwnAgent", "OwnA2C"):
+        with pytest.raises(WeightsError, match=r"none\.zip"):
+            make_agent(f"{HERE}:{name}@{tmp_path}/none.zip", evaluator)
     with pytest.raises(InvalidInputError, match="is no class"):
         make_agent(f"tests.support:vesselness@{tmp_path}/p.zip", evaluator)
+
+
+def test_the_file_of_an_agent_is_in_the_identity_of_its_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    saved(tmp_path)
+    shutil.copy(tmp_path / "p.zip", tmp_path / "same.zip")
+    other = rewritten(tmp_path / "p.zip", lambda data: {**data, "n_steps": 7})
+    files = [tmp_path / "p.zip", tmp_path / "same.zip", other]
+    agents = [f"{HERE}:OwnAgent@{path}{more}" for path in files for more in ("", "+refine:1")]
+    cells = make_plan(small(agents=agents, images=1)).cells
+    found = {cell.cell.agent: cell.provenance.get("file") for cell in cells}
+    assert found.pop("anchor") is None
+    assert found[agents[0]] == found[agents[1]] == found[agents[2]] == found[agents[3]]
+    assert len({*found.values()} - {None}) == 2
+
+
+def test_a_transition_of_dqn_takes_49_kilobytes() -> None:
+    observation = small_vec().reset()
+    assert isinstance(observation, dict)
+    assert 2 * sum(array[0].nbytes for array in observation.values()) == 49_384
 
 
 def rewritten(path: Path, change: Any) -> Path:
