@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from dmic_gym.codecs.hevc import decoder
-from dmic_gym.codecs.hevc.picture import BIT_DEPTHS
 from dmic_gym.deploy.endmark import is_marked
-from dmic_gym.deploy.limits import DEFAULT_LIMITS, Deadline, Limits
+from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits
 from dmic_gym.deploy.mp4 import from_mp4, is_mp4
 from dmic_gym.deploy.pictures import Picture
-from dmic_gym.deploy.streams import decode_stream, split
-from dmic_gym.errors import DecodeError, InvalidInputError
+from dmic_gym.deploy.streams import decode_stream, decode_within, picture_of, split
+from dmic_gym.errors import DecodeError
 
 NO_END_MARK = (
     "written by another encoder: the MD5 of each picture matches, but nothing says that none is "
@@ -54,46 +50,16 @@ def decode_data(data: bytes, limits: Limits = DEFAULT_LIMITS, *, strict: bool = 
             `strict`.
         InvalidInputError: `data` is no `bytes`.
     """
-    if not isinstance(data, bytes):
-        raise InvalidInputError(f"A stream must be bytes, got {type(data).__name__}.")
-    _check_size(limits, len(data))
     stream = from_mp4(data, limits) if is_mp4(data) else data
     if is_marked(split(stream, limits)):
         return Decoding(decode_stream(stream, limits))
-    foreign = _decode_foreign(stream, limits)
+    decoded = decode_within(stream, limits)
+    word = NO_END_MARK if decoded.verified else NO_CHECKSUM
     if strict:
-        raise DecodeError(f"Refused by strict decoding: {foreign.word}.")
-    return foreign
+        raise DecodeError(f"Refused by strict decoding: {word}.")
+    return Decoding(picture_of(decoded), word)
 
 
 def decode_picture(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Picture:
     """Return the pictures of data of `encode` alone; see `decode_data`."""
     return decode_data(data, limits, strict=True).picture
-
-
-def _check_size(limits: Limits, size: int) -> None:
-    try:
-        limits.check_bytes(size)
-    except InvalidInputError as error:
-        raise DecodeError(f"The stream was refused: {error}") from error
-
-
-def _decode_foreign(stream: bytes, limits: Limits) -> Decoding:
-    deadline = Deadline(limits.seconds)
-
-    def watch(shape: tuple[int, int], count: int) -> None:
-        if deadline.passed:
-            raise DecodeError(f"Decoding took more than {deadline.seconds} s.")
-        try:
-            limits.check_size(*shape, count)
-        except InvalidInputError as error:
-            raise DecodeError(f"The stream was refused: {error}") from error
-
-    decoded = decoder.decode_stream(stream, watch=watch)
-    if decoded.bit_depth not in BIT_DEPTHS:
-        raise DecodeError(
-            f"The stream has {decoded.bit_depth} bits a sample; read are 8, 10 and 12."
-        )
-    frames = decoded.frames if len(decoded.frames) > 1 else decoded.frames[0]
-    picture = Picture(np.ascontiguousarray(frames), decoded.bit_depth)
-    return Decoding(picture, NO_END_MARK if decoded.verified else NO_CHECKSUM)

@@ -32,7 +32,7 @@ _REMUX = "Type: ffmpeg -i IN -map 0:v:0 -c copy OUT.mp4"
 
 def is_mp4(data: bytes) -> bool:
     """Whether these are the first bytes of an MP4 file."""
-    return data[4:8] == b"ftyp"
+    return isinstance(data, bytes) and data[4:8] == b"ftyp"
 
 
 def to_mp4(units: Sequence[bytes], rate: int | Fraction = 25) -> bytes:
@@ -77,6 +77,8 @@ def from_mp4(data: bytes, limits: Limits = DEFAULT_LIMITS) -> bytes:
         DecodeError: the file is cut, damaged, fragmented, has no HEVC track or several, or is
             several files in a row.
     """
+    if len(data) > limits.max_bytes:
+        raise DecodeError(f"The MP4 file has more than {limits.max_bytes} bytes.")
     try:
         top = _boxes(memoryview(data))
         if len(top[b"moov"]) > 1 or len(top[b"ftyp"]) > 1:
@@ -87,9 +89,9 @@ def from_mp4(data: bytes, limits: Limits = DEFAULT_LIMITS) -> bytes:
         parameter_sets, prefix = _configuration(table[b"stsd"][0])
         samples = _samples(memoryview(data), table, limits)
         pictures = [join(list(_length_prefixed(sample, prefix))) for sample in samples]
+        return b"".join([join(parameter_sets), *pictures])
     except (KeyError, struct.error, IndexError, ValueError) as error:
         raise DecodeError(f"{_DAMAGED}.") from error
-    return b"".join([join(parameter_sets), *pictures])
 
 
 def _boxes(data: memoryview) -> Boxes:

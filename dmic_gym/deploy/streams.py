@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from dmic_gym.codecs.hevc import decoder
-from dmic_gym.codecs.hevc.nal import count_pictures, nal_units
+from dmic_gym.codecs.hevc.decoder import Decoded
+from dmic_gym.codecs.hevc.nal import nal_units
 from dmic_gym.codecs.hevc.picture import BIT_DEPTHS
-from dmic_gym.codecs.hevc.sps import SPS, SPS_TYPE, parse_sps
 from dmic_gym.codecs.hevc.x265 import X265Codec
 from dmic_gym.deploy.endmark import (
     PARAMETER_SETS,
@@ -25,18 +25,15 @@ from dmic_gym.deploy.endmark import (
 from dmic_gym.deploy.limits import DEFAULT_LIMITS, Deadline, Limits
 from dmic_gym.deploy.pictures import Picture
 from dmic_gym.errors import DecodeError, InvalidInputError
-from dmic_gym.types import AnyQPMap, Samples
+from dmic_gym.types import AnyQPMap
 
 QPMaps = Iterable[AnyQPMap]
 """One map a frame; each is asked for when its frame is coded."""
 
 _START_CODE = b"\0\0\1"
-_IDR = (19, 20)
-_SUFFIX_SEI = 40
-_KNOWN = (*_IDR, _SUFFIX_SEI, *PARAMETER_SETS, nal_type(START_MARK))
 _MAIN_DEPTHS = (8, 10)
 _ALIGNMENT = 128
-"""Samples that FFmpeg may add to a side of its buffers."""
+"""Samples that coding in blocks and FFmpeg's buffers may add to a side."""
 
 
 def encode_grey(
@@ -90,24 +87,55 @@ def decode_stream(stream: bytes, limits: Limits = DEFAULT_LIMITS) -> Picture:
         DecodeError: the stream is damaged, cut, not one of ours, or beyond the limits.
         InvalidInputError: it is no `bytes`.
     """
-    if not isinstance(stream, bytes):
-        raise InvalidInputError(f"A stream must be bytes, got {type(stream).__name__}.")
-    _within(limits.check_bytes, len(stream))
-    units = split(stream.rstrip(b"\0"), limits)
+    units = split(stream, limits)
     excess = check_end_mark(units)
-    sps = _common_sps(units)
-    _check_last(units[:-1])
-    joined = join(units[:-1])
-    count, _ = count_pictures(joined)
-    height, width = sps.height - excess.rows, sps.width - excess.columns
-    for size in ((sps.coded_height, sps.coded_width), (height, width)):
-        _within(limits.check_size, *size, count)
-    cut = _decode(joined, sps, count, limits)[:, :height, :width]
-    return Picture(np.ascontiguousarray(cut if len(cut) > 1 else cut[0]), sps.bit_depth)
+    decoded = decode_within(join(units[:-1]), limits)
+    if not decoded.verified:
+        raise DecodeError("The stream is damaged: not each of its pictures has its MD5.")
+    height, width = decoded.frames.shape[1:]
+    if min(height - excess.rows, width - excess.columns) < 1:
+        raise DecodeError("The stream is damaged: nothing is left of its pictures.")
+    return picture_of(decoded, (height - excess.rows, width - excess.columns))
+
+
+def decode_within(stream: bytes, limits: Limits) -> Decoded:
+    """Decode any HEVC stream of at most so many pictures, samples and seconds.
+
+    Raises:
+        DecodeError: the stream is damaged, or beyond the limits.
+    """
+    deadline = Deadline(limits.seconds)
+
+    def watch(shape: tuple[int, int], count: int) -> None:
+        if deadline.passed:
+            raise DecodeError(f"Decoding took more than {deadline.seconds} s.")
+        _within(limits.check_size, *shape, count)
+
+    largest = (limits.max_side + _ALIGNMENT) ** 2
+    return decoder.decode_stream(stream, watch=watch, max_pixels=largest)
+
+
+def picture_of(decoded: Decoded, shape: tuple[int, int] | None = None) -> Picture:
+    """Return the upper left part of that shape, or all, as a picture.
+
+    Raises:
+        DecodeError: its depth is none of 8, 10 and 12 bits.
+    """
+    if decoded.bit_depth not in BIT_DEPTHS:
+        raise DecodeError(f"The stream has {decoded.bit_depth} bits; read are 8, 10 and 12.")
+    height, width = shape or decoded.frames.shape[1:]
+    frames = decoded.frames[:, :height, :width]
+    return Picture(
+        np.ascontiguousarray(frames if len(frames) > 1 else frames[0]), decoded.bit_depth
+    )
 
 
 def split(stream: bytes, limits: Limits = DEFAULT_LIMITS) -> list[bytes]:
-    """Return the NAL units of an Annex B stream without start codes."""
+    """Return the NAL units of an Annex B stream without start codes and zeros at the end."""
+    if not isinstance(stream, bytes):
+        raise InvalidInputError(f"A stream must be bytes, got {type(stream).__name__}.")
+    _within(limits.check_bytes, len(stream))
+    stream = stream.rstrip(b"\0")
     if stream.count(_START_CODE) > limits.max_units:
         raise DecodeError(f"The stream has more than {limits.max_units} NAL units.")
     return [stream[nal.header : nal.end] for nal in nal_units(stream)]
@@ -158,45 +186,3 @@ def _within(check: Any, *sizes: int) -> None:
         check(*sizes)
     except InvalidInputError as error:
         raise DecodeError(f"The stream was refused: {error}") from error
-
-
-def _common_sps(units: Sequence[bytes]) -> SPS:
-    """Return the SPS that all pictures share, if this is a kind of stream that we write."""
-    if strange := {nal_type(unit) for unit in units[:-1]}.difference(_KNOWN):
-        raise DecodeError(f"The stream has NAL units of type {min(strange)}, which are not ours.")
-    found = {unit for unit in units if nal_type(unit) == SPS_TYPE}
-    if len(found) != 1:
-        raise DecodeError(f"Expected one sequence parameter set, found {len(found)}.")
-    sps = parse_sps(found.pop())
-    if sps.bit_depth not in BIT_DEPTHS or sps.chroma_format_idc not in (0, 1):
-        raise DecodeError(
-            f"Expected 8, 10 or 12 bits in 4:0:0 or 4:2:0, found {sps.bit_depth} bits and "
-            f"chroma_format_idc {sps.chroma_format_idc}."
-        )
-    return sps
-
-
-def _check_last(units: Sequence[bytes]) -> None:
-    """Raise DecodeError unless the last unit but SEI messages is a picture's."""
-    last = next((nal_type(unit) for unit in reversed(units) if nal_type(unit) != _SUFFIX_SEI), None)
-    if last not in _IDR:
-        raise DecodeError("The stream ends without a picture.")
-
-
-def _decode(stream: bytes, sps: SPS, count: int, limits: Limits) -> Samples:
-    """Decode that many pictures of that size, each with its MD5 checked."""
-    deadline = Deadline(limits.seconds)
-
-    def watch(shape: tuple[int, int], number: int) -> None:
-        if deadline.passed:
-            raise DecodeError(f"Decoding took more than {deadline.seconds} s.")
-        if shape != (sps.height, sps.width):
-            raise DecodeError("The decoded picture has another size than the stream says.")
-
-    aligned = (sps.coded_width + _ALIGNMENT) * (sps.coded_height + _ALIGNMENT)
-    decoded = decoder.decode_stream(stream, watch=watch, max_pixels=aligned)
-    if decoded.bit_depth != sps.bit_depth:
-        raise DecodeError("The decoded picture has another bit depth than the stream says.")
-    if len(decoded.frames) != count:
-        raise DecodeError(f"The stream has {count} pictures, but {len(decoded.frames)} decode.")
-    return decoded.frames

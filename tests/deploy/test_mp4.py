@@ -159,3 +159,11 @@ def test_samples_that_overlap_are_refused() -> None:
     forged = file[:place] + struct.pack(">I", len(file)) + file[place + 4 :]
     with pytest.raises(DecodeError, match="larger than the file"):
         from_mp4(forged)
+
+
+def test_empty_parameter_sets_are_damage() -> None:
+    file = to_mp4(units())
+    place = file.index(b"hvcC") + 4 + 23 + 3
+    assert file[place : place + 4] == b"\0\x18\x40\x01", "a VPS of 24 bytes"
+    with pytest.raises(DecodeError, match="cut or damaged"):
+        from_mp4(file[:place] + b"\0\0" + file[place + 2 :])

@@ -40,8 +40,7 @@ def read_pgm(data: bytes, check_size: SizeCheck = lambda *_: None) -> Pixels:
     samples = _plain(body, count) if data.startswith(b"P2") else _raw(body, count, maximum)
     if samples.max(initial=0) > maximum:
         raise DataError(f"it is damaged: a sample is {samples.max()}, more than its {maximum}.")
-    frames = samples.reshape(1, height, width)
-    return scaled(frames, maximum) if maximum <= 4095 else Pixels(frames.astype(np.uint16), None)
+    return scaled(samples.reshape(1, height, width), maximum)
 
 
 def _raw(body: bytes, count: int, maximum: int) -> np.ndarray[tuple[int], np.dtype[np.uint16]]:

@@ -31,6 +31,17 @@ READABLE = (".png", ".pgm", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".
 CODESTREAM = b"\xff\x4f\xff\x51"
 """How a JPEG 2000 codestream starts (ITU-T T.800, A.4.1, A.5.1)."""
 
+_JOINTS = {
+    "PNG": b"IEND\xaeB`\x82\x89PNG",
+    "JPEG": b"\xff\xd9\xff\xd8\xff",
+    "GIF": b";GIF8",
+    "JPEG2000": b"\xff\xd9\x00\x00\x00\x0cjP  ",
+}
+"""Where a file ends and another begins."""
+
+_SIZE_FIELDS = {"BMP": (2, 0), "WEBP": (4, 8)}
+"""Where a file says its size, and how many bytes are not counted in it."""
+
 _ORIENTATION = 0x112
 _CHANNELS = 4
 """The most that a decoder makes of a pixel."""
@@ -63,6 +74,8 @@ def _read(data: bytes, check_size: SizeCheck) -> Pixels:
                 f"it holds {count} pictures ({image.format}), and only the pages of a TIFF are "
                 "read as several: save the one you mean, or write them to a TIFF."
             )
+        if _is_followed(data, str(image.format)):
+            raise DataError("it is several files, one behind the other: split them.")
         pixels = _decoded(data, image)
         if pixels.shape[:2] != (image.height, image.width):
             raise DataError("it is damaged: its picture has another size than its header says.")
@@ -81,6 +94,15 @@ def _decoded(data: bytes, image: PillowImage.Image) -> npt.NDArray[Any]:
     if image.mode in ("1", "L", "LA"):
         return np.asarray(image.convert("L"))
     return np.asarray(image.convert("RGB"))[..., ::-1].copy()
+
+
+def _is_followed(data: bytes, format: str) -> bool:
+    """Whether another file of the format stands behind the first, which readers never look at."""
+    if format in _SIZE_FIELDS:
+        field, more = _SIZE_FIELDS[format]
+        end = int.from_bytes(data[field : field + 4], "little") + more
+        return data[end + end % 2 :].startswith(data[:2])
+    return _JOINTS[format] in data
 
 
 def _by_opencv(data: bytes) -> npt.NDArray[Any]:

@@ -41,7 +41,12 @@ class Pixels:
 
 
 def scaled(frames: Samples, maximum: int) -> Pixels:
-    """Bring samples of 0..maximum to the least of 8, 10 and 12 bits that hold them."""
+    """Bring samples of 0..maximum to the least of 8, 10 and 12 bits that hold them.
+
+    Above 4095 they are samples of 16 bits as they are.
+    """
+    if maximum > 4095:
+        return Pixels(frames.astype(np.uint16, copy=False), None)
     top = next(top for top in (255, 1023, 4095) if maximum <= top)
     dtype = np.uint8 if top == 255 else np.uint16
     if maximum == top:

@@ -60,14 +60,11 @@ def read_tiff(data: bytes, check_size: SizeCheck = lambda *_: None) -> Pixels:
         pages = list(_pages(file))
         first = pages[0]
         _check_form(first)
+        _check_end(pages, data)
         check_size(first.imagelength, first.imagewidth, len(pages) * first.samplesperpixel)
         frames = np.stack([_grey(page, data) for page in pages])
-        orientation = first.tags.valueof(274, 1)
-    turned = oriented(frames, int(orientation))
-    bits = first.bitspersample
-    if first.photometric == _PALETTE or bits == 16:
-        return Pixels(turned, 255 if turned.dtype == np.uint8 else None)
-    return scaled(turned, (1 << bits) - 1)
+        turned = oriented(frames, int(first.tags.valueof(274, 1)))
+    return scaled(turned, 255 if first.photometric == _PALETTE else (1 << first.bitspersample) - 1)
 
 
 def _pages(file: TiffFile) -> Iterator[TiffPage]:
@@ -136,6 +133,18 @@ def _has_alpha(page: TiffPage) -> bool:
     return page.samplesperpixel == 2 and tuple(page.extrasamples) in ((1,), (2,))
 
 
+def _check_end(pages: list[TiffPage], data: bytes) -> None:
+    """Raise DataError where another TIFF stands behind the pictures of the first."""
+    end = max(start + size for page in pages for start, size in _segments(page))
+    if 0 <= data.find(data[:4], end) < len(data) - 8:
+        raise DataError("it is several files, one behind the other: split them.")
+
+
+def _segments(page: TiffPage) -> list[tuple[int, int]]:
+    """Return where strips or tiles start, and their bytes."""
+    return list(zip(page.dataoffsets, page.databytecounts, strict=True))
+
+
 def _name(value: Any) -> str:
     return f"{value.name} ({int(value)})" if hasattr(value, "name") else str(value)
 
@@ -174,7 +183,7 @@ def _as_grey(pixels: npt.NDArray[Any], page: TiffPage) -> Samples:
 
 def _check_segments(page: TiffPage, data: bytes) -> None:
     """Raise DataError where strips or tiles are missing, cut or larger than they may be."""
-    spans = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+    spans = _segments(page)
     whole = all(start > 0 < size and start + size <= len(data) for start, size in spans)
     if not whole or len(spans) < math.prod(page.chunked):
         raise DataError("it is damaged or truncated: parts of its pictures are missing.")

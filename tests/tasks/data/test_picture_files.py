@@ -103,3 +103,13 @@ def test_jpeg_is_decoded_as_opencv_does() -> None:
     assert done
     decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(read_pixels(data.tobytes()).frames, [decoded])
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "JPEG2000", "TIFF", "PPM"])
+@pytest.mark.parametrize("width", [128, 127])
+def test_files_in_a_row_are_refused(format: str, width: int) -> None:
+    """As `cat a.png b.png` makes them."""
+    data = saved(format, RAMP[:, :width])
+    assert len(read_pixels(data).frames) == 1
+    with pytest.raises(DataError, match=r"one behind the other|more than one picture"):
+        read_pixels(data + data)

@@ -75,6 +75,9 @@ def test_bits_below_16_say_the_depth() -> None:
     found = read_pixels(tiff(DEEP, bitspersample=12))
     np.testing.assert_array_equal(found.frames, [DEEP])
     assert found.maximum == 4095
+    fourteen = read_pixels(tiff(DEEP, bitspersample=14))
+    np.testing.assert_array_equal(fourteen.frames, [DEEP])
+    assert fourteen.maximum is None
     bilevel = read_pixels(tiff(RAMP > 100))
     np.testing.assert_array_equal(bilevel.frames, [(RAMP > 100) * 255])
 
