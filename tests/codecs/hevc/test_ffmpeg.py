@@ -106,13 +106,13 @@ def test_a_map_of_thousands_of_ctus(program: str) -> None:
 def test_stderr_is_in_the_error(tmp_path: Path) -> None:
     program = script(tmp_path, "cat > /dev/null; echo 'the disk is on fire' >&2; exit 3")
     with pytest.raises(EncodeError, match="status 3: the disk is on fire") as caught:
-        FFmpegCodec(64, executable=program).encode([IMAGE], [QPS])[0]
+        FFmpegCodec(64, executable=program).encode([IMAGE], [QPS])
     assert isinstance(caught.value, CodecError)
 
 
 def test_a_program_that_returns_nothing_failed(tmp_path: Path) -> None:
     with pytest.raises(EncodeError, match="status 0"):
-        FFmpegCodec(64, executable=script(tmp_path, "cat > /dev/null")).encode([IMAGE], [QPS])[0]
+        FFmpegCodec(64, executable=script(tmp_path, "cat > /dev/null")).encode([IMAGE], [QPS])
 
 
 def test_a_program_that_does_not_read_failed(tmp_path: Path) -> None:
@@ -120,14 +120,14 @@ def test_a_program_that_does_not_read_failed(tmp_path: Path) -> None:
     with pytest.raises(EncodeError, match="status 1"):
         FFmpegCodec(64, executable=script(tmp_path, "exit 1")).encode(
             [image], [uniform_map(image.shape, 64, 30)]
-        )[0]
+        )
 
 
 def test_a_program_that_hangs_is_killed(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     program = script(tmp_path, f"echo $$ > {note}; exec tail -f /dev/null")
     with pytest.raises(EncodeError, match=r"more than 0\.3 s .* larger timeout=") as caught:
-        FFmpegCodec(64, executable=program, timeout=0.3).encode([IMAGE], [QPS])[0]
+        FFmpegCodec(64, executable=program, timeout=0.3).encode([IMAGE], [QPS])
     assert isinstance(caught.value.__cause__, subprocess.TimeoutExpired)
     assert caught.value.__cause__.timeout == 0.3
     assert not Path(f"/proc/{note.read_text().strip()}").exists()
@@ -135,13 +135,13 @@ def test_a_program_that_hangs_is_killed(tmp_path: Path) -> None:
 
 def test_a_program_that_is_not_there() -> None:
     with pytest.raises(EncodeError, match="Could not start '/no/such/ffmpeg'"):
-        FFmpegCodec(64, executable="/no/such/ffmpeg").encode([IMAGE], [QPS])[0]
+        FFmpegCodec(64, executable="/no/such/ffmpeg").encode([IMAGE], [QPS])
 
 
 def test_a_real_refusal_has_ffmpegs_own_words() -> None:
     codec = FFmpegCodec(64, x265_params={"bframes": 99})
     with pytest.raises(EncodeError, match="libx265"):
-        codec.encode([IMAGE], [QPS])[0]
+        codec.encode([IMAGE], [QPS])
 
 
 def test_the_systems_ffmpeg_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +180,7 @@ def test_a_closed_codec_refuses() -> None:
     with FFmpegCodec(64, "ultrafast") as codec:
         assert codec.ctu_size == 64
     with pytest.raises(EncodeError, match="closed: make a new FFmpegCodec"):
-        codec.encode([IMAGE], [QPS])[0]
+        codec.encode([IMAGE], [QPS])
 
 
 def test_bad_arguments() -> None:

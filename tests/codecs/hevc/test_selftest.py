@@ -27,27 +27,27 @@ def nothing_passed_yet(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_x265_settings_that_drop_offsets_are_refused(make: Any, override: dict[str, int]) -> None:
     name = next(iter(override))
     with pytest.raises(SelfTestError, match=f"ignores QP offsets.*Remove .*{name}=0") as caught:
-        make(64, "ultrafast", override).encode([IMAGE], [QPS])[0]
+        make(64, "ultrafast", override).encode([IMAGE], [QPS])
     assert isinstance(caught.value, CodecError)
 
 
 def test_constant_qp_mode_is_refused() -> None:
     with pytest.raises(SelfTestError, match="qp=30"):
-        X265Codec(64, "ultrafast", {"qp": 30}).encode([IMAGE], [QPS])[0]
+        X265Codec(64, "ultrafast", {"qp": 30}).encode([IMAGE], [QPS])
 
 
 def test_a_refused_codec_stays_refused_and_harms_no_other() -> None:
     bad, good = X265Codec(64, "ultrafast", {"aq-mode": 0}), X265Codec(64, "ultrafast")
     for _ in range(2):
         with pytest.raises(SelfTestError):
-            bad.encode([IMAGE], [QPS])[0]
-        good.encode([IMAGE], [QPS])[0]
+            bad.encode([IMAGE], [QPS])
+        good.encode([IMAGE], [QPS])
 
 
 def test_offsets_lost_on_the_way_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hevc_codec, "regions_of_interest", lambda *_: np.empty(0, REGION))
     with pytest.raises(SelfTestError, match="pip install"):
-        X265Codec(64, "ultrafast").encode([IMAGE], [QPS])[0]
+        X265Codec(64, "ultrafast").encode([IMAGE], [QPS])
 
 
 def test_reversed_offsets_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +58,7 @@ def test_reversed_offsets_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(hevc_codec, "regions_of_interest", reversed_offsets)
     with pytest.raises(SelfTestError):
-        X265Codec(64, "ultrafast").encode([IMAGE], [QPS])[0]
+        X265Codec(64, "ultrafast").encode([IMAGE], [QPS])
 
 
 def test_it_runs_once_per_process_and_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +73,6 @@ def test_it_runs_once_per_process_and_configuration(monkeypatch: pytest.MonkeyPa
     for _ in range(2):
         for ctu_size in (64, 16):
             codec = X265Codec(ctu_size, "ultrafast")
-            codec.encode([IMAGE], [np.full((64 // ctu_size, 64 // ctu_size), 30)])[0]
-            codec.encode([IMAGE], [np.full((64 // ctu_size, 64 // ctu_size), 20)])[0]
+            codec.encode([IMAGE], [np.full((64 // ctu_size, 64 // ctu_size), 30)])
+            codec.encode([IMAGE], [np.full((64 // ctu_size, 64 // ctu_size), 20)])
     assert len(tested) == len(set(tested)) == 2

@@ -165,12 +165,12 @@ def test_a_closed_codec_refuses(fresh_pool: EncoderPool) -> None:
     image, qps = texture((64, 64)), np.array([[33]])
     codec, other = X265Codec(64, "ultrafast"), X265Codec(64, "superfast")
     stream = codec.encode([image], [qps])[0].bitstream
-    other.encode([image], [qps])[0]
+    other.encode([image], [qps])
     codec.close()
     assert {key.preset for key, _ in fresh_pool._idle} == {"superfast"}
     for _ in range(2):
         with pytest.raises(EncodeError, match="closed: make a new X265Codec"):
-            codec.encode([image], [qps])[0]
+            codec.encode([image], [qps])
         codec.close()
     assert codec.decode(stream).shape == (1, 64, 64)
     assert X265Codec(64, "ultrafast").encode([image], [qps])[0].bitstream == stream
@@ -219,9 +219,7 @@ def test_every_preset_encodes(preset: str) -> None:
 
 def test_a_parameter_that_x265_refuses_is_an_encode_error() -> None:
     with pytest.raises(EncodeError, match=r"x265 refused a \(64, 128\) image at preset 'medium'"):
-        X265Codec(64, x265_params={"bframes": 99}).encode([texture((64, 64))], [np.array([[30]])])[
-            0
-        ]
+        X265Codec(64, x265_params={"bframes": 99}).encode([texture((64, 64))], [np.array([[30]])])
 
 
 def test_an_encoder_that_fails_is_not_kept(
@@ -238,7 +236,7 @@ def test_an_encoder_that_fails_is_not_kept(
     with monkeypatch.context() as patch:
         patch.setattr(KeptEncoder, "encode", fail)
         with pytest.raises(EncodeError, match="broken on purpose") as caught:
-            codec.encode([image], [qps])[0]
+            codec.encode([image], [qps])
     assert isinstance(caught.value, DmicError)
     assert isinstance(caught.value.__cause__, av.FFmpegError)
     assert not set(kept) & set(fresh_pool._idle) or len(kept) > 1
@@ -277,7 +275,7 @@ def test_memory_stays_flat_over_many_encodes() -> None:
 
     def encode(count: int) -> int:
         for seed in range(count):
-            codec.encode([image], [random_map(image.shape, 64, seed, 30, 38)])[0]
+            codec.encode([image], [random_map(image.shape, 64, seed, 30, 38)])
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     before = encode(150)
