@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from dmic_gym.errors import DmicError, InvalidInputError
 from dmic_gym.io import expanded, portable
@@ -18,9 +17,15 @@ from dmic_gym.tasks.data.registry import DATASETS, load_dataset
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.data.sequence import Selection, names_of
 from dmic_gym.tasks.segmenters.find import describe_segmenter, find_segmenter
-from dmic_gym.tasks.segmenters.folds import FoldSegmenters, joined, origin
+from dmic_gym.tasks.segmenters.folds import FoldSegmenters, folds_folder, joined, origin
 from dmic_gym.tasks.segmenters.protocol import PerSampleSegmenter, Segmenter, SegmenterSpec
-from dmic_gym.tasks.segmenters.weights import Card, find_weights, read_card, shipped_names
+from dmic_gym.tasks.segmenters.weights import (
+    SHIPPED,
+    Card,
+    find_weights,
+    read_card,
+    shipped_names,
+)
 
 _REMARK = re.compile(r"( \(.*\))?(, .*)?$")
 
@@ -73,7 +78,7 @@ class UnseenSegmenters(PerSampleSegmenter):
                 f"{self.notes[0]} Train folds with dmic train-segmenter --data {data} --folds 5 "
                 "--out FOLDS, and pass --segmenter FOLDS to have folds that have not seen them."
             )
-        self.description = "; ".join(f"segmenter {portable(path)}" for path in self._segmenters)
+        self.description = "; ".join(f"segmenter {_short(path)}" for path in self._segmenters)
 
     def for_sample(self, sample: Sample) -> Segmenter:
         """Return the segmenter of an image or of a variation of it."""
@@ -89,13 +94,18 @@ class UnseenSegmenters(PerSampleSegmenter):
             raise InvalidInputError(
                 f"Two data sets have an image named {twice[0]!r}: give each its own name."
             )
-        folds = FoldSegmenters(spec) if Path(spec).is_dir() else None
+        folds = FoldSegmenters(folder) if (folder := folds_folder(spec)) else None
         chosen = {name: str(folds.path_of(name)) if folds else spec for name in names}
         self._chosen |= chosen
         for path in dict.fromkeys(chosen.values()):
             segmenter = self._segmenters.setdefault(path, find_segmenter(path))
             own = [name for name in names if chosen[name] == path]
             self.notes += leakage_notes(getattr(segmenter, "card", None), path, data, own)
+
+
+def _short(path: str) -> str:
+    """Return a path for records: inside the shipped weights or the data folder, without these."""
+    return portable(path).removeprefix(f"{SHIPPED}{os.sep}")
 
 
 def card_of(spec: SegmenterSpec) -> Card | None:

@@ -131,8 +131,9 @@ TASKS = {
             "arcade",
             test="arcade?split=val",
             train="arcade?split=train",
-            segmenter="arcade",
+            segmenter="arcade-unet",
             second="arcade-second",
+            folds="arcade-folds",
         ),
     )
 }

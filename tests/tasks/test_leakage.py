@@ -10,8 +10,9 @@ import pytest
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data import Sample
 from dmic_gym.tasks.leakage import UnseenSegmenters, card_of, seen_names
-from dmic_gym.tasks.segmenters.find import describe_segmenter
+from dmic_gym.tasks.segmenters.find import describe_segmenter, find_segmenter
 from dmic_gym.tasks.segmenters.fit import Recipe
+from dmic_gym.tasks.segmenters.protocol import PerSampleSegmenter
 from dmic_gym.tasks.segmenters.train import Network, train
 from dmic_gym.tasks.segmenters.weights import Card
 from tests.support import phantoms, vesselness
@@ -69,6 +70,17 @@ def test_each_image_gets_a_fold_that_has_not_seen_it(folds: Path) -> None:
     assert unseen.describe()["name"] == "tiny-fold0, tiny-fold1"
     half = UnseenSegmenters({"MINE": SAMPLES[:2]}, [str(folds)], strict=True)
     assert half.describe() == describe_segmenter(half.for_sample(SAMPLES[0]))
+
+
+def test_the_shipped_folds_by_name() -> None:
+    samples = [Sample(np.zeros((64, 64), np.uint8), None, name) for name in ("0001", "1000")]
+    unseen = UnseenSegmenters({"arcade": samples}, ["arcade-folds"], strict=True)
+    assert unseen.notes == []
+    folds = find_segmenter("arcade-folds")
+    assert isinstance(folds, PerSampleSegmenter)
+    assert unseen.for_sample(samples[0]) is folds.for_sample(samples[0])
+    first, last = "arcade-unet-fold0.safetensors", "arcade-unet-fold2.safetensors"
+    assert unseen.description == (f"segmenter arcade-folds/{first}; segmenter arcade-folds/{last}")
 
 
 def test_a_network_that_has_seen_an_image_is_noted_or_refused(folds: Path) -> None:

@@ -21,7 +21,8 @@ def find_segmenter(
 
     Args:
         spec: a shipped name (``"unet"``), the path of a ``.safetensors`` file that
-            ``dmic train-segmenter`` wrote, a folder of folds (see `FoldSegmenters`),
+            ``dmic train-segmenter`` wrote, a folder of folds or its shipped name (see
+            `FoldSegmenters`),
             ``module:object``, any callable with uint8 (N, H, W) in and float32 (N, H, W) out, or
             None for the shipped network. A network is loaded once in a process and shared.
         device: of a network: a torch device, or "auto".
@@ -37,10 +38,10 @@ def find_segmenter(
     text = DEFAULT if spec is None else expanded(os.fspath(spec))
     if ":" in text and not Path(text).exists():
         return _callable(load_instance(text), text)
-    if Path(text).is_dir():
-        from dmic_gym.tasks.segmenters.folds import FoldSegmenters
+    from dmic_gym.tasks.segmenters.folds import FoldSegmenters, folds_folder
 
-        return FoldSegmenters(text, device, dtype)
+    if (folder := folds_folder(text)) is not None:
+        return FoldSegmenters(folder, device, dtype)
     from dmic_gym.tasks.segmenters.network import shared_segmenter
     from dmic_gym.tasks.segmenters.weights import shipped_names
 

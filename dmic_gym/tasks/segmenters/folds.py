@@ -11,7 +11,7 @@ from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.network import shared_segmenter
 from dmic_gym.tasks.segmenters.protocol import PerSampleSegmenter, Segmenter
-from dmic_gym.tasks.segmenters.weights import read_card
+from dmic_gym.tasks.segmenters.weights import SHIPPED, read_card
 
 
 class FoldSegmenters(PerSampleSegmenter):
@@ -70,6 +70,11 @@ class FoldSegmenters(PerSampleSegmenter):
         return InvalidInputError(
             f"{cause} Pass the folder that dmic train-segmenter --folds 5 wrote for these images."
         )
+
+
+def folds_folder(spec: str) -> Path | None:
+    """Return the folder of folds that a path or a shipped name such as "arcade-folds" means."""
+    return next((p for p in (Path(spec), SHIPPED / spec) if spec and p.is_dir()), None)
 
 
 def joined(described: Sequence[Mapping[str, str]], dtype: str) -> dict[str, str]:

@@ -21,10 +21,11 @@ from dmic_gym.tasks.segmenters.fit import Epoch, Progress, Recipe, fit, segmenta
 from dmic_gym.tasks.segmenters.loader import Batches
 from dmic_gym.tasks.segmenters.network import load_segmenter
 from dmic_gym.tasks.segmenters.train import Network, train
-from dmic_gym.tasks.segmenters.weights import SHIPPED, load_weights, read_card, shipped_names
+from dmic_gym.tasks.segmenters.weights import SHIPPED, load_weights, read_card
 
 TINY = {"channels": [8, 8, 16], "dilations": [1]}
 FAST = Recipe(size=64)
+SHIPPED_FILES = list(SHIPPED.rglob("*.safetensors"))
 
 
 def phantoms(count: int, seed: int = 0) -> Sequence[Sample]:
@@ -277,15 +278,15 @@ def test_an_epoch_that_is_left_early_stops_its_threads() -> None:
 
 
 @pytest.mark.skipif("DMIC_DATA" not in os.environ, reason="DMIC_DATA is not set")
-@pytest.mark.parametrize("name", shipped_names())
-def test_shipped_networks_reach_their_cards_figure(name: str) -> None:
-    card = read_card(SHIPPED / f"{name}.safetensors")
+@pytest.mark.parametrize("file", sorted(str(f.relative_to(SHIPPED)) for f in SHIPPED_FILES))
+def test_shipped_networks_reach_their_cards_figure(file: str) -> None:
+    card = read_card(SHIPPED / file)
     (where,) = card.metrics.get("test_data") or card.data[-1:]
     samples = load_dataset(os.path.expandvars(where))
     claimed = card.metrics.get("test_images") or card.metrics["held_out"]
     chosen = [sample for sample in samples if sample.name in claimed]
     assert len(chosen) == len(claimed)
     chosen = chosen[:: max(1, len(chosen) // 20)]
-    scores = measure(load_segmenter(name, "cpu"), chosen)
+    scores = measure(load_segmenter(SHIPPED / file, "cpu"), chosen)
     expected = np.mean([claimed[sample.name] for sample in chosen])
     assert np.mean(list(scores.values())) == pytest.approx(expected, abs=0.003)
