@@ -6,11 +6,10 @@ from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from dmic_gym.envs.features import fixed_features
 from dmic_gym.envs.results import Reference
-from dmic_gym.types import Image
+from dmic_gym.types import Image, Images
 
 SIDE = 64
 """Side of every image in an observation, in pixels."""
@@ -43,7 +42,7 @@ class ImageView:
         """Number of CTUs."""
         return int(self.rows * self.cols)
 
-    def window(self, index: int) -> npt.NDArray[np.uint8]:
+    def window(self, index: int) -> Images:
         """Return a view, uint8 (2, 64, 64): image and importance around CTU `index`, padded."""
         row, col = divmod(index, self.cols)
         y, x = row * self.ctu_size, col * self.ctu_size
@@ -76,7 +75,7 @@ def _thumbnail(image: Image) -> Image:
     return np.asarray(small, dtype=np.uint8)
 
 
-def _padded(planes: npt.NDArray[np.uint8], ctu_size: int) -> npt.NDArray[np.uint8]:
+def _padded(planes: Images, ctu_size: int) -> Images:
     """Repeat the edges so that a 64x64 window fits around every CTU."""
     margin = (SIDE - ctu_size) // 2
     beyond = [margin + -side % ctu_size for side in planes.shape[1:]]

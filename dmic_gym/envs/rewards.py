@@ -8,10 +8,10 @@ from math import log
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from dmic_gym.envs.evaluator import Anchors, Figures
 from dmic_gym.errors import InvalidInputError, unknown_name
+from dmic_gym.types import Floats
 
 Terms = Mapping[str, float]
 
@@ -125,8 +125,8 @@ class AnchorCurve:
         quality: float64 (N,).
     """
 
-    log_bits: npt.NDArray[np.float64]
-    quality: npt.NDArray[np.float64]
+    log_bits: Floats
+    quality: Floats
 
     @classmethod
     def through(cls, points: list[tuple[int, float]]) -> AnchorCurve:

@@ -18,6 +18,7 @@ from dmic_gym.envs.settings import CodingArguments, shows_settings
 from dmic_gym.envs.vector_env import CodingVectorEnv
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.pairs import DataSpec
+from dmic_gym.types import RGB
 
 _PER_EPISODE = {
     "result": "results",
@@ -88,7 +89,7 @@ class SB3CodingVecEnv(VecEnv):
         """End the thread pool and free the codec's encoders."""
         self.env.close()
 
-    def get_images(self) -> Sequence[npt.NDArray[np.uint8] | None]:
+    def get_images(self) -> Sequence[RGB | None]:
         """Return a picture of each running episode."""
         return self.env.render() or [None] * self.num_envs
 

@@ -39,10 +39,9 @@ from dmic_gym.envs.vector_inputs import (
 from dmic_gym.envs.verdict import Info, Verdict
 from dmic_gym.errors import unknown_name
 from dmic_gym.tasks.data.pairs import DataSpec
-from dmic_gym.types import RGB
+from dmic_gym.types import RGB, Floats
 
 Flags = npt.NDArray[np.bool_]
-Rewards = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,8 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
       observations need this mode or the next.
     - DISABLED: ``reset(options={"reset_mask": ended})`` starts the next one.
 
-    Maps of different shapes make ``infos["qp_map"]`` an array of objects.
+    Maps of different shapes make ``infos["qp_map"]`` an array of objects; Gymnasium's own vector
+    environments (``vectorization_mode="sync"``) stop at them.
 
     Sub-environment i is seeded with ``seed + i``, or with item i of a list. ``reset(options=)``
     takes what `CodingEnv.reset` takes, for all sub-environments, or a list of `num_envs` values
@@ -189,7 +189,7 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         self._ready = self._ready or all(self._references)
         return self._observations(), infos
 
-    def step(self, actions: Any) -> tuple[Observation, Rewards, Flags, Flags, Info]:
+    def step(self, actions: Any) -> tuple[Observation, Floats, Flags, Flags, Info]:
         """Set the QP of each current CTU; see `CodingEnv.step`, and the class for autoreset.
 
         Args:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dmic_gym.agents.registry import make_agent
 from dmic_gym.codecs import X265Codec, uniform_map
 from dmic_gym.envs.evaluator import CURVE_QPS, Anchors, Figures
 from dmic_gym.envs.rewards import (
@@ -186,8 +187,8 @@ def test_null_agents_are_the_anchor() -> None:
                     assert info["bits"] < info["anchor_bits"]
 
 
-def test_anchors_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    env = small_env()
+def count_encodes(env: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list to which the first QP of each encode from now on is added."""
     asked: list[int] = []
     encode = env.evaluator.codec.encode
 
@@ -196,6 +197,34 @@ def test_anchors_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return encode(frames, qp_maps)
 
     monkeypatch.setattr(env.evaluator.codec, "encode", counted)
+    return asked
+
+
+@pytest.mark.parametrize(("reward", "encodes"), [("linear", 2), ("priced", 2), ("rate_saving", 15)])
+def test_a_curve_is_encoded_for_the_reward_that_needs_it(
+    reward: str, encodes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = small_env(reward=reward)
+    asked = count_encodes(env, monkeypatch)
+    env.reset(options={"sample": 0, "base_qp": 22})
+    for _ in range(8):
+        env.step(5)
+    assert asked == []  # steps cost nothing
+    env.step(5)
+    assert len(asked) == encodes
+
+
+def test_a_plan_of_an_image_pays_no_reward(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = small_env()  # of the reward that needs the curve
+    asked = count_encodes(env, monkeypatch)
+    reference = env.evaluator.reference(env.dataset[0])
+    plan = make_agent("roi", env.evaluator).plan(env.evaluator, reference, 30)
+    assert (len(asked), plan.encodes) == (1, 1)
+
+
+def test_anchors_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = small_env()
+    asked = count_encodes(env, monkeypatch)
     options = {"sample": 0, "base_qp": 22}
     play(env, lambda _: 3, options=options)
     assert len(asked) == 1 + len({22, *CURVE_QPS})
