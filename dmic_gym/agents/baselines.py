@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -31,14 +31,14 @@ class Agent(Protocol):
 
 
 class ObservationAgent:
-    """An agent whose ``predict`` takes the observation alone.
+    """An agent that decides by the observation alone.
 
     Args:
-        agent: its ``predict`` returns an action, or action and state.
+        decide: returns an action, or action and state, for an observation.
     """
 
-    def __init__(self, agent: Any) -> None:
-        self.agent = agent
+    def __init__(self, decide: Callable[[Observation], Any]) -> None:
+        self._decide = decide
 
     def predict(
         self,
@@ -47,8 +47,8 @@ class ObservationAgent:
         episode_start: Any = None,
         deterministic: bool = False,
     ) -> tuple[Any, Any]:
-        """Return the agent's action."""
-        found = self.agent.predict(observation)
+        """Return the action for the CTU at hand."""
+        found = self._decide(observation)
         return found if isinstance(found, tuple) else (found, state)
 
 
@@ -57,7 +57,7 @@ def full_agent(agent: Any) -> Agent:
     try:
         inspect.signature(agent.predict).bind({}, state=None, deterministic=True)
     except TypeError:
-        return ObservationAgent(agent)
+        return ObservationAgent(agent.predict)
     return agent  # type: ignore[no-any-return]
 
 
@@ -66,21 +66,12 @@ def nearest_action(qp_offsets: Sequence[int], offset: int) -> int:
     return min(range(len(qp_offsets)), key=lambda i: (abs(qp_offsets[i] - offset), qp_offsets[i]))
 
 
-class FixedOffsetAgent:
+class FixedOffsetAgent(ObservationAgent):
     """The same offset everywhere; 0 is the anchor itself."""
 
     def __init__(self, qp_offsets: Sequence[int], offset: int = 0) -> None:
-        self._action = nearest_action(qp_offsets, offset)
-
-    def predict(
-        self,
-        observation: Observation,
-        state: Any = None,
-        episode_start: Any = None,
-        deterministic: bool = False,
-    ) -> tuple[int, Any]:
-        """Return the fixed action."""
-        return self._action, state
+        action = nearest_action(qp_offsets, offset)
+        super().__init__(lambda _: action)
 
 
 class RandomAgent:
@@ -108,7 +99,7 @@ class RandomAgent:
         return int(state.integers(self._count)), state
 
 
-class ROIAgent:
+class ROIAgent(ObservationAgent):
     """Region of interest: keep the base QP where the segmenter sees the structure, spare elsewhere.
 
     A CTU is of interest where the importance reaches `threshold` anywhere in it.
@@ -122,18 +113,6 @@ class ROIAgent:
     def __init__(
         self, qp_offsets: Sequence[int], background_offset: int = 12, threshold: float = 0.5
     ) -> None:
-        self._keep = nearest_action(qp_offsets, 0)
-        self._spare = nearest_action(qp_offsets, background_offset)
-        self._threshold = threshold
-        self._feature = FEATURES.index("importance_max")
-
-    def predict(
-        self,
-        observation: Observation,
-        state: Any = None,
-        episode_start: Any = None,
-        deterministic: bool = False,
-    ) -> tuple[int, Any]:
-        """Return the action for the CTU at hand."""
-        important = observation["features"][self._feature] >= self._threshold
-        return (self._keep if important else self._spare), state
+        keep, spare = (nearest_action(qp_offsets, offset) for offset in (0, background_offset))
+        highest = FEATURES.index("importance_max")
+        super().__init__(lambda seen: keep if seen["features"][highest] >= threshold else spare)

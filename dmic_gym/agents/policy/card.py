@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import gymnasium as gym
@@ -93,10 +93,6 @@ class PolicyArguments:
             ) from error
         check_size(found.policy_kwargs, card.name)
         return found
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
 
     def kwargs(self) -> dict[str, Any]:
         """Return the keyword arguments of the policy's class."""

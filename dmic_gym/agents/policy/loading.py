@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,7 @@ def save_policy(
     card = Card(
         name=name,
         architecture=names[0] if names else f"{kind.__module__}:{kind.__qualname__}",
-        arguments=PolicyArguments.of_model(model, critic).as_json(),
+        arguments=asdict(PolicyArguments.of_model(model, critic)),
         data=list(data),
         command=command,
         seed=model.seed,
