@@ -185,6 +185,9 @@ def _check_segments(page: TiffPage, data: bytes) -> None:
     """Raise DataError where strips or tiles are missing, cut or larger than they may be."""
     spans = _segments(page)
     whole = all(start > 0 < size and start + size <= len(data) for start, size in spans)
+    row = (page.imagewidth * page.samplesperpixel * page.bitspersample + 7) // 8
+    if page.compression == 1:
+        whole &= sum(size for _, size in spans) >= row * page.imagelength
     if not whole or len(spans) < math.prod(page.chunked):
         raise DataError("it is damaged or truncated: parts of its pictures are missing.")
     length, width = page.chunks[:2] if page.planarconfig == 1 else page.chunks[-2:]

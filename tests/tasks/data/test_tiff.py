@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from io import BytesIO
 from typing import Any
@@ -162,3 +163,13 @@ def test_a_compression_without_its_reader_is_named(monkeypatch: pytest.MonkeyPat
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(MissingDependencyError, match=r"LZW \(5\), needs imagecodecs"):
         read_pixels(data)
+
+
+@pytest.mark.parametrize("compression", ["zlib", "lzw", "packbits"])
+def test_compressed_strips_are_not_taken_for_raw_ones(compression: str) -> None:
+    """Without its tag, a compression is none; the strips are too short for that."""
+    data = bytearray(tiff(RAMP // 64, compression=compression, metadata=None))
+    place = data.index(struct.pack("<HH", 259, 3))
+    data[place : place + 2] = struct.pack("<H", 60259)
+    with pytest.raises(DataError, match="damaged or truncated"):
+        read_pixels(bytes(data))
