@@ -122,6 +122,14 @@ def qp_map(_: Path) -> Target:
     )
 
 
+def _check_sources(arguments: list[str], originals: dict[Path, bytes]) -> None:
+    """Raise where a file that was the source of a command is no longer what it was."""
+    for path, data in originals.items():
+        if path.name in arguments[1:2] and path.read_bytes() != data:
+            path.write_bytes(data)
+            raise AssertionError(f"{path.name} was its source and is lost")
+
+
 def command_line(folder: Path) -> Target:
     """Arguments of `dmic encode` and `decode`, on files that are there."""
     from dmic_gym.cli import main
@@ -130,6 +138,7 @@ def command_line(folder: Path) -> Target:
     write_picture(picture(12, (40, 53)), folder / "deep.pgm")
     (folder / "in.hevc").write_bytes(b"".join(coded(8, False)))
     (folder / "in.dcm").write_bytes(strangers_dicom("MR_small.dcm")[0])
+    originals = {path: path.read_bytes() for path in folder.glob("*.*") if path.is_file()}
 
     def read(data: bytes) -> Result:
         arguments = data.decode(errors="replace").split("\0")
@@ -141,19 +150,20 @@ def command_line(folder: Path) -> Target:
             except SystemExit as end:
                 if end.code in (1, 2):
                     raise DmicError from end
+            finally:
+                _check_sources(arguments, originals)
         return None
 
     seeds = (
-        "encode in.png out.hevc --agent anchor --preset ultrafast --qp 30",
-        "encode in.dcm out.dcm --agent anchor --preset ultrafast --window 600,1600",
-        "encode deep.pgm out.hevc --agent anchor --preset ultrafast --ctu 32 --bit-depth 12",
-        "encode in.png out.mp4 --agent anchor --preset superfast --ctu 16 --qp 40",
-        "decode in.hevc out.tiff --to png",
+        "encode in.png out.hevc --agent anchor --preset ultrafast --qp 30 --overwrite",
+        "encode in.dcm out.dcm --agent anchor --preset ultrafast --window 600,1600 --overwrite",
+        "encode deep.pgm out.hevc --agent anchor --preset ultrafast --overwrite --bit-depth 12",
+        "encode in.png out.mp4 --agent anchor --preset superfast --ctu 16 --overwrite --fps 9",
+        "decode in.hevc out.tiff --to png --overwrite",
     )
     words = "-1 52 0 99999999 nan 1e999 auto , 1,0 --qp --ctu --window --preset --to --agent --help"
-    words += (
-        " --target-bytes --target-dice 0.5 --segmenter json:loads none:x in.hevc in.png . out.png"
-    )
+    words += " --target-bytes --target-dice 0.5 --segmenter json:loads none:x --fps --overwrite"
+    words += " in.hevc in.png in.dcm . out.png"
     encoded = [seed.replace(" ", "\0").encode() for seed in seeds]
     split = [b"\0" + word.encode() + b"\0" for word in words.split()]
     return Target(encoded, read, words=split, divisible=True, share=0.1)
