@@ -236,6 +236,13 @@ def test_shapes_depend_on_neither_ctu_nor_image() -> None:
     assert len(spaces) == 1
 
 
+def test_a_transition_takes_what_the_documentation_says() -> None:
+    observation, _ = small_env().reset(seed=0)
+    size = sum(array.nbytes for array in observation.values())
+    assert f"{size / 1000:.1f} kB" in (CodingEnv.__doc__ or "")
+    assert f"{2 * size * 100_000 / 1e9:.1f} GB" in (CodingEnv.__doc__ or "")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("ctu_size", [64, 16])
 def test_a_large_image(ctu_size: int) -> None:
