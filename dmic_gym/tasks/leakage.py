@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from dmic_gym.errors import DmicError, InvalidInputError
 from dmic_gym.io import expanded, portable
@@ -25,6 +26,7 @@ from dmic_gym.tasks.segmenters.weights import (
     find_weights,
     read_card,
     shipped_names,
+    training_stages,
 )
 
 _REMARK = re.compile(r"( \(.*\))?(, .*)?$")
@@ -38,13 +40,18 @@ def seen_names(card: Card, data: str, names: Iterable[str]) -> list[str]:
         data: the data set, as a user types it.
         names: of the images.
     """
-    own = [words for text in card.data if _place(words := _REMARK.sub("", text)) == _place(data)]
+    listed = list(names)
+    seen = {name for stage in training_stages(card) for name in _seen_in(stage, data, listed)}
+    return [name for name in listed if name in seen]
+
+
+def _seen_in(stage: Mapping[str, Any], data: str, names: Sequence[str]) -> list[str]:
+    plain = [_REMARK.sub("", text) for text in stage["data"]]
+    own = [words for words in plain if _place(words) == _place(data)]
     if not own:
         return []
-    trained_on = card.metrics.get("trained_on")
-    if trained_on is None:
-        trained_on = _all_names(own)
-    held_out = card.metrics.get("held_out", ())
+    trained_on = stage.get("trained_on") or _all_names(own)
+    held_out = stage.get("held_out", ())
     return [n for n in names if (trained_on is None or n in trained_on) and n not in held_out]
 
 

@@ -83,6 +83,20 @@ def test_the_shipped_folds_by_name() -> None:
     assert unseen.description == (f"segmenter arcade-folds/{first}; segmenter arcade-folds/{last}")
 
 
+def test_what_the_first_weights_have_seen_counts(folds: Path, tmp_path: Path) -> None:
+    first, other = folds / "tiny-fold0.safetensors", [Sample(s.image, s.mask, "o") for s in SAMPLES]
+    for name in ("second", "third"):
+        network = Network(
+            name, "unet", {"channels": [4, 8], "dilations": [1]}, init=first, data=["OTHER"]
+        )
+        (first,) = train(other[:2], out=tmp_path, epochs=1, network=network, recipe=Recipe(size=64))
+    card = card_of(first)
+    assert card is not None
+    names = [sample.name for sample in SAMPLES]
+    assert seen_names(card, "MINE", names) == names[2:]
+    assert seen_names(card, "OTHER", ["o", *names]) == ["o"]
+
+
 def test_a_network_that_has_seen_an_image_is_noted_or_refused(folds: Path) -> None:
     seen = str(folds / "tiny-fold0.safetensors")
     (note,) = UnseenSegmenters({"MINE": SAMPLES}, [seen], strict=False).notes

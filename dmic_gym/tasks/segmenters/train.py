@@ -28,6 +28,7 @@ from dmic_gym.tasks.segmenters.weights import (
     load_weights,
     read_card,
     save_weights,
+    training_stages,
     write_json,
 )
 
@@ -151,6 +152,8 @@ class _Trainer:
             checkpoint=checkpoint,
         )
         metrics = {key: identity[key] for key in ("init", "recipe", "trained_on")}
+        if network.init is not None:
+            metrics["before"] = training_stages(read_card(find_weights(network.init)))
         metrics |= {
             "samples": len(samples),
             "threads": torch.get_num_threads(),

@@ -86,6 +86,19 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
+def training_stages(card: Card) -> list[dict[str, Any]]:
+    """Return what a network was trained on, the weights that it started from included.
+
+    Returns:
+        For each stage, the last first: ``data`` and, where the card says it, ``trained_on`` and
+        ``held_out``, names of images.
+    """
+    last: dict[str, Any] = {"data": card.data}
+    for key in {"trained_on", "held_out"} & card.metrics.keys():
+        last[key] = list(card.metrics[key])
+    return [last, *card.metrics.get("before", ())]
+
+
 def load_weights(
     name_or_path: str | Path, shipped: Path = SHIPPED
 ) -> tuple[dict[str, Tensor], Card]:
