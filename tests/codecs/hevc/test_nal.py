@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmic_gym.codecs import CTU_SIZES, X265Codec
-from dmic_gym.codecs.hevc.nal import BitReader, nal_units, slice_bits, without_watermark
+from dmic_gym.codecs.hevc.nal import (
+    BitReader,
+    count_pictures,
+    nal_units,
+    slice_bits,
+    without_watermark,
+)
 from dmic_gym.codecs.hevc.sps import read_sps
 from dmic_gym.errors import DecodeError
 from tests.support import random_map, texture
@@ -85,3 +91,34 @@ def test_the_sao_setting_is_read_from_the_stream() -> None:
 def test_only_one_idr_slice_is_touched(stream: bytes) -> None:
     with pytest.raises(DecodeError, match="one IDR picture"):
         without_watermark(stream, sao_flags=0)
+
+
+SLICE, NEXT_SLICE = b"\0\0\1\x28\1\x80", b"\0\0\1\x28\1\x40"
+MD5, CRC = b"\x84\x11\0" + bytes(range(1, 17)), b"\x84\x03\1ab"
+OTHER = b"\xff\x01" + b"\xff\x2d" + b"x" * 300  # type 256, 300 bytes
+
+
+@pytest.mark.parametrize(
+    ("stream", "counts"),
+    [
+        (b"", (0, 0)),
+        (SLICE + NEXT_SLICE + SLICE, (2, 0)),
+        (SLICE + b"\0\0\1\x50\1" + MD5 + b"\x80", (1, 1)),
+        (SLICE + b"\0\0\1\x50\1" + OTHER + MD5 + b"\x80", (1, 1)),
+        (SLICE + b"\0\0\1\x50\1" + CRC + b"\x80", (1, 0)),
+        (SLICE + b"\0\0\1\x50\1" + OTHER + b"\x80", (1, 0)),
+        (SLICE + b"\0\0\1\x4e\1" + MD5 + b"\x80", (1, 0)),  # a prefix SEI is none of a picture's
+    ],
+)
+def test_pictures_and_their_md5s_are_counted(stream: bytes, counts: tuple[int, int]) -> None:
+    """Written by hand after Rec. ITU-T H.265, 7.3.5 and D.2.19."""
+    assert count_pictures(stream) == counts
+
+
+@given(
+    st.lists(st.sampled_from([b"\0\0\1", b"\x28\1", b"\x50\1", b"\x84"]) | st.binary(max_size=9))
+)
+def test_any_bytes_have_pictures_or_none(parts: list[bytes]) -> None:
+    pictures, hashes = count_pictures(b"".join(parts))
+    assert 0 <= pictures <= len(parts) * 4
+    assert 0 <= hashes <= len(parts) * 4
