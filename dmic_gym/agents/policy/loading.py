@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.dqn.policies import DQNPolicy
+from torch import Tensor
 
 from dmic_gym.agents.policy import shipped
 from dmic_gym.agents.policy.card import AnyEnv, PolicyArguments
@@ -93,36 +94,21 @@ def load_policy(
         raise InvalidInputError(
             f'env must be a gym.make("CodingEnv-v0") or make_sb3_vec(), got {type(env).__name__}.'
         )
-    source = str(name_or_path)
-    shipped.check_name(source)
-    kind = POLICIES.get(policy) if isinstance(policy, str) else policy
-    if kind is None and policy is not None:
-        raise unknown_name("policy", policy, POLICIES)
     given = algorithm_kwargs.pop("policy_kwargs", None) or {}
+    file = _read(name_or_path, policy, algorithm, given)
     optional: tuple[str, ...] = ()
-    if _has_card(Path(name_or_path)):
-        tensors, card = load_weights(name_or_path, shipped.SHIPPED_POLICIES)
-        arguments = PolicyArguments.from_card(card)
-        arguments.check(PolicyArguments.of_env(env), source, strict)
-        kind, kwargs = kind or _policy_of_card(card), arguments.kwargs() | given
-        optional = () if arguments.critic else CRITIC
-    else:
-        tensors, model = read_tensors(name_or_path)
-        kwargs = policy_kwargs_of(model or {}, source, given)
-        if kind is None and model is not None:
-            kind = find_policy(
-                model, source, algorithm.policy_aliases.values() if algorithm else ()
-            )
-    kind = kind or HRLVSCPolicy
-    algorithm = _algorithm(algorithm, kind, source)
-    if issubclass(algorithm, DQN):
+    if file.arguments is not None:
+        file.arguments.check(PolicyArguments.of_env(env), file.source, strict)
+        optional = () if file.arguments.critic else CRITIC
+    chosen = _algorithm(algorithm, file)
+    if issubclass(chosen, DQN):
         algorithm_kwargs.setdefault("buffer_size", _DQN_TRANSITIONS)
-    made = algorithm(kind, env, device=device, policy_kwargs=kwargs, **algorithm_kwargs)
-    tensors = rename(tensors, key_map)
-    report = copy_tensors(made.policy, tensors, source, partial=partial, optional=optional)
+    model = chosen(file.policy, env, device=device, policy_kwargs=file.kwargs, **algorithm_kwargs)
+    tensors = rename(file.tensors, key_map)
+    report = copy_tensors(model.policy, tensors, file.source, partial=partial, optional=optional)
     if report:
         warnings.warn(f"{report}\nThe rest of the policy is as new.", stacklevel=2)
-    return made
+    return model
 
 
 def load_agent(
@@ -147,23 +133,15 @@ def load_agent(
         InvalidInputError: as `load_policy`; or `read_with` is none of these.
         WeightsError: as `load_policy`.
     """
-    bases = {"policy": BasePolicy, "algorithm": BaseAlgorithm, "extractor": BaseFeaturesExtractor}
-    options = (
-        {}
-        if read_with is None
-        else {name: read_with for name, base in bases.items() if issubclass(read_with, base)}
-    )
-    if "extractor" in options:
-        options = {"policy_kwargs": {"features_extractor_class": read_with}}
-    if read_with is not None and not options:
-        if not hasattr(read_with, "load"):
-            raise InvalidInputError(
-                f"{read_with.__name__} is no policy, algorithm or features extractor of "
-                f"Stable-Baselines3: give it a class method load(path) that reads {name_or_path}."
-            )
-        if not Path(name_or_path).is_file():
-            raise WeightsError(f"{name_or_path}: no such file.")
-        return read_with.load(name_or_path)
+    options: dict[str, Any] = {}
+    if read_with is not None and issubclass(read_with, BasePolicy):
+        options["policy"] = read_with
+    elif read_with is not None and issubclass(read_with, BaseAlgorithm):
+        options["algorithm"] = read_with
+    elif read_with is not None and issubclass(read_with, BaseFeaturesExtractor):
+        options["policy_kwargs"] = {"features_extractor_class": read_with}
+    elif read_with is not None:
+        return _load_by(read_with, Path(name_or_path))
     with torch.random.fork_rng(devices=[]):  # what is not in the file is the same every time
         torch.manual_seed(0)
         env = _Spaces(qp_offsets, ctu_size)
@@ -223,23 +201,47 @@ def save_policy(
     return save_weights(tensors, card, folder)
 
 
+@dataclass(frozen=True, eq=False)
+class _File:
+    """What a policy's file holds: tensors, what builds the policy around them, and its card."""
+
+    source: str
+    tensors: dict[str, Tensor]
+    policy: type[BasePolicy]
+    kwargs: dict[str, Any]
+    arguments: PolicyArguments | None = None
+
+
+def _read(
+    name_or_path: str | Path,
+    policy: str | type[BasePolicy] | None,
+    algorithm: type[BaseAlgorithm] | None,
+    given: Mapping[str, Any],
+) -> _File:
+    """Read a policy's file, with `given` in place of its keyword arguments."""
+    source = str(name_or_path)
+    shipped.check_name(source)
+    kind = POLICIES.get(policy) if isinstance(policy, str) else policy
+    if kind is None and policy is not None:
+        raise unknown_name("policy", policy, POLICIES)
+    if _has_card(Path(name_or_path)):
+        tensors, card = load_weights(name_or_path, shipped.SHIPPED_POLICIES)
+        arguments = PolicyArguments.from_card(card)
+        kwargs = {**arguments.kwargs(), **given}
+        return _File(source, tensors, kind or _policy_of_card(card), kwargs, arguments)
+    tensors, model = read_tensors(name_or_path)
+    if kind is None and model is not None:
+        aliases = () if algorithm is None else algorithm.policy_aliases.values()
+        kind = find_policy(model, source, aliases)
+    kwargs = policy_kwargs_of(model or {}, source, given)
+    return _File(source, tensors, kind or HRLVSCPolicy, kwargs)
+
+
 def _has_card(path: Path) -> bool:
     """Whether it is a shipped name or a file with a card beside it, which must then hold."""
     if not (path.suffix or len(path.parts) > 1 or path.is_file()):
         return True
     return path.suffix in {".safetensors", ".json"} and path.with_suffix(".json").exists()
-
-
-def _algorithm(
-    algorithm: type[BaseAlgorithm] | None, policy: type[BasePolicy], source: str
-) -> type[BaseAlgorithm]:
-    is_dqn = issubclass(policy, DQNPolicy)
-    if algorithm is not None and is_dqn != issubclass(algorithm, DQN):
-        raise InvalidInputError(
-            f"{source} holds a {policy.__name__}, which {algorithm.__name__} cannot use: leave out "
-            "algorithm=."
-        )
-    return algorithm or (DQN if is_dqn else A2C)
 
 
 def _policy_of_card(card: Card) -> type[BasePolicy]:
@@ -250,3 +252,25 @@ def _policy_of_card(card: Card) -> type[BasePolicy]:
             f"pass its class, policy={card.architecture.rpartition(':')[2]}."
         )
     return POLICIES[card.architecture]
+
+
+def _algorithm(algorithm: type[BaseAlgorithm] | None, file: _File) -> type[BaseAlgorithm]:
+    is_dqn = issubclass(file.policy, DQNPolicy)
+    if algorithm is not None and is_dqn != issubclass(algorithm, DQN):
+        raise InvalidInputError(
+            f"{file.source} holds a {file.policy.__name__}, which {algorithm.__name__} cannot use: "
+            "leave out algorithm=."
+        )
+    return algorithm or (DQN if is_dqn else A2C)
+
+
+def _load_by(kind: Any, path: Path) -> Any:
+    """Let a class of the user's read its own file."""
+    if not hasattr(kind, "load"):
+        raise InvalidInputError(
+            f"{kind.__name__} is no policy, algorithm or features extractor of Stable-Baselines3: "
+            f"give it a class method load(path) that reads {path}."
+        )
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file.")
+    return kind.load(str(path))
