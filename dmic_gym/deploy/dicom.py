@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from dmic_gym.codecs.hevc.picture import BIT_DEPTHS
 from dmic_gym.deploy.decoding import decode_data
-from dmic_gym.deploy.dicom_file import integer, read_file, shielded, syntax_name, within
-from dmic_gym.deploy.dicom_frames import greys_of_frames
+from dmic_gym.deploy.dicom_file import integer, read_file, required, shielded, syntax_name, within
+from dmic_gym.deploy.dicom_frames import MODALITY, VOI, greys_of_frames
 from dmic_gym.deploy.dicom_video import frame_rate
 from dmic_gym.deploy.dicom_window import Table, plain_table, windowed_table
 from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits
@@ -152,7 +152,7 @@ class _Form:
     @classmethod
     def of(cls, dataset: FileDataset, path: Path) -> _Form:
         """Read the attributes; raise DataError where we have no picture for them."""
-        photometric = dataset.get("PhotometricInterpretation")
+        photometric = required(dataset, "PhotometricInterpretation", path)
         if photometric not in ("MONOCHROME1", "MONOCHROME2"):
             colour = f", its colours are {photometric}" if photometric in _COLOURS else ""
             what = "HEVC video: type dmic decode" if is_video(dataset) else "not a grey image"
@@ -200,7 +200,8 @@ def _tables(
         yield from itertools.repeat(plain_table(form.bits_stored, form.inverted), form.frames)
         return
     stored = form.bits_stored, form.signed, form.inverted
-    of_frames = greys_of_frames(dataset, form.frames, path)
+    keywords = (*MODALITY, *VOI) if window == "auto" else MODALITY
+    of_frames = greys_of_frames(dataset, form.frames, path, keywords)
     for attributes, frames in itertools.groupby(of_frames):
         table = windowed_table(attributes, *stored, window, path)
         yield from itertools.repeat(table, len(list(frames)))

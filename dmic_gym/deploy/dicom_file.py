@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +19,7 @@ from dmic_gym.deploy.limits import Limits, read_bytes
 from dmic_gym.errors import DataError, DmicError, InvalidInputError, MissingDependencyError
 
 if TYPE_CHECKING:
+    from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset, FileDataset
 
 _PREAMBLE = 128
@@ -32,7 +33,9 @@ _MAX_ATTRIBUTES = 1 << 25
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file starts as DICOM files do (PS3.10 7.1)."""
+    """Whether a file starts as DICOM files do (PS3.10 7.1); nothing is read from pipes."""
+    if not path.is_file():
+        return False
     try:
         with path.open("rb") as file:
             return file.read(_PREAMBLE + len(_MAGIC))[_PREAMBLE:] == _MAGIC
@@ -119,10 +122,28 @@ def syntax_name(dataset: FileDataset) -> str:
 
 def required(dataset: Dataset, keyword: str, path: Path) -> object:
     """Return the value of an attribute; raise DataError, which names it, where there is none."""
-    value = dataset.get(keyword)
+    value = element(dataset, keyword, path).value if keyword in dataset else None
     if value is None or value == "":
         raise DataError(f"{path}: {named(keyword)} is missing or empty.")
     return value
+
+
+def number(dataset: Dataset, keyword: str, path: Path) -> float:
+    """Return the first value of an attribute; raise DataError, which names it, if it is none."""
+    value = required(dataset, keyword, path)
+    first = value[0] if isinstance(value, Sequence) and not isinstance(value, str) else value
+    try:
+        return float(first)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise DataError(f"{path}: {named(keyword)} is no number.") from None
+
+
+def element(dataset: Dataset, keyword: str, path: Path) -> DataElement:
+    """Return an attribute; raise DataError, which names it, where pydicom cannot make it out."""
+    try:
+        return dataset[keyword]
+    except Exception:
+        raise DataError(f"{path}: {named(keyword)} is damaged.") from None
 
 
 def integer(dataset: Dataset, keyword: str, path: Path) -> int:

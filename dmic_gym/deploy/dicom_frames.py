@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dmic_gym.deploy.dicom_file import element
 from dmic_gym.errors import DataError
 
 if TYPE_CHECKING:
@@ -15,41 +16,41 @@ GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 GREY_MACROS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
 """Rescale and window of a frame (C.7.6.16.2.9, C.7.6.16.2.10)."""
 
-_GREY = (
-    "ModalityLUTSequence",
-    "RescaleIntercept",
-    "RescaleSlope",
-    "VOILUTFunction",
-    "VOILUTSequence",
-    "WindowCenter",
-    "WindowWidth",
-)
+MODALITY = ("ModalityLUTSequence", "RescaleIntercept", "RescaleSlope")
+VOI = ("VOILUTFunction", "VOILUTSequence", "WindowCenter", "WindowWidth")
 
 
-def greys_of_frames(dataset: Dataset, frames: int, path: Path) -> Iterator[Dataset]:
+def greys_of_frames(
+    dataset: Dataset, frames: int, path: Path, keywords: Sequence[str] = (*MODALITY, *VOI)
+) -> Iterator[Dataset]:
     """Yield, for each frame, what says how its values become grey.
 
     That of the data set, replaced by that of the shared functional groups, and this by the
     frame's own.
 
     Raises:
-        DataError: there are functional groups, but not one for each frame.
+        DataError: an attribute is damaged, or there are functional groups, but not one for each
+            frame.
     """
     shared, own = (dataset.get(keyword) or [] for keyword in GROUPS)
     if own and len(own) != frames:
         raise DataError(f"{path}: functional groups of {len(own)} frames, but it has {frames}.")
-    common = _merged(dataset, *shared)
+    common = _merged((dataset, *_macros(shared)), keywords, path)
     for index in range(frames):
-        yield _merged(common, own[index]) if own else common
+        of_frame = (common, *_macros(own[index : index + 1]))
+        yield _merged(of_frame, keywords, path) if own else common
 
 
-def _merged(dataset: Dataset, *groups: Dataset) -> Dataset:
+def _macros(groups: Sequence[Dataset]) -> list[Dataset]:
+    return [item for group in groups for macro in GREY_MACROS for item in group.get(macro) or []]
+
+
+def _merged(sources: Sequence[Dataset], keywords: Sequence[str], path: Path) -> Dataset:
     from pydicom.dataset import Dataset
 
     merged = Dataset()
-    macros = [item for group in groups for macro in GREY_MACROS for item in group.get(macro) or []]
-    for source in (dataset, *macros):
-        for keyword in _GREY:
+    for source in sources:
+        for keyword in keywords:
             if keyword in source:
-                merged[keyword] = source[keyword]
+                merged[keyword] = element(source, keyword, path)
     return merged

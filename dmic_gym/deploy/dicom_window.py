@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.deploy.dicom_file import named
+from dmic_gym.deploy.dicom_file import named, number
 from dmic_gym.deploy.window import WHITE, Window, checked_window, linear_window, rounded
 from dmic_gym.errors import DataError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+_RESCALE = ("RescaleSlope", "RescaleIntercept")
 _WINDOW = ("WindowCenter", "WindowWidth")
 _WAY_OUT = "Give a window: (centre, width), on the command line --window CENTRE,WIDTH."
 
@@ -43,6 +43,9 @@ def windowed_table(
     stored = np.arange(1 << bits)
     if signed:
         stored = np.where(stored >> (bits - 1), stored - (1 << bits), stored)
+    for keyword in _RESCALE:
+        if keyword in dataset:
+            number(dataset, keyword, path)
     values = np.asarray(apply_modality_lut(stored, dataset))
     if (chosen := checked_window(window)) != "auto":
         grey = linear_window(values, *chosen)
@@ -68,15 +71,10 @@ def _has_window(dataset: Dataset) -> bool:
 def _check_window(dataset: Dataset, path: Path) -> None:
     """Raise DataError where pydicom would fail without a reason."""
     exact = dataset.get("VOILUTFunction") in ("LINEAR_EXACT", "SIGMOID")
-    for keyword in _WINDOW:
-        value = dataset[keyword].value
-        first = value[0] if isinstance(value, Sequence) and not isinstance(value, str) else value
-        try:
-            number = float(first)
-        except (TypeError, ValueError):
-            raise DataError(f"{path}: {named(keyword)} is no number. {_WAY_OUT}") from None
-        if keyword == "WindowWidth" and not number >= (sys.float_info.min if exact else 1):
-            raise DataError(f"{path}: {named(keyword)} is {number:g}. {_WAY_OUT}")
+    number(dataset, "WindowCenter", path)
+    width = number(dataset, "WindowWidth", path)
+    if not width >= (sys.float_info.min if exact else 1):
+        raise DataError(f"{path}: {named('WindowWidth')} is {width:g}. {_WAY_OUT}")
 
 
 def _looked_up(values: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[Any]:

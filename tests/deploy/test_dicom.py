@@ -141,6 +141,7 @@ def test_the_files_own_voi_lut(tmp_path: Path) -> None:
         ({"Rows": 40}, 8, None, "1980 bytes of pixels, 3960 announced"),
         ({"WindowCenter": 1, "WindowWidth": 0}, 12, "auto", r"WindowWidth \(0028,1051\) is 0"),
         ({"WindowCenter": "", "WindowWidth": ""}, 12, "auto", "no window of its own.*--window"),
+        ({"PhotometricInterpretation": ""}, 8, None, r"PhotometricInterpretation \(0028,0004\)"),
         ({"PixelRepresentation": None}, 8, None, r"PixelRepresentation \(0028,0103\) is missing"),
         ({"HighBit": None}, 8, None, r"HighBit \(0028,0102\) is missing"),
         ({"SamplesPerPixel": None}, 8, None, r"SamplesPerPixel \(0028,0002\) is missing"),
@@ -255,3 +256,23 @@ def test_a_file_without_transfer_syntax_is_named(tmp_path: Path) -> None:
     path.write_bytes(data.replace(b"\x02\x00\x10\x00UI", b"\x02\x00\x11\x00UI", 1))
     with pytest.raises(DataError, match=r"no TransferSyntaxUID \(0002,0010\).*dcmconv"):
         read_dicom(path)
+
+
+@pytest.mark.parametrize(
+    ("element", "name"),
+    [
+        (b"\x28\x00\x53\x10DS", r"RescaleSlope \(0028,1053\) is no number"),
+        (b"\x28\x00\x50\x10DS", r"WindowCenter \(0028,1050\) is no number"),
+        (b"\x28\x00\x51\x10DS", r"WindowWidth \(0028,1051\) is no number"),
+    ],
+)
+def test_a_number_that_is_none_is_named(element: bytes, name: str, tmp_path: Path) -> None:
+    numbers = {"RescaleSlope": "22", "RescaleIntercept": "0"}
+    numbers |= {"WindowCenter": "22", "WindowWidth": "22"}
+    path = save(angiogram(noise(SHAPE, 12), 12, **numbers), tmp_path / "a.dcm")
+    data = path.read_bytes()
+    path.write_bytes(data.replace(element + b"\2\0" + b"22", element + b"\2\0" + b"x2"))
+    with pytest.raises(DataError, match=name):
+        read_dicom(path, "auto")
+    if b"\x53" not in element:
+        assert read_dicom(path, (40, 400)).picture.bit_depth == 8

@@ -304,3 +304,10 @@ def test_masks_and_formats_by_the_command_line_of_a_data_set(dmic: Command, tmp_
     assert code == 2
     for err in (bench, encode):
         assert "its compression, LERC (34887), is not read: save it with LZW, Deflate" in err
+
+
+def test_a_pipe_is_refused_and_not_waited_for(dmic: Command, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    code, _, err = dmic("encode", "pipe", "x.hevc", *QUICK)
+    assert code == 2
+    assert "it is a pipe or a device. Save it as a file first" in err
