@@ -69,13 +69,13 @@ DESCRIPTIONS = {
     "random": "a random offset in every CTU",
     "roi": "base QP where the segmenter sees the structure, +12 elsewhere",
     "roi:N[:T]": "the same with +N, and where its probability reaches T (0.5)",
-    "table": "allocates by tables of uniform encodes, without the expert mask; 12 encodes",
+    "table": "one allocation by tables of uniform encodes, without mask; 12 encodes",
     "oracle": "tables with the expert mask: not usable in practice",
     "search:N": "encode-time search without the expert mask, N encodes",
     "NAME+refine:N": "any agent's map, improved by N more encodes",
-    "PATH": "a policy: .safetensors, .pt, .pth, or .zip of Stable-Baselines3's A2C, PPO, DQN",
-    "module:object": "anything with predict(observation), as Stable-Baselines3's models have",
-    "module:CLASS@FILE": "a .zip with a policy, algorithm or extractor of one's own, or CLASS.load",
+    "PATH": "a policy's .safetensors, .pt or .pth, or a model's .zip (A2C, PPO, DQN)",
+    "module:object": "anything with predict(observation)",
+    "module:CLASS@FILE": "a file that a class of one's own reads or is named in",
 }
 
 _FORMS = {"roi": "roi, roi:6 or roi:12:0.3", "search": "search:50, with a number of encodes"}
