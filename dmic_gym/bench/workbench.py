@@ -15,10 +15,9 @@ from dmic_gym.agents.planning import Planner
 from dmic_gym.agents.registry import make_agent
 from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.bench.cells import Cell, Row, find_still
-from dmic_gym.bench.held_out import HeldOutSegmenter
 from dmic_gym.codecs.base import Encoded
 from dmic_gym.envs.evaluator import Evaluator
-from dmic_gym.envs.results import EncodeResult, Reference, encode_result
+from dmic_gym.envs.results import EncodeResult, Figures, Reference, encode_result
 from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS, make_codec
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.find import find_segmenter
@@ -32,7 +31,7 @@ class Workbench:
     Attributes:
         evaluator: encoder and segmenter.
         qp_offsets: the action table of agents that step.
-        second: that only scores, or None.
+        second: the same with the network that only scores, or None.
         agent_provenance: what each agent brings into a cell's identity, by spec and seed.
 
     Args:
@@ -50,7 +49,8 @@ class Workbench:
         self.evaluator = Evaluator(make_codec(codec, ctu_size, preset), network)
         self.second = None
         if second:
-            self.second = HeldOutSegmenter(find_segmenter(second, dtype="float32"))
+            held_out = find_segmenter(second, dtype="float32")
+            self.second = Evaluator(self.evaluator.codec, held_out)
         self.agent_provenance: dict[tuple[str, int], dict[str, Any]] = {}
         self._posteriors = PosteriorCache(network)
         self._planners: dict[tuple[str, int, bool], Planner] = {}
@@ -112,7 +112,7 @@ def code_image(
     planner: Planner,
     sample: Sample,
     base_qp: int,
-    second: HeldOutSegmenter | None = None,
+    second: Evaluator | None = None,
 ) -> Row:
     """Let a planner code an image.
 
@@ -131,22 +131,37 @@ def code_image(
 def make_row(
     sample: Sample,
     result: EncodeResult,
-    second: HeldOutSegmenter | None,
+    second: Evaluator | None,
     *,
     encodes: int,
     seconds: float,
 ) -> Row:
-    """Return the row of one encode."""
-    dice, consistency = (None, None) if second is None else second.dice(sample, result)
+    """Return the row of one encode.
+
+    Args:
+        sample: the image.
+        result: of the encode.
+        second: scores the reconstruction with a segmenter that no agent asks. A gain that it does
+            not see is luck with the first one, not information kept in the image.
+        encodes: see `Row`.
+        seconds: see `Row`.
+    """
+    seen = None if second is None else _seen_by(second, sample, result)
     return Row(
-        second_dice=dice,
-        second_consistency_dice=consistency,
+        second_dice=None if seen is None else seen.dice,
+        second_consistency_dice=None if seen is None else seen.consistency_dice,
         encodes=encodes,
         seconds=seconds,
         qp_map=result.qp_map.tolist(),
         sha256=hashlib.sha256(result.encoded.bitstream).hexdigest(),
         **asdict(result.figures),
     )
+
+
+def _seen_by(second: Evaluator, sample: Sample, result: EncodeResult) -> Figures:
+    probability = second.segment([result.encoded.reconstruction])[0]
+    reference = second.reference(sample)
+    return encode_result(reference, result.encoded, probability, result.qp_map).figures
 
 
 def workbench(cell: Cell) -> Workbench:

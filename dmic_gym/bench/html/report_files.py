@@ -17,6 +17,9 @@ from dmic_gym.io import write_atomically
 
 Row = Mapping[str, Any]
 
+_COMPARED = ("bd_rate_percent", "ci95", "quality_range", "bd_quality", "bd_rate_note", "against")
+_INTERVALS = {"ci95": ("low", "high"), "quality_range": ("quality_from", "quality_to")}
+
 
 def save_report(document: Document, folder: Path) -> list[Path]:
     """Write ``report.html``, ``report.md``, four CSV tables, and each figure as PNG.
@@ -77,57 +80,42 @@ def _bd_rows(section: Section) -> Iterator[Row]:
     """Yield a row for each line, set of base QPs and comparison."""
     headline, *others = section.results["protocol"]["qp_sets"]
     for name, line in _lines(section):
-        for key in (headline, *others):
-            part = line if key == headline else line.get(key)
+        sets = {headline: line} | {key: line[key] for key in others if key in line}
+        for key, part in sets.items():
             for measure in ("dice", *MEASURES):
-                if part is not None:
-                    compared = part if measure == "dice" else part[measure]
-                    yield {
-                        **_setting(section, name),
-                        "points": key if name in section.results["agents"] else "all",
-                        "measure": measure,
-                        **_comparison(compared),
-                        "images": section.results["protocol"]["images"],
-                    }
-
-
-def _comparison(compared: Row) -> Row:
-    low, high = compared["ci95"] or (None, None)
-    return {
-        "bd_rate_percent": compared["bd_rate_percent"],
-        "low": low,
-        "high": high,
-        "quality_from": (compared["quality_range"] or (None, None))[0],
-        "quality_to": (compared["quality_range"] or (None, None))[1],
-        "bd_quality": compared["bd_quality"],
-        "note": compared["bd_rate_note"],
-        **{
-            f"minus {rival} {key}": value
-            for rival, found in compared.get("against", {}).items()
-            for key, value in zip(
-                ("points", "low", "high"),
-                (found["points"], *(found["ci95"] or (None, None))),
-                strict=True,
-            )
-        },
-    }
+                compared = part if measure == "dice" else part[measure]
+                yield {
+                    **_setting(section, name),
+                    "points": key if name in section.results["agents"] else "all",
+                    "measure": measure,
+                    **_flat({key: compared[key] for key in compared if key in _COMPARED}),
+                    "images": section.results["protocol"]["images"],
+                }
 
 
 def _level_rows(section: Section) -> Iterator[Row]:
     """Yield a row for each line, quality and level."""
     for name, line in _lines(section):
         for quality in LEVEL_QUALITIES:
-            for level, found in line["bits_at"][quality].items():
-                low, high = found["ci95"] or (None, None)
-                yield {
-                    **_setting(section, name),
-                    "quality": quality,
-                    "percent_of_best": level,
-                    **{key: found.get(key) for key in ("level", "bits", "percent")},
-                    "low": low,
-                    "high": high,
-                    "note": found["note"],
-                }
+            for share, found in line["bits_at"][quality].items():
+                what = {"quality": quality, "percent_of_best": share}
+                yield {**_setting(section, name), **what, **_flat(found)}
+
+
+def _flat(part: Row, prefix: str = "") -> dict[str, Any]:
+    """Return nested figures as columns; an interval becomes two."""
+    found: dict[str, Any] = {}
+    for key, value in part.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{key} ")
+        elif key in _INTERVALS:
+            low, high = value or (None, None)
+            found |= {
+                f"{prefix}{name}": v for name, v in zip(_INTERVALS[key], (low, high), strict=True)
+            }
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def _point_rows(section: Section) -> Iterator[Row]:
