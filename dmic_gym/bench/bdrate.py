@@ -178,7 +178,7 @@ def _small_overlap(anchor: RDCurve, test: RDCurve, axis: Axis, dropped: list[str
     low, high = (np.log10(ends) if axis == "bits" else ends).T
     overlap = high.min() - low.max()
     if overlap <= 0:
-        spans = "anchor {:.6g}..{:.6g}, test {:.6g}..{:.6g}".format(*ends.flat)
+        spans = "anchor {:.5g}..{:.5g}, test {:.5g}..{:.5g}".format(*ends.flat)
         reason = f"the ranges of {axis} do not overlap ({spans})"
         raise UndefinedMetricError("; ".join([reason, *dropped]))
     share = overlap / (high - low).min()

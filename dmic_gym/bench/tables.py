@@ -24,9 +24,9 @@ FIGURE_NAMES: Mapping[str, str] = {
 
 _MEASURES = {
     METRIC: None,
-    f"{METRIC}, 2nd network": "second",
+    "2nd network": "second",
     "Consistency": "consistency",
-    f"{METRIC}, payload": "slices",
+    "Payload": "slices",
 }
 """Columns of BD-rates, and the key of each comparison (None: the headline itself)."""
 
@@ -39,7 +39,7 @@ class Entry:
 
     Attributes:
         text: in full.
-        detail: below it and smaller.
+        detail: below it and smaller, a line or two.
         note: below that: what has to be known of the figure.
         tone: ``"gain"``, ``"none"`` (undefined) or nothing.
     """
@@ -100,9 +100,15 @@ def _bd_table(results: Results, heading: str, kind: str, lines: Lines) -> Table:
         for name, part in lines.items()
         if name != ANCHOR
     ]
-    note = "BD-rate against the anchor, negative saves bits; below, 95 % intervals over images."
+    note = (
+        f"BD-rate against the anchor on {METRIC}, on that of a second network, on {METRIC} against "
+        "the network's own mask, and without headers; negative saves bits; below, 95 % intervals."
+    )
     if rivals:
-        note += f" Minus: difference of two BD-rates on {METRIC}, both on the same resamples."
+        note += (
+            f" Minus: difference of two BD-rates on {METRIC} in percentage points, both on the "
+            "same resamples."
+        )
     return Table(f"BD-rate, {heading}", note, [kind, *columns], rows)
 
 
@@ -151,7 +157,7 @@ def _level_entry(name: str, part: Results) -> Entry:
     bits = f"{part['bits']:,.0f} bits"
     if name == ANCHOR:
         return Entry(bits)
-    return replace(found, detail=f"{found.detail}; {bits}" if found.detail else bits)
+    return replace(found, detail=f"{found.detail}\n{bits}" if found.detail else bits)
 
 
 def _against(name: str, part: Results, rival: str) -> Results | None:
@@ -162,16 +168,16 @@ def _against(name: str, part: Results, rival: str) -> Results | None:
 def _difference(part: Results | None) -> Entry:
     if part is None:
         return Entry("-", "", "", "none")
-    return _entry(part["points"], part["ci95"], part["note"], unit="points")
+    return _entry(part["points"], part["ci95"], part["note"], unit="")
 
 
 def _entry(
-    value: float | None, bounds: Sequence[float] | None, note: str, unit: str = "%"
+    value: float | None, bounds: Sequence[float] | None, note: str, unit: str = " %"
 ) -> Entry:
     if value is None:
         return Entry("undefined", "", note.removeprefix("undefined: "), "none")
     tone = "gain" if bounds is not None and bounds[1] < 0 else ""
-    return Entry(f"{signed(value)} {unit}", interval(bounds), note, tone)
+    return Entry(f"{signed(value)}{unit}", interval(bounds), note, tone)
 
 
 def signed(value: float) -> str:

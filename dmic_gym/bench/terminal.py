@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -32,7 +33,8 @@ def tables(results: Results) -> Iterator[RichTable | Text]:
 
 def rendered(table: Table) -> RichTable:
     """Return a table, without the notes of its figures."""
-    made = RichTable(title=escape(table.heading), caption=escape(table.note))
+    made = RichTable(title=escape(table.heading), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    made.caption = escape(table.note)
     first, *columns = table.columns
     made.add_column(escape(first))
     for column in columns:
@@ -43,9 +45,9 @@ def rendered(table: Table) -> RichTable:
 
 
 def _plain(entry: Entry) -> str:
-    """Return an entry without signs that some terminals lack."""
+    """Return an entry, narrow and without signs that some terminals lack."""
     text = f"{entry.text}\n{entry.detail}" if entry.detail else entry.text
-    return text.replace("\N{MINUS SIGN}", "-")
+    return text.replace("\N{MINUS SIGN}", "-").replace(" to ", " .. ")
 
 
 def _notes(table: Table) -> Iterator[str]:

@@ -13,7 +13,7 @@ from dmic_gym.bench.html.document import Document, make_document
 from dmic_gym.bench.html.page import html, markdown
 from dmic_gym.bench.html.report_data import ReportData
 from dmic_gym.bench.html.report_files import save_report
-from dmic_gym.bench.tables import bd_entry
+from dmic_gym.bench.tables import bd_entry, signed
 from tests.bench.html.browser import CHROMIUM, measure, screenshot
 from tests.bench.html.pages import NASTY, Reader
 
@@ -77,6 +77,49 @@ def test_names_are_escaped(data: ReportData) -> None:
     rows = [line for line in markdown(made).splitlines() if line.startswith(r"| \<img")]
     assert len(re.findall(r"(?<!\\)\|", rows[0])) == 7
     assert "<img" not in re.sub(r"`[^`]*`|\\<", "", markdown(made))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "muted", "words"),
+    [
+        ([-30.0, -10.0], False, "95 % interval \u221230.0 to \u221210.0 %"),
+        ([-30.0, 1.0], True, "not told apart from 0"),
+        (None, True, "no interval"),
+    ],
+)
+def test_a_headline_that_may_be_luck_is_muted(
+    data: ReportData, bounds: list[float] | None, muted: bool, words: str
+) -> None:
+    results = copy.deepcopy(dict(data.results[0]))
+    results["agents"]["roi"] |= {"ci95": bounds, "bd_rate_note": "overlap is only 9 %"}
+    made = make_document(replace(data, results=[results]), pictures=False)
+    page = html(made)
+    assert ('class="headline muted"' in page) is muted
+    assert made.sections[0].headline is not None
+    assert words in made.sections[0].headline.detail
+    assert "overlap is only 9 %" in made.sections[0].headline.detail
+    low, high = results["agents"]["roi"]["quality_range"]
+    assert f"over a Dice of {low:.3f} to {high:.3f}" in Reader(page).text
+
+
+def test_notes_stand_below_their_figure(data: ReportData) -> None:
+    results = copy.deepcopy(dict(data.results[0]))
+    results["agents"]["roi"]["bd_rate_note"] = "3 of 1000 resamples have no BD-rate"
+    made = make_document(replace(data, results=[results]), pictures=False)
+    page = html(made)
+    assert '<small class="why">3 of 1000 resamples have no BD-rate</small></div></td>' in page
+    roi = next(line for line in markdown(made).splitlines() if line.startswith("| roi"))
+    assert "; 3 of 1000 resamples have no BD-rate" in roi
+
+
+def test_differences_and_bits_at_a_quality_are_told(data: ReportData) -> None:
+    text = Reader(html(make_document(data, pictures=False))).text
+    (results,) = data.results
+    found = results["agents"]["oracle"]["against"]["roi"]
+    assert "minus roi" in text
+    assert signed(found["points"]) in text
+    level = results["agents"]["anchor"]["bits_at"]["dice"]["97"]
+    assert f"{level['bits']:,.0f} bits" in text
 
 
 def test_without_pictures_no_pixel_is_shown(data: ReportData) -> None:
