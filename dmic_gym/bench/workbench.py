@@ -103,7 +103,7 @@ class Workbench:
         data = still.encode(reference.sample.image, cell.point)
         decoded = still.decode(data)
         encoded = Encoded(data, decoded, 8 * len(data), 8 * still.payload_size(data))
-        probability = self.evaluator.segment([decoded])[0]
+        probability = self.evaluator.segment([decoded], reference.sample)[0]
         return encode_result(reference, encoded, probability, np.zeros((0, 0), np.int16))
 
 
@@ -159,7 +159,7 @@ def make_row(
 
 
 def _seen_by(second: Evaluator, sample: Sample, result: EncodeResult) -> Figures:
-    probability = second.segment([result.encoded.reconstruction])[0]
+    probability = second.segment([result.encoded.reconstruction], sample)[0]
     reference = second.reference(sample)
     return encode_result(reference, result.encoded, probability, result.qp_map).figures
 
