@@ -7,6 +7,7 @@ library, so that ``except ValueError`` keeps working for those who have never he
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable
 
 
@@ -68,3 +69,20 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> InvalidInputE
     near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.4)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return InvalidInputError(f"Unknown {kind} {name!r}.{hint} Valid: {', '.join(choices)}.")
+
+
+def checked_integer(name: str, value: object, low: int = 1, high: int | None = None) -> int:
+    """Return `value` as an int of low..high, or of low or more.
+
+    Raises:
+        InvalidInputError: it is no integer, or out of range; the message names the nearest.
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise InvalidInputError(f"{name} must be an integer, got {value!r}.") from None
+    if number < low or (high is not None and number > high):
+        limit = f"{low} or more" if high is None else f"{low}..{high}"
+        near = low if number < low else high
+        raise InvalidInputError(f"{name} must be {limit}, got {number}. Nearest: {near}.")
+    return number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from dmic_gym.cli.common import (
     command_line,
     names_of,
     qp_sets_of,
+    say,
     stdout,
 )
 from dmic_gym.cli.reports import WRITTEN, show_and_save
@@ -39,11 +41,11 @@ def info() -> None:
     from dmic_gym.codecs.hevc.selftest import require_working_offsets
 
     for package, found in versions().items():
-        stdout.print(f"{package:16} {found}", highlight=False)
+        say(f"{package:16} {found}")
     with X265Codec() as codec:
         require_working_offsets(codec)
-    stdout.print(f"{'x265 self-test':16} passed: QP offsets reach the encoder", highlight=False)
-    stdout.print(f"{'GPU':16} {gpu_name() or 'none'}", highlight=False)
+    say(f"{'x265 self-test':16} passed: QP offsets reach the encoder")
+    say(f"{'GPU':16} {gpu_name() or 'none'}")
 
 
 @app.command()
@@ -119,18 +121,15 @@ def list_names() -> None:
     from dmic_gym.tasks.registry import TASKS
     from dmic_gym.tasks.segmenters.weights import find_weights, read_card, shipped_names
 
-    stdout.print("[bold]agents[/]")
-    for name, meaning in DESCRIPTIONS.items():
-        stdout.print(f"  {name:16} {meaning}", highlight=False)
-    for name in policy_names():
-        stdout.print(f"  {name:16} a policy that comes with the package", highlight=False)
-    stdout.print("[bold]weights[/]")
-    for name in shipped_names():
-        stdout.print(f"  {name:16} {read_card(find_weights(name)).architecture}", highlight=False)
-    stdout.print("[bold]tasks[/]")
-    for task in TASKS.values():
-        stdout.print(f"  {task.name:16} {task.test}, {task.segmenter}", highlight=False)
-    stdout.print("[bold]data[/]")
-    for name in DATASETS:
-        stdout.print(f"  {name}", highlight=False)
-    stdout.print("  a folder of images with masks", highlight=False)
+    policies = [(name, "a policy that comes with the package") for name in policy_names()]
+    _show("agents", [*DESCRIPTIONS.items(), *policies])
+    cards = [read_card(find_weights(name)) for name in shipped_names()]
+    _show("weights", [(card.name, card.architecture) for card in cards])
+    _show("tasks", [(task.name, f"{task.test}, {task.segmenter}") for task in TASKS.values()])
+    _show("data", [*((name, "") for name in DATASETS), ("a folder of images with masks", "")])
+
+
+def _show(title: str, rows: Iterable[tuple[str, str]]) -> None:
+    stdout.print(f"[bold]{title}[/]")
+    for name, meaning in rows:
+        say(f"  {name:16} {meaning}".rstrip())

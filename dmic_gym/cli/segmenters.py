@@ -15,9 +15,9 @@ from dmic_gym.cli.common import (
     app,
     command_line,
     progress_bar,
+    say,
     stages,
     stderr,
-    stdout,
 )
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.io import portable
@@ -75,9 +75,9 @@ def train_segmenter(
         def advance(epoch: Epoch) -> None:
             show(epoch.network, epoch.number, epoch.total, f"loss {epoch.loss:.3f}")
             if not stderr.is_terminal:  # where no bar is drawn, a log gets a line an epoch
-                stderr.print(f"{epoch}", soft_wrap=True, highlight=False, markup=False)
+                say(str(epoch), stderr)
             if end is not None and time.monotonic() > end:
-                stderr.print(f"stopped after epoch {epoch.number}; --resume goes on from there")
+                say(f"stopped after epoch {epoch.number}; --resume goes on from there", stderr)
                 raise typer.Exit(3)
 
         paths = train(
@@ -93,7 +93,7 @@ def train_segmenter(
             resume=resume,
         )
     for path in paths:
-        stdout.print(f"wrote {path}", highlight=False)
+        say(f"wrote {path}")
         if test is not None:
             _measure(path, test)
 
@@ -106,7 +106,7 @@ def _measure(path: Path, test: str) -> None:
     look = f"{date.today().isoformat()}: by the command that trained it, after training."
     metrics = record_test(path, task.load_data(), look, [portable(str(task.test))]).metrics
     low, high = metrics["test_interval"]
-    stdout.print(f"Dice {metrics['test_dice']:.4f} ({low:.4f} .. {high:.4f})", highlight=False)
+    say(f"Dice {metrics['test_dice']:.4f} ({low:.4f} .. {high:.4f})")
 
 
 def _arguments(texts: Sequence[str]) -> dict[str, Any]:
@@ -147,4 +147,4 @@ def fit_posterior(
         data=[portable(str(task.train))],
         command=command_line(),
     )
-    stdout.print(f"wrote {path}", highlight=False, markup=False)
+    say(f"wrote {path}")

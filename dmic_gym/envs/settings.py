@@ -11,7 +11,7 @@ from typing import Any, TypedDict, TypeVar
 
 from dmic_gym.codecs.base import QP_RANGE, Codec, QPRange
 from dmic_gym.envs.rewards import Reward, make_reward
-from dmic_gym.errors import InvalidInputError, unknown_name
+from dmic_gym.errors import InvalidInputError, checked_integer, unknown_name
 from dmic_gym.tasks.data.pairs import DataSpec
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.registry import Task, find_task
@@ -61,7 +61,7 @@ class CodingSettings:
 
     def __post_init__(self) -> None:
         _ = self.chosen_task
-        check_count("max_failures", self.max_failures)
+        checked_integer("max_failures", self.max_failures)
         make_reward(self.reward)
 
     @property
@@ -166,14 +166,6 @@ def _integers(what: str, values: Sequence[int]) -> tuple[int, ...]:
     if not numbers:
         raise InvalidInputError(f"{what}s is empty: pass at least one.")
     return numbers
-
-
-def check_count(name: str, value: Any) -> int:
-    """Return `value` as an int of at least 1; raise InvalidInputError otherwise."""
-    (count,) = _integers(name, [value])
-    if count < 1:
-        raise InvalidInputError(f"{name}={count} is too small. Nearest: 1.")
-    return count
 
 
 def find_sample(dataset: Sequence[Sample], choice: Any) -> Sample:

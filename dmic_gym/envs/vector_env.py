@@ -26,7 +26,6 @@ from dmic_gym.envs.parallel import default_workers
 from dmic_gym.envs.settings import (
     CodingArguments,
     CodingSettings,
-    check_count,
     shows_settings,
 )
 from dmic_gym.envs.vector_inputs import (
@@ -37,7 +36,7 @@ from dmic_gym.envs.vector_inputs import (
     separate_unlike,
 )
 from dmic_gym.envs.verdict import Info, Verdict
-from dmic_gym.errors import unknown_name
+from dmic_gym.errors import checked_integer, unknown_name
 from dmic_gym.tasks.data.pairs import DataSpec
 from dmic_gym.types import RGB, Floats
 
@@ -123,13 +122,15 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         render_mode: str | None = None,
         **arguments: Unpack[CodingArguments],
     ) -> None:
-        self.num_envs = check_count("num_envs", num_envs)
+        self.num_envs = checked_integer("num_envs", num_envs)
         self.autoreset_mode = _checked_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         super().__init__(
             CodingSettings(dataset, **arguments),
-            workers=default_workers() if workers is None else check_count("workers", workers),
-            batch=None if segment_batch is None else check_count("segment_batch", segment_batch),
+            workers=default_workers() if workers is None else checked_integer("workers", workers),
+            batch=None
+            if segment_batch is None
+            else checked_integer("segment_batch", segment_batch),
         )
         self.copy = copy
         self.render_mode = render_mode

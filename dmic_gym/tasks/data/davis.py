@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dmic_gym.errors import DataError, InvalidInputError, unknown_name
+from dmic_gym.errors import DataError, InvalidInputError, checked_integer, unknown_name
 from dmic_gym.tasks.data.folder import check_folder, check_same_size, read_grey
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.data.sequence import LazySamples
@@ -52,7 +51,7 @@ class Davis(LazySamples):
         size: int | None = None,
     ) -> None:
         self.root = Path(root).expanduser()
-        self.size = _checked_size(size)
+        self.size = None if size is None else checked_integer("size", size, MIN_HEIGHT)
         _check_layout(self.root)
         known = _subfolders(self.root / FRAMES / RESOLUTION)
         self.sequences = _chosen(sequences, known)
@@ -88,20 +87,6 @@ def _shrunk(frame: Image, mask: Mask, size: tuple[int, int]) -> tuple[Image, Mas
     small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     cover = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8), np.asarray(cover > 0.5, np.bool_)
-
-
-def _checked_size(size: int | None) -> int | None:
-    if size is None:
-        return None
-    try:
-        height = operator.index(size)
-    except TypeError:
-        raise InvalidInputError(f"size must be a height in pixels or None, got {size!r}.") from None
-    if height < MIN_HEIGHT:
-        raise InvalidInputError(
-            f"size={height}: the height must be {MIN_HEIGHT} or more; nearest: {MIN_HEIGHT}."
-        )
-    return height
 
 
 def _check_layout(root: Path) -> None:

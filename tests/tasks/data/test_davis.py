@@ -87,7 +87,7 @@ def test_small_frames_are_not_enlarged(root: Path, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "cause"), [(15, "nearest: 16"), (-3, "nearest: 16"), (2.5, "2.5")]
+    ("size", "cause"), [(15, "Nearest: 16"), (-3, "Nearest: 16"), (2.5, "2.5")]
 )
 def test_bad_size(root: Path, size: int, cause: str) -> None:
     with pytest.raises(InvalidInputError, match=cause):

@@ -119,8 +119,8 @@ def test_behaves_as_a_sequence() -> None:
     [
         ({"count": -1}, "count must be 0 or more"),
         ({"count": 2.5}, "count must be an integer"),
-        ({"size": 15}, "nearest: 16"),
-        ({"size": (64, 99999)}, "nearest: 16384"),
+        ({"size": 15}, "Nearest: 16"),
+        ({"size": (64, 99999)}, "Nearest: 16384"),
         ({"size": (64, 64, 3)}, "height, width"),
         ({"size": "big"}, "size must be an integer"),
         ({"seed": -3}, "seed must be 0 or more"),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from dmic_gym.errors import InvalidInputError
+from dmic_gym.errors import InvalidInputError, checked_integer
 from dmic_gym.tasks.data.phantoms import raster, scene, vessels
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.data.sequence import LazySamples
@@ -39,12 +38,12 @@ class Phantoms(LazySamples):
     """
 
     def __init__(self, count: int = 100, size: int | tuple[int, int] = 300, seed: int = 0) -> None:
-        self._count = _integer("count", count, 0)
-        self.seed = _integer("seed", seed, 0)
+        self._count = checked_integer("count", count, 0)
+        self.seed = checked_integer("seed", seed, 0)
         sides = (size, size) if np.ndim(size) == 0 else tuple(np.asarray(size).tolist())
         if len(sides) != 2:
             raise InvalidInputError(f"size must be an int or (height, width), got {size!r}.")
-        height, width = (_integer("size", side, MIN_SIDE, MAX_SIDE) for side in sides)
+        height, width = (checked_integer("size", side, MIN_SIDE, MAX_SIDE) for side in sides)
         self.size = (height, width)
 
     def __repr__(self) -> str:
@@ -67,18 +66,6 @@ class Phantoms(LazySamples):
 
     def _name(self, index: int) -> str:
         return f"phantom-{self.seed}-{index:04d}"
-
-
-def _integer(name: str, value: object, low: int, high: int | None = None) -> int:
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise InvalidInputError(f"{name} must be an integer, got {value!r}.") from None
-    if number < low or (high is not None and number > high):
-        limit = f"{low}..{high}" if high is not None else f"{low} or more"
-        near = low if number < low else high
-        raise InvalidInputError(f"{name} must be {limit}, got {number}; nearest: {near}.")
-    return number
 
 
 def synthesize(seed: int, index: int, size: tuple[int, int]) -> tuple[Image, Mask]:
