@@ -84,14 +84,14 @@ def read_dicom(
     """
     dataset = read_file(path, limits)
     with shielded(path):
-        form = _Form.of(dataset, path)
-        within(path, limits, form.frames, form.rows, form.columns)
-        depth = 8 if window is not None else _plain_depth(form, max_depth, path)
-        tables = _tables(dataset, form, window, path)
+        form = _Form.of(dataset)
+        within(limits, form.frames, form.rows, form.columns)
+        depth = 8 if window is not None else _plain_depth(form, max_depth)
+        tables = _tables(dataset, form, window)
         shape = form.frames, form.rows, form.columns
         samples = np.empty(shape, np.uint8 if depth == 8 else np.uint16)
         for index, (frame, table) in enumerate(
-            zip(_stored_frames(dataset, form, path), tables, strict=True)
+            zip(_stored_frames(dataset, form), tables, strict=True)
         ):
             samples[index] = table[frame & ((1 << form.bits_stored) - 1)]
         del dataset.PixelData
@@ -120,15 +120,15 @@ def decode_dicom(
     with shielded(path):
         if not is_video(dataset):
             raise DataError(
-                f"{path}: its transfer syntax is {syntax_name(dataset)}, which holds no HEVC video."
+                f"its transfer syntax is {syntax_name(dataset)}, which holds no HEVC video."
             )
-        announced = integer(dataset, "NumberOfFrames", path)
+        announced = integer(dataset, "NumberOfFrames")
         _, *fragments = generate_fragments(dataset.PixelData)  # the first is the offset table
         del dataset.PixelData
         rate = frame_rate(dataset, announced)
-    decoding = decode_data(b"".join(fragments), limits, strict=strict)
-    if (frames := len(decoding.picture.frames)) != announced:
-        raise DataError(f"{path}: its video has {frames} frames, {announced} are announced.")
+        decoding = decode_data(b"".join(fragments), limits, strict=strict)
+        if (frames := len(decoding.picture.frames)) != announced:
+            raise DataError(f"its video has {frames} frames, {announced} are announced.")
     return DicomImage(decoding.picture, dataset, rate, decoding.word)
 
 
@@ -150,18 +150,18 @@ class _Form:
     inverted: bool
 
     @classmethod
-    def of(cls, dataset: FileDataset, path: Path) -> _Form:
+    def of(cls, dataset: FileDataset) -> _Form:
         """Read the attributes; raise DataError where we have no picture for them."""
-        photometric = required(dataset, "PhotometricInterpretation", path)
+        photometric = required(dataset, "PhotometricInterpretation")
         if photometric not in ("MONOCHROME1", "MONOCHROME2"):
             colour = f", its colours are {photometric}" if photometric in _COLOURS else ""
             what = "HEVC video: type dmic decode" if is_video(dataset) else "not a grey image"
-            raise DataError(f"{path}: {what}{colour}. Read are MONOCHROME1 and MONOCHROME2.")
+            raise DataError(f"{what}{colour}. Read are MONOCHROME1 and MONOCHROME2.")
         if "PixelData" not in dataset:
-            raise DataError(f"{path}: holds no pixel data, or is cut before them.")
+            raise DataError("holds no pixel data, or is cut before them.")
 
         def number(keyword: str) -> int:
-            return integer(dataset, keyword, path)
+            return integer(dataset, keyword)
 
         form = cls(
             frames=number("NumberOfFrames") if dataset.get("NumberOfFrames") else 1,
@@ -172,15 +172,15 @@ class _Form:
             signed=bool(number("PixelRepresentation")),
             inverted=photometric == "MONOCHROME1",
         )
-        form._check(number("SamplesPerPixel"), number("HighBit"), path)
+        form._check(number("SamplesPerPixel"), number("HighBit"))
         return form
 
-    def _check(self, samples_per_pixel: int, high_bit: int, path: Path) -> None:
+    def _check(self, samples_per_pixel: int, high_bit: int) -> None:
         stored, allocated = self.bits_stored, self.bits_allocated
         usual = allocated in (8, 16) and 1 <= stored <= allocated and high_bit == stored - 1
         if self.frames < 1 or samples_per_pixel != 1 or not usual:
             raise DataError(
-                f"{path}: {self.frames} frames of {samples_per_pixel} samples a pixel, {stored} "
+                f"{self.frames} frames of {samples_per_pixel} samples a pixel, {stored} "
                 f"bits stored in {allocated}, the highest bit {high_bit}. Read are frames of one "
                 "sample a pixel in the low bits of 8 or 16."
             )
@@ -192,27 +192,25 @@ class _Form:
         return count + count % 2
 
 
-def _tables(
-    dataset: FileDataset, form: _Form, window: Window | None, path: Path
-) -> Iterator[Table]:
+def _tables(dataset: FileDataset, form: _Form, window: Window | None) -> Iterator[Table]:
     """Yield the grey of each stored bit pattern, frame by frame."""
     if window is None:
         yield from itertools.repeat(plain_table(form.bits_stored, form.inverted), form.frames)
         return
     stored = form.bits_stored, form.signed, form.inverted
     keywords = (*MODALITY, *VOI) if window == "auto" else MODALITY
-    of_frames = greys_of_frames(dataset, form.frames, path, keywords)
+    of_frames = greys_of_frames(dataset, form.frames, keywords)
     for attributes, frames in itertools.groupby(of_frames):
-        table = windowed_table(attributes, *stored, window, path)
+        table = windowed_table(attributes, *stored, window)
         yield from itertools.repeat(table, len(list(frames)))
 
 
-def _plain_depth(form: _Form, max_depth: int, path: Path) -> int:
+def _plain_depth(form: _Form, max_depth: int) -> int:
     """Return the depth of stored values as they are; raise DataError if they need a window."""
     if form.signed or form.bits_stored > max_depth:
         kind = "signed" if form.signed else "unsigned"
         raise DataError(
-            f"{path}: {form.bits_stored}-bit {kind} values; at most {max_depth} bits unsigned are "
+            f"{form.bits_stored}-bit {kind} values; at most {max_depth} bits unsigned are "
             'coded as they are. Choose a window: window="auto" or (centre, width), on the command '
             "line --window auto or --window CENTRE,WIDTH."
         )
@@ -220,42 +218,41 @@ def _plain_depth(form: _Form, max_depth: int, path: Path) -> int:
 
 
 def _stored_frames(
-    dataset: FileDataset, form: _Form, path: Path
+    dataset: FileDataset, form: _Form
 ) -> Iterator[npt.NDArray[np.unsignedinteger[Any]]]:
     """Yield each frame's stored bit patterns, (rows, columns)."""
-    _check_pixel_data(dataset, form, path)
+    _check_pixel_data(dataset, form)
     count = 0
-    for frame in _decoded(dataset, path):
+    for frame in _decoded(dataset):
         count += 1
         if count > form.frames or frame.shape != (form.rows, form.columns):
             break
         native = frame.astype(frame.dtype.newbyteorder("="), copy=False)
         yield native.view(f"u{native.dtype.itemsize}")
     if count != form.frames:
-        raise DataError(f"{path}: not the {form.frames} frames of the size it announces.")
+        raise DataError(f"not the {form.frames} frames of the size it announces.")
 
 
-def _decoded(dataset: FileDataset, path: Path) -> Iterator[npt.NDArray[Any]]:
+def _decoded(dataset: FileDataset) -> Iterator[npt.NDArray[Any]]:
     from pydicom.pixels.utils import iter_pixels
 
     try:
         yield from iter_pixels(dataset, raw=True)
     except RuntimeError:  # pydicom's word for: all decoders that there are have failed
         raise DataError(
-            f"{path}: its frames ({syntax_name(dataset)}) are damaged, or need another decoder. "
-            f"{_DECODERS}"
+            f"its frames ({syntax_name(dataset)}) are damaged, or need another decoder. {_DECODERS}"
         ) from None
 
 
-def _check_pixel_data(dataset: FileDataset, form: _Form, path: Path) -> None:
+def _check_pixel_data(dataset: FileDataset, form: _Form) -> None:
     """Raise where there are more or fewer bytes than announced, or nothing decodes them."""
     from pydicom.pixels.decoders.base import get_decoder
 
     if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         if len(dataset.PixelData) != form.native_bytes:
             found = len(dataset.PixelData)
-            raise DataError(f"{path}: {found} bytes of pixels, {form.native_bytes} announced.")
+            raise DataError(f"{found} bytes of pixels, {form.native_bytes} announced.")
     elif not get_decoder(dataset.file_meta.TransferSyntaxUID).is_available:
         raise MissingDependencyError(
-            f"{path}: nothing installed decodes {syntax_name(dataset)}. {_DECODERS}"
+            f"nothing installed decodes {syntax_name(dataset)}. {_DECODERS}"
         )

@@ -54,38 +54,39 @@ def read_file(path: Path, limits: Limits) -> FileDataset:
     from pydicom import dcmread
     from pydicom.filereader import read_dataset
 
-    data = _bytes(path, limits)
+    data = read_bytes(path, limits)
     with shielded(path):
+        _check_bytes(data)
         start = BytesIO(data)
         start.seek(_PREAMBLE + len(_MAGIC))
         meta = read_dataset(start, False, True, stop_when=lambda tag, *_: tag.group != 2)
-        _check_syntax(meta.get("TransferSyntaxUID"), path)
+        _check_syntax(meta.get("TransferSyntaxUID"))
         dataset = dcmread(_Metered(data))
         pixels = dataset.get_item("PixelData")
         if len(data) - len(getattr(pixels, "value", None) or b"") > _MAX_ATTRIBUTES:
-            raise DataError(f"{path}: more than {_MAX_ATTRIBUTES} bytes besides its pixels.")
+            raise DataError(f"more than {_MAX_ATTRIBUTES} bytes besides its pixels.")
         return dataset
 
 
-def _check_syntax(syntax: object, path: Path) -> None:
+def _check_syntax(syntax: object) -> None:
     if not syntax:
         raise DataError(
-            f"{path}: has no TransferSyntaxUID (0002,0010), which says how its pixels are stored. "
+            "has no TransferSyntaxUID (0002,0010), which says how its pixels are stored. "
             "To let dcmtk find out type: dcmconv IN OUT"
         )
     if syntax == _DEFLATED:
-        raise DataError(f"{path}: deflated as a whole, which is not read. Type: dcmconv +te IN OUT")
+        raise DataError("deflated as a whole, which is not read. Type: dcmconv +te IN OUT")
 
 
 @contextmanager
 def shielded(path: Path, words: str = "damaged, or no DICOM that can be read") -> Iterator[None]:
-    """Turn pydicom's failures into DataError and drop its warnings: both may quote the file."""
+    """Name the file in errors; pydicom's own, and its warnings, are dropped: they may quote it."""
     with warnings.catch_warnings(), _unlogged():
         warnings.simplefilter("ignore")
         try:
             yield
-        except DmicError:
-            raise
+        except DmicError as error:
+            raise type(error)(f"{path}: {error}") from None
         except Exception as error:
             raise DataError(f"{path}: {words} ({type(error).__name__}).") from None
 
@@ -106,12 +107,12 @@ class _DropAll(logging.Filter):
         return False
 
 
-def within(path: Path, limits: Limits, frames: int, rows: int, columns: int) -> None:
+def within(limits: Limits, frames: int, rows: int, columns: int) -> None:
     """Raise DataError where the pictures are beyond the limits."""
     try:
         limits.check_size(rows, columns, frames)
     except InvalidInputError as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{error}") from error
 
 
 def syntax_name(dataset: FileDataset) -> str:
@@ -120,39 +121,39 @@ def syntax_name(dataset: FileDataset) -> str:
     return str(syntax.name) if syntax.is_transfer_syntax else "not a registered one"
 
 
-def required(dataset: Dataset, keyword: str, path: Path) -> object:
+def required(dataset: Dataset, keyword: str) -> object:
     """Return the value of an attribute; raise DataError, which names it, where there is none."""
-    value = element(dataset, keyword, path).value if keyword in dataset else None
+    value = element(dataset, keyword).value if keyword in dataset else None
     if value is None or value == "":
-        raise DataError(f"{path}: {named(keyword)} is missing or empty.")
+        raise DataError(f"{named(keyword)} is missing or empty.")
     return value
 
 
-def number(dataset: Dataset, keyword: str, path: Path) -> float:
+def number(dataset: Dataset, keyword: str) -> float:
     """Return the first value of an attribute; raise DataError, which names it, if it is none."""
-    value = required(dataset, keyword, path)
+    value = required(dataset, keyword)
     first = value[0] if isinstance(value, Sequence) and not isinstance(value, str) else value
     try:
         return float(first)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        raise DataError(f"{path}: {named(keyword)} is no number.") from None
+        raise DataError(f"{named(keyword)} is no number.") from None
 
 
-def element(dataset: Dataset, keyword: str, path: Path) -> DataElement:
+def element(dataset: Dataset, keyword: str) -> DataElement:
     """Return an attribute; raise DataError, which names it, where pydicom cannot make it out."""
     try:
         return dataset[keyword]
     except Exception:
-        raise DataError(f"{path}: {named(keyword)} is damaged.") from None
+        raise DataError(f"{named(keyword)} is damaged.") from None
 
 
-def integer(dataset: Dataset, keyword: str, path: Path) -> int:
+def integer(dataset: Dataset, keyword: str) -> int:
     """Return the value of an attribute; raise DataError, which names it, unless it is a number."""
-    value = required(dataset, keyword, path)
+    value = required(dataset, keyword)
     try:
         return int(value)  # type: ignore[call-overload, no-any-return]
     except (TypeError, ValueError):
-        raise DataError(f"{path}: {named(keyword)} is no single number.") from None
+        raise DataError(f"{named(keyword)} is no single number.") from None
 
 
 def named(keyword: str) -> str:
@@ -181,18 +182,16 @@ class _Metered(BytesIO):
         """Read as BytesIO does."""
         self._left -= 1
         if self._left < 0:
-            raise DataError(f"More than {_MAX_READS // 2} elements; no image has so many.")
+            raise DataError(f"more than {_MAX_READS // 2} elements; no image has so many.")
         return super().read(size)
 
 
-def _bytes(path: Path, limits: Limits) -> bytes:
-    """Read the file, if it may be a DICOM image."""
-    data = read_bytes(path, limits)
+def _check_bytes(data: bytes) -> None:
+    """Raise DataError unless they may be a DICOM image."""
     if data[_PREAMBLE : _PREAMBLE + len(_MAGIC)] != _MAGIC:
         raise DataError(
-            f"{path}: not a DICOM file: no DICM after {_PREAMBLE} bytes. If it is a data set "
+            f"not a DICOM file: no DICM after {_PREAMBLE} bytes. If it is a data set "
             "without preamble, type: dcmconv IN OUT"
         )
     if any(data.count(tag) > _MAX_ITEMS for tag in _ITEM_TAGS):
-        raise DataError(f"{path}: more than {_MAX_ITEMS} items; no image has so many.")
-    return data
+        raise DataError(f"more than {_MAX_ITEMS} items; no image has so many.")

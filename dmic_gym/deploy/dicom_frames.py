@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dmic_gym.deploy.dicom_file import element
@@ -21,7 +20,7 @@ VOI = ("VOILUTFunction", "VOILUTSequence", "WindowCenter", "WindowWidth")
 
 
 def greys_of_frames(
-    dataset: Dataset, frames: int, path: Path, keywords: Sequence[str] = (*MODALITY, *VOI)
+    dataset: Dataset, frames: int, keywords: Sequence[str] = (*MODALITY, *VOI)
 ) -> Iterator[Dataset]:
     """Yield, for each frame, what says how its values become grey.
 
@@ -34,23 +33,23 @@ def greys_of_frames(
     """
     shared, own = (dataset.get(keyword) or [] for keyword in GROUPS)
     if own and len(own) != frames:
-        raise DataError(f"{path}: functional groups of {len(own)} frames, but it has {frames}.")
-    common = _merged((dataset, *_macros(shared)), keywords, path)
+        raise DataError(f"functional groups of {len(own)} frames, but it has {frames}.")
+    common = _merged((dataset, *_macros(shared)), keywords)
     for index in range(frames):
         of_frame = (common, *_macros(own[index : index + 1]))
-        yield _merged(of_frame, keywords, path) if own else common
+        yield _merged(of_frame, keywords) if own else common
 
 
 def _macros(groups: Sequence[Dataset]) -> list[Dataset]:
     return [item for group in groups for macro in GREY_MACROS for item in group.get(macro) or []]
 
 
-def _merged(sources: Sequence[Dataset], keywords: Sequence[str], path: Path) -> Dataset:
+def _merged(sources: Sequence[Dataset], keywords: Sequence[str]) -> Dataset:
     from pydicom.dataset import Dataset
 
     merged = Dataset()
     for source in sources:
         for keyword in keywords:
             if keyword in source:
-                merged[keyword] = element(source, keyword, path)
+                merged[keyword] = element(source, keyword)
     return merged

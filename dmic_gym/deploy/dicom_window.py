@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +29,7 @@ def plain_table(bits: int, inverted: bool) -> Table:
 
 
 def windowed_table(
-    dataset: Dataset, bits: int, signed: bool, inverted: bool, window: Window, path: Path
+    dataset: Dataset, bits: int, signed: bool, inverted: bool, window: Window
 ) -> npt.NDArray[np.uint8]:
     """Return the 8-bit grey of each stored bit pattern, uint8 (2**bits,).
 
@@ -45,21 +44,19 @@ def windowed_table(
         stored = np.where(stored >> (bits - 1), stored - (1 << bits), stored)
     for keyword in _RESCALE:
         if keyword in dataset:
-            number(dataset, keyword, path)
+            number(dataset, keyword)
     values = np.asarray(apply_modality_lut(stored, dataset))
     if (chosen := checked_window(window)) != "auto":
         grey = linear_window(values, *chosen)
     elif _has_window(dataset):
-        _check_window(dataset, path)
+        _check_window(dataset)
         grey = np.asarray(apply_windowing(values, _own_voi(dataset)))
     elif dataset.get("VOILUTSequence"):
         grey = _looked_up(values, dataset)
     else:
-        raise DataError(
-            f"{path}: has no window of its own, WindowCenter and WindowWidth. {_WAY_OUT}"
-        )
+        raise DataError(f"has no window of its own, WindowCenter and WindowWidth. {_WAY_OUT}")
     if not np.isfinite(grey).all():
-        raise DataError(f"{path}: its rescale or window values are no numbers.")
+        raise DataError("its rescale or window values are no numbers.")
     table = rounded(grey)
     return np.asarray(WHITE - table if inverted else table, np.uint8)
 
@@ -68,13 +65,13 @@ def _has_window(dataset: Dataset) -> bool:
     return all(dataset.get(keyword) not in (None, "") for keyword in _WINDOW)
 
 
-def _check_window(dataset: Dataset, path: Path) -> None:
+def _check_window(dataset: Dataset) -> None:
     """Raise DataError where pydicom would fail without a reason."""
     exact = dataset.get("VOILUTFunction") in ("LINEAR_EXACT", "SIGMOID")
-    number(dataset, "WindowCenter", path)
-    width = number(dataset, "WindowWidth", path)
+    number(dataset, "WindowCenter")
+    width = number(dataset, "WindowWidth")
     if not width >= (sys.float_info.min if exact else 1):
-        raise DataError(f"{path}: {named('WindowWidth')} is {width:g}. {_WAY_OUT}")
+        raise DataError(f"{named('WindowWidth')} is {width:g}. {_WAY_OUT}")
 
 
 def _looked_up(values: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[Any]:

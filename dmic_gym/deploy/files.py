@@ -143,12 +143,12 @@ def _read(path: Path, reading: Reading, max_depth: int) -> _Source:
 
 
 def _decoded(path: Path, limits: Limits, strict: bool) -> tuple[Decoding, FileDataset | None]:
-    try:
-        if names_dicom(path):
-            from dmic_gym.deploy.dicom import decode_dicom
+    if names_dicom(path):
+        from dmic_gym.deploy.dicom import decode_dicom
 
-            image = decode_dicom(path, limits, strict=strict)
-            return Decoding(image.picture, image.word), image.dataset
+        image = decode_dicom(path, limits, strict=strict)
+        return Decoding(image.picture, image.word), image.dataset
+    try:
         return decode_data(read_bytes(path, limits), limits, strict=strict), None
     except DecodeError as error:
         raise DataError(f"Cannot decode {str(path)!r}: {error}") from error
