@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +60,9 @@ class ImageFolder(LazySamples):
             only = f" (only {len(masks)} masks)" if masks else ""
             raise DataError(f"No images in {str(self.path)!r}{only}. Looked for {_LAYOUTS}.")
         self._images = [images[stem] for stem in sorted(images)]
-        self._masks = [_mask_of(stem, masks, nested) for stem in sorted(images)]
-        if lost := sorted({mask.name for mask in masks.values() if mask not in self._masks}):
+        paired = _by_image(masks, images)
+        self._masks = [paired.get(stem) for stem in sorted(images)]
+        if lost := sorted(path.name for stem, path in paired.items() if stem not in images):
             warnings.warn(
                 f"{len(lost)} masks in {str(self.path)!r} belong to no image: {', '.join(lost)}.",
                 stacklevel=2,
@@ -176,17 +178,12 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _mask_of(stem: str, masks: dict[str, Path], nested: bool) -> Path | None:
-    """The one mask of an image, whose ending may be in capitals; two candidates are an error."""
-    names = {stem + ending for ending in MASK_ENDINGS} | ({stem} if nested else set())
-    found = [
-        path for name, path in masks.items() if _with_small_ending(name) in names or name in names
-    ]
-    if len(found) > 1:
-        raise DataError(f"Two masks for {stem!r}: {str(found[0])!r}, {str(found[1])!r}; keep one.")
-    return found[0] if found else None
-
-
-def _with_small_ending(stem: str) -> str:
-    head, _, ending = stem.rpartition("_")
-    return f"{head}_{ending.lower()}"
+def _by_image(masks: dict[str, Path], images: Collection[str]) -> dict[str, Path]:
+    """Return the masks by the stems of their images; two masks of one image are an error."""
+    found: dict[str, Path] = {}
+    for name, path in masks.items():
+        stem = name if name in images or not is_mask(name) else name[: name.rindex("_")]
+        if other := found.get(stem):
+            raise DataError(f"Two masks for {stem!r}: {str(other)!r}, {str(path)!r}; keep one.")
+        found[stem] = path
+    return found
