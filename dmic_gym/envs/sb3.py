@@ -161,6 +161,9 @@ def make_sb3_vec(
 ) -> SB3CodingVecEnv:
     """Make a Stable-Baselines3 `VecEnv` over `CodingVectorEnv`; `VecMonitor` etc. wrap it.
 
+    A transition takes 49 kB in a replay buffer, so that `DQN`'s default of a million takes 49 GB:
+    pass ``buffer_size=20_000`` for 1 GB.
+
     Args:
         num_envs: number of episodes in step.
         dataset: as for `CodingEnv`.

@@ -199,7 +199,7 @@ def _segmenters(segmenter: Segmenter, dataset: Sequence[Sample]) -> dict[str, st
 
 
 def _compare(out: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    old, new = ({**run, **run["config"]} for run in (begun, json.loads(json.dumps(now))))
+    old, new = ({**run, **run.get("config", {})} for run in (begun, json.loads(json.dumps(now))))
     names = sorted((old.keys() | new.keys()) - _MAY_CHANGE - {"config"})
     if differing := [name for name in names if old.get(name) != new.get(name)]:
         words = "; ".join(f"{n} was {old.get(n)!r}, is {new.get(n)!r}" for n in differing)
