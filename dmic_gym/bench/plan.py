@@ -15,7 +15,7 @@ from dmic_gym.bench.rows import Record, identity
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.registry import load_dataset
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.registry import Task
+from dmic_gym.tasks.leakage import card_of, leakage_notes
 
 _HEVC_FIELDS = ("ctu_size", "preset", "agent", "base_qp", "seed")
 
@@ -125,7 +125,7 @@ def make_plan(definition: Definition, *, strict: bool = False) -> SweepPlan:
     for spec in definition.data:
         used, empty = split_by_use(_samples(spec, definition.images))
         left_out += empty
-        warnings += leakage(definition, spec)
+        warnings += leakage(definition, spec, [sample.name for sample in used])
         for sample in used:
             groups += _groups(definition, spec, sample, strict)
     if not groups:
@@ -134,9 +134,16 @@ def make_plan(definition: Definition, *, strict: bool = False) -> SweepPlan:
     return SweepPlan(tuple(groups), ids, tuple(left_out), tuple(warnings))
 
 
-def leakage(definition: Definition, spec: str) -> list[str]:
-    """Return a sentence for each network that was trained on an image of a data set."""
-    return Task(spec, spec, None, definition.segmenter, definition.second or None).leakage()
+def leakage(definition: Definition, data: str, names: Sequence[str]) -> list[str]:
+    """Return a sentence for each network that was trained on images of a data set.
+
+    Args:
+        definition: names the networks.
+        data: the data set.
+        names: of the images.
+    """
+    networks = [spec for spec in (definition.segmenter, definition.second) if spec]
+    return [note for spec in networks for note in leakage_notes(card_of(spec), spec, data, names)]
 
 
 def _samples(spec: str, images: int | None) -> list[Sample]:

@@ -139,7 +139,7 @@ def _images(
             warnings.append(f"No pictures of {data}: {error}")
             continue
         images[data] = {sample.name: sample for sample in used}
-        warnings += leakage(definition, data)
+        warnings += leakage(definition, data, list(images[data]))
         left_out += empty
     return images, left_out, warnings
 

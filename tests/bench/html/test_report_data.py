@@ -5,16 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
 from dmic_gym.bench.html.document import make_document
 from dmic_gym.bench.html.page import html
 from dmic_gym.bench.html.report_data import ReportData, read_report_data
+from dmic_gym.bench.plan import make_plan
 from dmic_gym.bench.rows import Record, identity
 from dmic_gym.bench.store import Store
 from dmic_gym.errors import InvalidInputError
 from tests.bench.html.pages import NASTY, Reader
 from tests.bench.records import record
+from tests.bench.sweeping import small, swept
+from tests.support import phantoms
 
 
 def copied(source: Path, folder: Path, change: Callable[[Record], Record | None]) -> Path:
@@ -108,3 +112,26 @@ def test_mixed_installations_are_told(store: Path, tmp_path: Path) -> None:
         found = opened.records()[0]
         opened.add(other(found, package="0.0.1"))
     assert any("installations are mixed (package)" in warning for warning in read(folder).warnings)
+
+
+def test_a_network_that_was_trained_on_the_images_is_told(tmp_path: Path) -> None:
+    told = "The segmenter unet was trained on images phantom-0-0000"
+    plan = make_plan(small(segmenter="unet", images=2, agents=["anchor"]))
+    assert plan.warnings[0].startswith(told)
+    assert make_plan(small(data=["phantoms?count=2&seed=99"], segmenter="unet")).warnings == ()
+    swept(tmp_path, segmenter="unet", agents=["anchor"])
+    assert any(warning.startswith(told) for warning in read(tmp_path).warnings)
+
+
+def test_a_report_finds_relative_data_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (sample,) = phantoms(1, 96)
+    cv2.imwrite(str(tmp_path / "data" / "one.png"), sample.image)
+    monkeypatch.chdir(tmp_path)
+    swept(tmp_path / "runs" / "here", data=["data"], agents=["anchor"])
+    monkeypatch.chdir(tmp_path / "runs")
+    found = read(tmp_path / "runs" / "here")
+    assert list(found.samples) == [("data", "one")]
+    assert found.warnings == []
