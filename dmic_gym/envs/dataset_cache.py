@@ -7,7 +7,7 @@ from typing import overload
 
 from dmic_gym.envs.cache import ByteBoundedCache
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.data.sequence import LazySamples
+from dmic_gym.tasks.data.sequence import LazySamples, names_of
 
 
 class DatasetCache(Sequence[Sample]):
@@ -32,6 +32,11 @@ class DatasetCache(Sequence[Sample]):
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the samples, in order."""
+        return names_of(self.dataset)
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...

@@ -14,6 +14,7 @@ from dmic_gym.envs.rewards import Reward, make_reward
 from dmic_gym.errors import InvalidInputError, checked_integer, unknown_name
 from dmic_gym.tasks.data.pairs import DataSpec
 from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.data.sequence import names_of
 from dmic_gym.tasks.registry import Task, find_task
 from dmic_gym.tasks.segmenters.find import find_segmenter
 from dmic_gym.tasks.segmenters.protocol import Segmenter, SegmenterSpec
@@ -189,10 +190,8 @@ def find_sample(dataset: Sequence[Sample], choice: Any) -> Sample:
 
 
 def _by_name(dataset: Sequence[Sample], name: str) -> Sample:
-    names = []
-    for sample in dataset:
-        if sample.name == name:
-            return sample
-        names.append(sample.name)
+    names = names_of(dataset)
+    if name in names:
+        return dataset[names.index(name)]
     near = difflib.get_close_matches(name, names, n=1) or names[:1]
     raise InvalidInputError(f"No sample is named {name!r}. Nearest: {near[0]!r}.")

@@ -46,8 +46,8 @@ def seen_names(card: Card, data: str, names: Iterable[str]) -> list[str]:
 
 
 def _seen_in(stage: Mapping[str, Any], data: str, names: Sequence[str]) -> list[str]:
-    plain = [_REMARK.sub("", text) for text in stage["data"]]
-    own = [words for words in plain if _place(words) == _place(data)]
+    plain, here = [_REMARK.sub("", text) for text in stage["data"]], _place(data)
+    own = [words for words in plain if _place(words) == here]
     if not own:
         return []
     trained_on = stage.get("trained_on") or _all_names(own)

@@ -75,7 +75,10 @@ class Arcade(LazySamples):
 
     def _read(self, index: int) -> Sample:
         sample = self._samples[index]
-        return Sample(sample.image, sample.mask, sample.name.zfill(4))
+        return Sample(sample.image, sample.mask, self._name(index))
+
+    def _name(self, index: int) -> str:
+        return self._samples._name(index).zfill(4)
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,10 @@ class _Official(LazySamples):
         entry = self._entries[index]
         image = read_grey(self._folder / entry.file)
         check_same_size(self._folder / entry.file, image.shape, self._annotations, entry.shape)
-        return Sample(image, _filled(entry.polygons, entry.shape), Path(entry.file).stem)
+        return Sample(image, _filled(entry.polygons, entry.shape), self._name(index))
+
+    def _name(self, index: int) -> str:
+        return Path(self._entries[index].file).stem
 
 
 def _root(root: str | os.PathLike[str] | None) -> Path:

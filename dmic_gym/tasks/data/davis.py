@@ -75,7 +75,10 @@ class Davis(LazySamples):
         if self.size is not None and self.size < frame.shape[0]:
             width = max(round(frame.shape[1] * self.size / frame.shape[0]), 1)
             frame, mask = _shrunk(frame, mask, (width, self.size))
-        return Sample(frame, mask, f"{sequence}/{stem}")
+        return Sample(frame, mask, self._name(index))
+
+    def _name(self, index: int) -> str:
+        return "/".join(self._frames[index])
 
 
 def is_davis(path: Path) -> bool:

@@ -80,8 +80,11 @@ class DCA1(LazySamples):
         return f"images of DCA1's split {self.split!r}"
 
     def _read(self, index: int) -> Sample:
-        name = str(self._numbers[index])
+        name = self._name(index)
         return read_sample(self.path / f"{name}.pgm", self.path / f"{name}_gt.pgm", name)
+
+    def _name(self, index: int) -> str:
+        return str(self._numbers[index])
 
 
 def default_root() -> Path:

@@ -78,7 +78,10 @@ class ImageFolder(LazySamples):
         return f"images in {self.path}"
 
     def _read(self, index: int) -> Sample:
-        return read_sample(self._images[index], self._masks[index], self._images[index].stem)
+        return read_sample(self._images[index], self._masks[index], self._name(index))
+
+    def _name(self, index: int) -> str:
+        return self._images[index].stem
 
 
 def read_sample(image_path: Path, mask_path: Path | None, name: str) -> Sample:

@@ -27,10 +27,14 @@ class LazySamples(Sequence[Sample]):
     def _content(self) -> str:
         """What there are len(self) of, for messages."""
 
+    def _name(self, index: int) -> str:
+        """Return the name of sample `index`; data sets that know it need not make the sample."""
+        return self._read(index).name
+
     @property
     def names(self) -> list[str]:
         """The names of the samples, in order."""
-        return [sample.name for sample in self]
+        return [self._name(index) for index in range(len(self))]
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...
@@ -66,11 +70,8 @@ class Selection(LazySamples):
     def __len__(self) -> int:
         return len(self.places)
 
-    @property
-    def names(self) -> list[str]:
-        """The names of the samples, in order."""
-        names = self.samples.names
-        return [names[place] for place in self.places]
+    def _name(self, index: int) -> str:
+        return self.samples._name(self.places[index])
 
     def _content(self) -> str:
         return f"selected {self.samples._content()}"
@@ -80,7 +81,6 @@ class Selection(LazySamples):
 
 
 def names_of(samples: Sequence[Sample]) -> list[str]:
-    """Return the names of samples; of a lazy sequence without making them where it can."""
-    if isinstance(samples, LazySamples):
-        return samples.names
-    return [sample.name for sample in samples]
+    """Return the names of samples; of a sequence with `names` without making them."""
+    names: list[str] | None = getattr(samples, "names", None)
+    return [sample.name for sample in samples] if names is None else names

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -106,3 +107,15 @@ def test_select_takes_a_slice_of_any_data_set() -> None:
     for take in ("::0", "a", 3, "1:2:3:4"):
         with pytest.raises(InvalidInputError, match="START:STOP:STEP"):
             load_dataset(samples, select=take)
+
+
+@pytest.mark.skipif("DMIC_DATA" not in os.environ, reason="DMIC_DATA is not set")
+@pytest.mark.parametrize(
+    "spec",
+    ["angiograms", "arcade?split=val&select=::40", "$DMIC_DATA/davis2016?select=::90"],
+)
+def test_names_are_known_without_reading(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = load_dataset(spec)
+    read = [sample.name for sample in data]
+    monkeypatch.setattr(Sample, "__post_init__", None)  # no sample can be made
+    assert names_of(data) == read

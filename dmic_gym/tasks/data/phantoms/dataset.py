@@ -59,11 +59,6 @@ class Phantoms(LazySamples):
         image, mask = synthesize(self.seed, index, self.size)
         return Sample(image, mask, self._name(index))
 
-    @property
-    def names(self) -> list[str]:
-        """The names of the samples; none is made for it."""
-        return [self._name(index) for index in range(len(self))]
-
     def _name(self, index: int) -> str:
         return f"phantom-{self.seed}-{index:04d}"
 
