@@ -71,7 +71,8 @@ def episodes(options: argparse.Namespace) -> Iterator[None]:
 
 
 def cycles(seed: int, sizes: int) -> Iterator[None]:
-    from dmic_gym.deploy.coder import Coder, Settings, decode_picture
+    from dmic_gym.deploy.coder import Coder, Settings
+    from dmic_gym.deploy.decoding import decode_picture
     from dmic_gym.deploy.pictures import Picture
     from dmic_gym.tasks.segmenters.network import load_segmenter
 

@@ -28,7 +28,7 @@ class Job:
         source: to read.
         target: to write.
         overwrite: whether a target that exists is replaced.
-        originals: all sources of the run; none of them is ever written.
+        originals: all files of the folder that is read; none of them is ever written.
     """
 
     source: Path
@@ -127,7 +127,9 @@ def _jobs(
     found = [path for path, word in kinds.items() if not word]
     if not found:
         raise DataError(f"No {what} in {str(source)!r}{_listed(Counter(kinds.values()))}.")
-    jobs = _folder_jobs(found, target, suffix, overwrite)
+    originals = frozenset(each for each in map(_id, kinds) if each)
+    jobs = [Job(path, target / f"{path.stem}{suffix}", overwrite, originals) for path in found]
+    _check_targets(jobs)
     _make_folder(target)
     return Jobs(jobs, True, Counter(word for word in kinds.values() if word))
 
@@ -146,20 +148,18 @@ def _check_folders(source: Path, target: Path, formats: Collection[str]) -> None
         )
 
 
-def _folder_jobs(found: list[Path], target: Path, suffix: str, overwrite: bool) -> list[Job]:
-    originals = frozenset(each for each in map(_id, found) if each)
-    jobs = dict[Path, Job]()
-    for path in found:
-        job = Job(path, target / f"{path.stem}{suffix}", overwrite, originals)
-        if other := jobs.get(job.target):
+def _check_targets(jobs: list[Job]) -> None:
+    """Raise InvalidInputError where two jobs would write one file, or one an original."""
+    seen = dict[Path, Job]()
+    for job in jobs:
+        if other := seen.get(job.target):
             raise InvalidInputError(
-                f"{other.source.name!r} and {path.name!r} would both become {job.target.name!r}: "
-                "rename one."
+                f"{other.source.name!r} and {job.source.name!r} would both become "
+                f"{job.target.name!r}: rename one."
             )
-        if _id(job.target) in originals:
+        seen[job.target] = job
+        if _id(job.target) in job.originals:
             job.claim(job.target)
-        jobs[job.target] = job
-    return list(jobs.values())
 
 
 def _make_folder(target: Path) -> None:
