@@ -126,7 +126,8 @@ def read_picture(
     try:
         pixels = read_pixels(data, limits.check_size)
         if chosen is not None:
-            return Picture(_unstacked(rounded(linear_window(pixels.frames, *chosen))))
+            greys = rounded(linear_window(np.arange(1 << 16), *chosen))
+            return Picture(_unstacked(greys[pixels.frames]))
         return _picture(pixels, bit_depth)
     except MissingDependencyError:
         raise
