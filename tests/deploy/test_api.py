@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -260,3 +261,17 @@ def test_retained_dice_is_that_of_the_objective(coder: Coder) -> None:
     ratio = trial.value / expected_dice(reference.mask, objective.posterior)
     decoded = trial.result.encoded.reconstruction
     assert retained(SAMPLE.image, decoded) == pytest.approx(min(ratio, 1.0))
+
+
+@pytest.mark.parametrize("fps", [15, 29.97, 0.5])
+def test_an_mp4_keeps_its_frame_rate(fps: float, tmp_path: Path) -> None:
+    stack = np.stack([sample.image for sample in phantoms(3, 100)])
+    data = dmic_gym.encode(stack, agent="anchor", format="mp4", fps=fps, **FAST)
+    (tmp_path / "x.mp4").write_bytes(data)
+    with av.open(str(tmp_path / "x.mp4")) as video:
+        rate = video.streams.video[0].average_rate
+        assert rate is not None
+        assert float(rate) == pytest.approx(fps, rel=1e-3)
+    for wrong in (0, -1, 1001, float("nan")):
+        with pytest.raises(InvalidInputError, match=r"outside 0\.\.1000 pictures a second"):
+            dmic_gym.encode(stack, agent="anchor", format="mp4", fps=wrong, **FAST)
