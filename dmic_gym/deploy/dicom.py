@@ -156,7 +156,7 @@ class _Form:
         if photometric not in ("MONOCHROME1", "MONOCHROME2"):
             colour = f", its colours are {photometric}" if photometric in _COLOURS else ""
             what = "HEVC video: type dmic decode" if is_video(dataset) else "not a grey image"
-            raise DataError(f"{what}{colour}. Read are MONOCHROME1 and MONOCHROME2.")
+            raise DataError(f"{what}{colour}. Only MONOCHROME1 and MONOCHROME2 are read.")
         if "PixelData" not in dataset:
             raise DataError("holds no pixel data, or is cut before them.")
 
@@ -181,8 +181,8 @@ class _Form:
         if self.frames < 1 or samples_per_pixel != 1 or not usual:
             raise DataError(
                 f"{self.frames} frames of {samples_per_pixel} samples a pixel, {stored} "
-                f"bits stored in {allocated}, the highest bit {high_bit}. Read are frames of one "
-                "sample a pixel in the low bits of 8 or 16."
+                f"bits stored in {allocated}, the highest bit {high_bit}. Only frames of one "
+                "sample a pixel in the low bits of 8 or 16 are read."
             )
 
     @property

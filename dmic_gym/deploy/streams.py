@@ -122,7 +122,7 @@ def picture_of(decoded: Decoded, shape: tuple[int, int] | None = None) -> Pictur
         DecodeError: its depth is none of 8, 10 and 12 bits.
     """
     if decoded.bit_depth not in BIT_DEPTHS:
-        raise DecodeError(f"The stream has {decoded.bit_depth} bits; read are 8, 10 and 12.")
+        raise DecodeError(f"The stream has {decoded.bit_depth} bits; only 8, 10 and 12 are read.")
     height, width = shape or decoded.frames.shape[1:]
     frames = decoded.frames[:, :height, :width]
     return Picture(

@@ -82,7 +82,7 @@ def _read(data: bytes, check_size: SizeCheck) -> Pixels:
         turn = _orientation(data, image)
     grey = grey_of(pixels)
     if grey.dtype not in (np.uint8, np.uint16):
-        raise DataError(f"it holds {grey.dtype} samples; read are 8 and 16 bits unsigned.")
+        raise DataError(f"it holds {grey.dtype} samples; only 8 and 16 bits unsigned are read.")
     return Pixels(oriented(grey[np.newaxis], turn), 255 if grey.dtype == np.uint8 else None)
 
 

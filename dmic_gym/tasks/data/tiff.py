@@ -110,8 +110,8 @@ def _check_form(page: TiffPage) -> None:
     if page.sampleformat not in (1, 4) or page.bitspersample > 16:
         kind = {2: "signed", 3: "floating-point"}.get(page.sampleformat, "unsigned")
         raise DataError(
-            f"its samples are {kind} numbers of {page.bitspersample} bits; read are unsigned ones "
-            "of up to 16: scale them to 8 bits, or to 12 in 16."
+            f"its samples are {kind} numbers of {page.bitspersample} bits; only unsigned ones "
+            "of up to 16 are read. Scale them to 8 bits, or to 12 in 16."
         )
     if page.compression not in _SIZED | _PICTURES:
         raise DataError(
