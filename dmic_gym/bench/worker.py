@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import warnings
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
@@ -95,6 +96,7 @@ def _serve(connection: Connection) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     for module in ("provenance", "workbench"):  # heavy imports before "ready"
         importlib.import_module(f"dmic_gym.bench.{module}")
+    warnings.filterwarnings("ignore", "The policy .* was trained for")  # the parent has said so
     connection.send(_READY)
     while True:
         try:
