@@ -95,7 +95,7 @@ def test_jpeg_in_a_tiff_is_colour_again() -> None:
     ("samples", "options", "words"),
     [
         (RAMP.astype(np.int8), {}, "signed numbers of 8 bits"),
-        (DEEP.astype(np.int16), {}, "signed numbers of 16 bits.*scale"),
+        (DEEP.astype(np.int16), {}, "signed numbers of 16 bits.*Scale"),
         (RAMP.astype(np.float16), {}, "floating-point numbers of 16 bits"),
         (RAMP.astype(np.float32), {"compression": "zstd"}, "floating-point numbers of 32 bits"),
         (DEEP.astype(np.uint32), {}, "unsigned numbers of 32 bits"),
