@@ -13,9 +13,9 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from dmic_gym.bench import style
 from dmic_gym.bench.per_image import extremes, featured, line_of, mean_intervals, savings
-from dmic_gym.bench.protocol import ANCHOR, METRIC
+from dmic_gym.bench.protocol import ANCHOR, METRIC, Results
 from dmic_gym.bench.style import ACCENT, INK, Look, drawing, looks_of, quiet, short
-from dmic_gym.bench.tables import FIGURE_NAMES, Results, qps_of, title
+from dmic_gym.bench.tables import FIGURE_NAMES, qps_of, title
 
 QUALITIES = {
     "dice": "Against the expert mask. Bands and bars are 95 % bootstrap intervals over images.",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,10 @@ PACKAGES = (
     "opencv-python-headless",
     "torch",
 )
+
+
+Results = Mapping[str, Any]
+"""What ``results.json`` holds of one data set and encoder; see `results_of`."""
 
 
 def versions() -> dict[str, str]:

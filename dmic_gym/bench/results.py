@@ -16,9 +16,6 @@ from dmic_gym.bench.rows import Record, SweepRun
 from dmic_gym.bench.store import Store
 from dmic_gym.bench.summary import summarize, summarize_still
 
-Results = Mapping[str, Any]
-"""What ``results.json`` holds of one data set and encoder."""
-
 
 @dataclass(frozen=True)
 class Encoder:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,7 +51,7 @@ class Store:
         self._runs: list[SweepRun] = []
         self._records: dict[str, Record] = {}
         self._origins: dict[str, int] = {}
-        self._descriptor: int | None = None
+        self._file: FileIO | None = None
         self._lock: BaseFileLock | None = None
 
     @classmethod
@@ -81,7 +82,7 @@ class Store:
             if store.path.exists():
                 _cut(store.path)
                 store._read()
-            store._descriptor = os.open(store.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            store._file = store.path.open("ab", buffering=0)
         except BaseException as error:
             store.close()
             if isinstance(error, OSError) and not isinstance(error, DataError):
@@ -167,9 +168,9 @@ class Store:
 
     def close(self) -> None:
         """Close the file and let others write."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -186,16 +187,16 @@ class Store:
 
     def _append(self, lines: list[dict[str, Any]]) -> None:
         """Write lines at the end, whole or not at all."""
-        if self._descriptor is None:
+        if self._file is None:
             return
-        size = os.fstat(self._descriptor).st_size
+        size = os.fstat(self._file.fileno()).st_size
         data = encoded(lines)
         try:
             while data:
-                data = data[os.write(self._descriptor, data) :]
-            os.fsync(self._descriptor)
+                data = data[self._file.write(data) :]
+            os.fsync(self._file.fileno())
         except OSError as error:
-            os.truncate(self.path, size)
+            self._file.truncate(size)
             raise DataError(
                 f"Cannot write {self.path}: {error.strerror}. What is in it is safe: make room and "
                 "go on with --resume."

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dmic_gym.bench.per_image import featured, point_of
-from dmic_gym.bench.protocol import ANCHOR, LEVELS, METRIC, UNUSABLE
+from dmic_gym.bench.protocol import ANCHOR, LEVELS, METRIC, UNUSABLE, Results
 
-Results = Mapping[str, Any]
 Lines = Mapping[str, Results]
 
 FIGURE_NAMES: Mapping[str, str] = {

@@ -9,9 +9,9 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from dmic_gym.bench.protocol import Results
 from dmic_gym.bench.tables import (
     Entry,
-    Results,
     Table,
     bd_tables,
     cost_table,

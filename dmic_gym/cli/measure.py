@@ -16,11 +16,15 @@ from dmic_gym.cli.common import (
     names_of,
     qp_sets_of,
     say,
+    stderr,
     stdout,
 )
 from dmic_gym.cli.reports import WRITTEN, show_and_save
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.io import portable
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
 
 _QUICK_IMAGES = 6
 
@@ -89,7 +93,7 @@ def bench(
             "ctu_sizes": [ctu],
             "presets": [preset],
             "images": _QUICK_IMAGES if quick and images is None else images,
-            "segmenter": task.segmenter or "unet",
+            "segmenter": portable(str(task.segmenter or "unet")),
             "second": task.second or "",
             "compare": names_of(compare),
         }
@@ -97,15 +101,20 @@ def bench(
     check_folder(out)
     engine = make_engine(jobs)
     with Store.in_memory(out) as store, RunProgress(definition) as progress:
-        plan = run_sweep(
-            definition,
-            store,
-            engine,
-            strict=strict,
-            command=command_line(),
-            on_start=progress.start,
-            on_record=progress.add,
-        )
+        try:
+            plan = run_sweep(
+                definition,
+                store,
+                engine,
+                strict=strict,
+                command=command_line(),
+                on_start=progress.start,
+                on_record=progress.add,
+            )
+        except KeyboardInterrupt:
+            progress.stop()
+            say("Interrupted: nothing is written. dmic sweep keeps every finished cell.", stderr)
+            raise typer.Exit(INTERRUPTED) from None
         progress.stop()
         keep_previous([out / name for name in WRITTEN])
         store.write()

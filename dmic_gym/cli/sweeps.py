@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dmic_gym.cli.common import app, command_line, say, stderr, stdout
-from dmic_gym.cli.measure import JobsOption, StrictOption
+from dmic_gym.cli.measure import INTERRUPTED, JobsOption, StrictOption
 from dmic_gym.cli.reports import show_and_save
 
 if TYPE_CHECKING:
     from dmic_gym.bench.cells import Cell
     from dmic_gym.bench.definition import Definition
-
-_INTERRUPTED = 130
 
 
 @app.command()
@@ -68,7 +66,7 @@ def sweep(
             say(
                 f"Interrupted: {count} finished cells are in {folder}. Go on with --resume.", stderr
             )
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
         progress.stop()
         failed = show_and_save(store, definition, plan, folder)
     raise typer.Exit(1 if failed else 0)

@@ -17,10 +17,12 @@ from tests.support import ROOT
 MODULE = "tests.bench.sweeping"
 
 
-def command(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `dmic sweep` in a process of its own."""
+def command(
+    *arguments: object, name: str = "sweep", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `dmic sweep`, or another, in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-c", "from dmic_gym.cli import main; main()", "sweep"]
+        [sys.executable, "-c", "from dmic_gym.cli import main; main()", name]
         + [str(argument) for argument in arguments],
         cwd=ROOT,
         env={**os.environ, **variables},
@@ -105,3 +107,17 @@ def test_a_second_sweep_on_the_store_is_refused(dmic: Any, tmp_path: Path) -> No
         code, _, err = dmic("sweep", toml(tmp_path), "--out", tmp_path / "out", "--resume")
     assert code == 2
     assert "Another sweep is writing to" in err
+
+
+def test_ctrl_c_ends_a_benchmark_too(tmp_path: Path) -> None:
+    (tmp_path / "harm").mkdir()
+    done = command(
+        "--data", "phantoms?count=2&size=96", "--agents", f"{MODULE}:InterruptsTheSweep",
+        "--preset", "ultrafast", "--segmenter", "tests.support:vesselness", "--jobs", "1",
+        "--out", tmp_path / "out",
+        name="bench", HARM=str(tmp_path / "harm"),
+    )  # fmt: skip
+    assert done.returncode == 130
+    assert "Interrupted: nothing is written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((tmp_path / "out").iterdir()) == []

@@ -10,10 +10,9 @@ from dmic_gym.bench.html.origin import Origin, origin_of
 from dmic_gym.bench.html.report_data import Coverage, ReportData
 from dmic_gym.bench.html.strips import Strip, make_strips
 from dmic_gym.bench.per_image import featured, line_of
-from dmic_gym.bench.protocol import LEVELS, METRIC
+from dmic_gym.bench.protocol import LEVELS, METRIC, Results
 from dmic_gym.bench.tables import (
     Entry,
-    Results,
     Table,
     bd_tables,
     cost_table,

@@ -15,7 +15,7 @@ from dmic_gym.bench.summary import LEVEL_QUALITIES, MEASURES
 from dmic_gym.errors import DataError
 from dmic_gym.io import write_atomically
 
-Row = Mapping[str, Any]
+Columns = Mapping[str, Any]
 
 _COMPARED = ("bd_rate_percent", "ci95", "quality_range", "bd_quality", "bd_rate_note", "against")
 _INTERVALS = {"ci95": ("low", "high"), "quality_range": ("quality_from", "quality_to")}
@@ -56,7 +56,7 @@ def _write(path: Path, data: bytes) -> Path:
     return path
 
 
-def _csv(rows: Iterator[Row]) -> bytes:
+def _csv(rows: Iterator[Columns]) -> bytes:
     found = list(rows)
     text = StringIO()
     columns = list(dict.fromkeys(key for row in found for key in row))
@@ -66,17 +66,17 @@ def _csv(rows: Iterator[Row]) -> bytes:
     return text.getvalue().encode()
 
 
-def _lines(section: Section) -> Iterator[tuple[str, Row]]:
+def _lines(section: Section) -> Iterator[tuple[str, Columns]]:
     for name in (*section.results["agents"], *section.results["stills"]):
         yield name, line_of(section.results, name)
 
 
-def _setting(section: Section, name: str) -> Row:
+def _setting(section: Section, name: str) -> Columns:
     protocol = section.results["protocol"]
     return {key: protocol[key] for key in ("data", "codec", "ctu_size", "preset")} | {"line": name}
 
 
-def _bd_rows(section: Section) -> Iterator[Row]:
+def _bd_rows(section: Section) -> Iterator[Columns]:
     """Yield a row for each line, set of base QPs and comparison."""
     headline, *others = section.results["protocol"]["qp_sets"]
     for name, line in _lines(section):
@@ -93,7 +93,7 @@ def _bd_rows(section: Section) -> Iterator[Row]:
                 }
 
 
-def _level_rows(section: Section) -> Iterator[Row]:
+def _level_rows(section: Section) -> Iterator[Columns]:
     """Yield a row for each line, quality and level."""
     for name, line in _lines(section):
         for quality in LEVEL_QUALITIES:
@@ -102,7 +102,7 @@ def _level_rows(section: Section) -> Iterator[Row]:
                 yield {**_setting(section, name), **what, **_flat(found)}
 
 
-def _flat(part: Row, prefix: str = "") -> dict[str, Any]:
+def _flat(part: Columns, prefix: str = "") -> dict[str, Any]:
     """Return nested figures as columns; an interval becomes two."""
     found: dict[str, Any] = {}
     for key, value in part.items():
@@ -118,7 +118,7 @@ def _flat(part: Row, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _point_rows(section: Section) -> Iterator[Row]:
+def _point_rows(section: Section) -> Iterator[Columns]:
     """Yield a row for each line and point, with intervals of the means."""
     for name, line in _lines(section):
         bounds = {key: mean_intervals(line["images"], key) for key in LEVEL_QUALITIES}
@@ -129,7 +129,7 @@ def _point_rows(section: Section) -> Iterator[Row]:
             yield row
 
 
-def _image_rows(section: Section) -> Iterator[Row]:
+def _image_rows(section: Section) -> Iterator[Columns]:
     """Yield a row for each line, image and point; QP maps are in the store."""
     for name, line in _lines(section):
         for image in line["images"]:
