@@ -124,14 +124,19 @@ def bench(
 @app.command("list")
 def list_names() -> None:
     """Name the agents, the shipped weights and the data sets."""
-    from dmic_gym.agents.policy.shipped import policy_names
+    from dmic_gym.agents.policy.shipped import SHIPPED_POLICIES, policy_names
     from dmic_gym.agents.registry import DESCRIPTIONS
     from dmic_gym.tasks.data.registry import DATASETS
     from dmic_gym.tasks.registry import TASKS
     from dmic_gym.tasks.segmenters.weights import find_weights, read_card, shipped_names
 
-    policies = [(name, "a policy that comes with the package") for name in policy_names()]
-    _show("agents", [*DESCRIPTIONS.items(), *policies])
+    policies = [read_card(find_weights(name, SHIPPED_POLICIES)) for name in policy_names()]
+    trained = {
+        card.name: f"a policy for CTU {card.arguments['ctu_size']}, after "
+        f"{card.metrics['a2c_steps']} A2C steps"
+        for card in policies
+    }
+    _show("agents", [*DESCRIPTIONS.items(), *trained.items()])
     cards = [read_card(find_weights(name)) for name in shipped_names()]
     _show("weights", [(card.name, card.architecture) for card in cards])
     _show("tasks", [(task.name, f"{task.test}, {task.segmenter}") for task in TASKS.values()])
