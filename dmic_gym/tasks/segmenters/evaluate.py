@@ -76,16 +76,16 @@ def milliseconds(path: Path, image: Image, rounds: int = 40) -> dict[str, float]
     """Time saved weights on the CPU on one image, in turns by dtype.
 
     Returns:
-        The least milliseconds by dtype, which other load disturbs least, with the threads that
-        torch used.
+        Milliseconds of processor time by dtype, the least of all rounds, which other load
+        disturbs least, with the threads that torch used: with one, what a free core needs.
     """
     segmenters = {dtype: load_segmenter(path, "cpu", dtype) for dtype in DTYPES}
     taken: dict[str, list[float]] = {dtype: [] for dtype in DTYPES}
     for _ in range(rounds):
         for dtype, segmenter in segmenters.items():
-            begin = time.perf_counter()
+            begin = time.process_time()
             segmenter(image[np.newaxis])
-            taken[dtype].append(1e3 * (time.perf_counter() - begin))
+            taken[dtype].append(1e3 * (time.process_time() - begin))
     times = {dtype: round(min(spent), 1) for dtype, spent in taken.items()}
     return times | {"threads": torch.get_num_threads()}
 
