@@ -24,5 +24,6 @@ def markdown_table(table: Table) -> str:
 
 
 def _entry(entry: Entry) -> str:
-    words = "; ".join(part for part in (entry.detail, entry.note) if part)
+    parts = (*entry.detail.split("\n"), entry.note)
+    words = "; ".join(part for part in parts if part)
     return escaped(f"{entry.text} ({words})" if words else entry.text)

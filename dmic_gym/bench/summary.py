@@ -95,7 +95,7 @@ class Comparer:
         anchors, tests = _bits_at([self._draws.means(grid) for grid in grids], share)
         resampled = 100 * (tests / anchors - 1)
         interval = self._interval(percent, resampled, "bits at this quality")
-        note = "" if percent is not None else _not_reached(mean[1], mean[3], level)
+        note = "" if percent is not None else _not_reached(mean, level)
         part = _bits_part(
             level, _finite(bits), percent, _joined(note, interval.note), _bounds(interval)
         )
@@ -247,13 +247,17 @@ def _bits_at(means: Sequence[Floats], share: int) -> tuple[Floats, Floats]:
     return bits_at(anchor_bits, anchor_quality, level), bits_at(bits, quality, level)
 
 
-def _not_reached(anchor: Floats, test: Floats, level: float) -> str:
-    outside = not test.min() <= level <= test.max()
-    whose, curve = ("the", test) if outside else ("the anchor's", anchor)
-    return (
-        f"undefined: {whose} curve spans {curve.min():.3f} to {curve.max():.3f}, "
-        f"the level is {level:.3f}"
-    )
+def _not_reached(means: Sequence[Floats], level: float) -> str:
+    """Return why a level cannot be read off the curves of anchor or test, each (1, points)."""
+    anchor_bits, anchor_quality, test_bits, test_quality = means
+    curves = {"the": (test_bits, test_quality), "the anchor's": (anchor_bits, anchor_quality)}
+    for whose, (bits, quality) in curves.items():
+        first, best = float(quality[0, bits.argmin()]), float(quality.max())
+        if best < level:
+            return f"undefined: {whose} curve ends at {best:.3f}, the level is {level:.3f}"
+        if first > level:
+            return f"undefined: {whose} curve begins at {first:.3f}, the level is {level:.3f}"
+    return "undefined"
 
 
 def _why_not(line: Line, quality: str) -> str:

@@ -123,3 +123,30 @@ def test_the_best_so_far_is_that_of_complete_images_and_no_oracle() -> None:
     assert best is not None
     assert best[0] == "roi"
     assert best[1] == pytest.approx(-20, abs=0.1)
+
+
+def test_a_level_that_a_curve_does_not_reach_is_said() -> None:
+    def found(shift: float) -> dict[str, object]:
+        line = [
+            replace(r, row=r.row and replace(r.row, dice=(r.row.dice or 0) + shift))
+            for r in curve("roi")
+        ]
+        (results,) = results_of([*curve(ANCHOR), *line], small())
+        part: dict[str, object] = results["agents"]["roi"]["bits_at"]["dice"]["97"]
+        return part
+
+    assert found(0.0)["percent"] == pytest.approx(0.0, abs=1e-9)
+    assert found(-0.5)["note"] == "undefined: the curve ends at 0.140, the level is 0.621"
+    assert found(0.2)["note"] == "undefined: the curve begins at 0.740, the level is 0.621"
+
+
+def test_the_difference_of_two_agents_is_paired() -> None:
+    records = [*curve(ANCHOR), *curve("roi", 0.8), *curve("table", 0.7), *curve("random", 1.2)]
+    (results,) = results_of(records, small(compare=["roi", "table"]))
+    against = results["agents"]["table"]["against"]
+    assert list(against) == ["roi"]
+    assert against["roi"]["points"] == pytest.approx(-10, abs=0.2)
+    low, high = against["roi"]["ci95"]
+    assert high - low < 0.5  # both move with the images alike
+    assert set(results["agents"]["random"]["against"]) == {"roi", "table"}
+    assert results["agents"]["table"]["bits_at"]["dice"]["97"]["against"]["roi"]["points"] < 0

@@ -169,8 +169,8 @@ def _headline(results: Results) -> Headline | None:
     bounds = part["ci95"]
     certain = bounds is not None and not bounds[0] <= 0 <= bounds[1]
     detail = [
-        "no interval" if bounds is None else f"95 % interval {interval(bounds)} %",
-        *([] if certain or bounds is None else ["not told apart from 0"]),
+        *([] if bounds is None else [f"95 % interval {interval(bounds)} %"]),
+        *([] if certain else ["not told apart from 0"]),
         f"{where}, over a {METRIC} of {low:.3f} to {high:.3f}",
         *([part["bd_rate_note"]] if part["bd_rate_note"] else []),
         *_at_level(part),
