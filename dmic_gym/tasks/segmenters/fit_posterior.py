@@ -73,13 +73,11 @@ def fit_posterior(
             f"got {len(members)} members and lists of {[len(f) for f in folds]}."
         )
     blocks = fold_blocks(len(samples), len(folds[0]))
-    raw = [
-        mirror_average(
-            [_held_out(paths[k], samples, block) for paths in folds], _image(samples[i])
-        )[0]
-        for k, block in enumerate(blocks)
-        for i in block
-    ]
+    samples = list(samples)  # read once
+    raw: Maps = []
+    for k, block in enumerate(blocks):
+        networks = [_held_out(paths[k], samples, block) for paths in folds]
+        raw += [mirror_average(networks, _image(samples[i]))[0] for i in block]
     masks = [expert_mask(sample) for sample in samples]
     calibrated = _cross_calibrated(raw, masks, blocks, bins)
     calibration = fit_calibration(_joined(raw), _joined(masks), bins)
