@@ -110,3 +110,17 @@ def test_the_shipped_posterior_is_calibrated_and_fits_the_shipped_network() -> N
     assert belief[sample.mask].mean() > belief[~sample.mask].mean() + 0.3
     flipped = posterior(np.ascontiguousarray(sample.image[None, :, ::-1]))[0]
     assert np.abs(flipped[:, ::-1] - belief).max() < 0.02
+
+
+def test_arcade_has_a_calibrated_posterior_for_its_network_and_its_folds() -> None:
+    content = json.loads((SHIPPED / "arcade-posterior.json").read_text())
+    assert content["calibration_error"] < content["calibration_error_raw"]
+    assert content["expected_dice"] == pytest.approx(content["held_out_dice"], abs=0.01)
+    assert content["images"] == 695
+    folds = sorted((SHIPPED / "arcade-folds").glob("*.safetensors"))
+    for file in [SHIPPED / "arcade-unet.safetensors", *folds]:
+        network = load_segmenter(file, "cpu")
+        posterior = posterior_of(network)
+        assert posterior is not None
+        assert posterior.members == (network,)
+        assert list(posterior.calibration.raw) == content["raw"]
