@@ -69,7 +69,10 @@ def test_bench_on_a_folder(dmic: Any, folder: Path, tmp_path: Path) -> None:
 
 
 def test_quick_takes_few_images_of_the_phantoms(dmic: Any, tmp_path: Path) -> None:
-    code, _, _ = dmic("bench", "--quick", "--preset", "ultrafast", *SEGMENTER, "--agents", "anchor")
+    code, _, _ = dmic(
+        "bench", "--task", "phantoms", "--quick", "--preset", "ultrafast", *SEGMENTER,
+        "--agents", "anchor",
+    )  # fmt: skip
     assert code == 0
     results = json.loads((tmp_path / "dmic-bench" / "results.json").read_text())
     assert 3 <= results["protocol"]["images"] <= 10

@@ -119,7 +119,7 @@ def _agent(agent: Any) -> dict[str, Any] | None:
         return {"name": card.name, "sha256": card.sha256}
     policy = getattr(inner, "policy", inner)
     if hasattr(policy, "state_dict"):
-        return {"name": qualified_name(inner), "sha256": _state_sha256(policy.state_dict())}
+        return {"name": qualified_name(inner), "sha256": state_sha256(policy.state_dict())}
     if type(inner).__module__.startswith("dmic_gym."):
         return None
     return {"name": qualified_name(inner), "sha256": source_sha256(inner)}
@@ -131,7 +131,8 @@ def _file(spec: str) -> dict[str, str]:
     return {} if path is None else {"file": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def _state_sha256(tensors: Mapping[str, Any]) -> str:
+def state_sha256(tensors: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a policy's tensors, hexadecimal."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode() + tensors[name].detach().cpu().numpy().tobytes())

@@ -33,8 +33,10 @@ stderr = Console(stderr=True, emoji=False)
 DataOption = Annotated[
     str,
     typer.Option(
-        help='A name (see dmic list) or a folder of images with masks; options as in "phantoms?'
-        'count=6&size=128" or "FOLDER?select=::4".'
+        "--data",
+        "--task",
+        help="A task or data set (see dmic list), or a folder of images with masks; options as in "
+        '"phantoms?count=6&size=128" or "FOLDER?select=::4".',
     ),
 ]
 SegmenterOption = Annotated[

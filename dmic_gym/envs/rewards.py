@@ -61,8 +61,8 @@ class LinearReward:
     """Weighted gain in Dice plus weighted share of bits saved, both against the anchor.
 
     ``dice_weight * (dice - anchor dice) + rate_weight * (1 - bits / anchor bits)``. The default
-    weights trade 0.033 of Dice for all of the bits: of the weights tried, the one whose mean
-    ranks policies most like their BD-rates (``benchmarks/reward_choice.py``).
+    weights trade 0.033 of Dice for all of the bits; ``benchmarks/reward_choice.py`` compares
+    weights by how their means rank policies against BD-rates.
     """
 
     dice_weight: float = 30.0

@@ -122,8 +122,10 @@ def _by_opencv(data: bytes) -> npt.NDArray[Any]:
 
 def _jpeg_2000(data: bytes) -> npt.NDArray[Any]:
     """Decode the codestream, if it has the size that was checked."""
-    import imagecodecs
-
+    try:
+        import imagecodecs
+    except ImportError as error:
+        raise DataError("JPEG 2000 needs imagecodecs. Type: pip install imagecodecs") from error
     stream = data[max(data.find(CODESTREAM), 0) :]
     with header_of(data) as outer, header_of(stream) as inner:
         if inner.size != outer.size:

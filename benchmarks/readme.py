@@ -1,0 +1,77 @@
+"""Write the tables of README.md from recorded results.
+
+python benchmarks/readme.py
+
+A table stands between `<!-- results: NAME -->` and `<!-- end -->` and is made of
+`benchmarks/results/NAME/results.json`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dmic_gym.bench.protocol import ANCHOR, UNUSABLE
+from dmic_gym.bench.results_files import read_results
+from dmic_gym.bench.tables import Entry, bd_entry, cost_table
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+_BLOCK = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_HEADINGS = (
+    "agent",
+    "Dice, QP 22-37",
+    "Dice, QP 32-47",
+    "2nd network, QP 32-47",
+    "bits at 97 % of the Dice",
+    "encodes",
+    "s/image",
+)
+
+
+def written(readme: str) -> str:
+    """Return a README with its tables made anew."""
+    return _BLOCK.sub(lambda found: f"{found[1]}{table(found[2])}{found[3]}", readme)
+
+
+def names(readme: str) -> list[str]:
+    """Return the recorded results that a README shows."""
+    return [found[2] for found in _BLOCK.finditer(readme)]
+
+
+def table(name: str) -> str:
+    """Return the Markdown table of a recorded run."""
+    (results,) = read_results(RESULTS / name)
+    rows = [_HEADINGS, ("---",) * len(_HEADINGS), *_rows(results)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def _rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    costs = {row[0].text: row for row in cost_table(results).rows}
+    for name, part in results["agents"].items():
+        if name == ANCHOR:
+            continue
+        low = part["low_rate"]
+        level = part["bits_at"]["dice"]["97"]
+        mark = " (knows the mask)" if name.startswith(UNUSABLE) else ""
+        yield (
+            f"`{name}`{mark}",
+            _text(bd_entry(part)),
+            _text(bd_entry(low)),
+            _text(bd_entry(low["second"])),
+            _text(bd_entry({**level, "bd_rate_percent": level["percent"], "bd_rate_note": ""})),
+            costs[name][1].text,
+            costs[name][2].text,
+        )
+
+
+def _text(entry: Entry) -> str:
+    return f"{entry.text} ({entry.detail})" if entry.detail else entry.text
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    path.write_text(written(path.read_text()))
