@@ -1,9 +1,10 @@
-"""Write the tables of README.md from recorded results.
+"""Write the tables of README.md from recorded results and from cards.
 
 python benchmarks/readme.py
 
 A table stands between `<!-- results: NAME -->` and `<!-- end -->` and is made of
-`benchmarks/results/NAME/results.json`.
+`benchmarks/results/NAME/results.json`, or behind `<!-- networks -->` and made of the cards of the
+shipped segmenters.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from typing import Any
 from dmic_gym.bench.protocol import ANCHOR, UNUSABLE
 from dmic_gym.bench.results_files import read_results
 from dmic_gym.bench.tables import Entry, bd_entry, cost_table
+from dmic_gym.tasks.segmenters.weights import SHIPPED, read_card
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 _BLOCK = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_NETWORKS = re.compile(r"(<!-- networks -->\n).*?(<!-- end -->)", re.DOTALL)
 _HEADINGS = (
     "agent",
     "Dice, QP 22-37",
@@ -34,7 +37,8 @@ _HEADINGS = (
 
 def written(readme: str) -> str:
     """Return a README with its tables made anew."""
-    return _BLOCK.sub(lambda found: f"{found[1]}{table(found[2])}{found[3]}", readme)
+    readme = _BLOCK.sub(lambda found: f"{found[1]}{table(found[2])}{found[3]}", readme)
+    return _NETWORKS.sub(lambda found: f"{found[1]}{networks()}{found[2]}", readme)
 
 
 def names(readme: str) -> list[str]:
@@ -46,6 +50,18 @@ def table(name: str) -> str:
     """Return the Markdown table of a recorded run."""
     (results,) = read_results(RESULTS / name)
     rows = [_HEADINGS, ("---",) * len(_HEADINGS), *_rows(results)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def networks() -> str:
+    """Return the Markdown table of the shipped segmenters' cards."""
+    rows = [("network", "judged on", "Dice, standard error"), ("---",) * 3]
+    for path in sorted(SHIPPED.glob("*.safetensors")):
+        card = read_card(path)
+        found = card.metrics
+        data = f"`{found['test_data'][0]}`, {len(found['test_images'])} images"
+        dice = f"{found['test_dice']:.3f} ± {found['test_standard_error']:.3f}"
+        rows.append((f"`{card.name}` ({card.architecture})", data, dice))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 

@@ -112,8 +112,8 @@ class CodingEnv(SingleCoding, gym.Env[Observation, np.int64]):
     - `base_qps`: QPs to draw from; default (22, 27, 32, 37).
     - `qp_offsets`: the action table; must hold 0.
     - `reward`: see above.
-    - `preset`: x265's; default "medium". "ultrafast" is for training; how well its rewards rank QP
-      maps is in `benchmarks/results/preset.md`.
+    - `preset`: x265's; default "medium". "ultrafast" is for training;
+      `benchmarks/preset.py` measures how well its rewards rank QP maps.
     - `max_failures`: failed episodes in a row that raise an error; default 10.
     - `render_mode`: "rgb_array" draws reference, QP map, reconstruction and mask agreement.
 
