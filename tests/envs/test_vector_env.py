@@ -264,7 +264,7 @@ def marked(value: int) -> Sample:
 def test_a_codec_failure_truncates_one() -> None:
     data = [marked(10), marked(77), marked(20)]
     env = make(3, dataset=data, codec=FailingCodec(64, "ultrafast"), reward="linear")
-    env.reset(options={"sample": [0, 1, 2], "base_qp": 30})
+    env.reset(seed=0, options={"sample": [0, 1, 2], "base_qp": 30})
     with pytest.warns(RuntimeWarning, match="EncodeError: no luck"):
         _, rewards, terminated, truncated, infos = env.step([0, 0, 0])
     assert truncated.tolist() == [False, True, False]
