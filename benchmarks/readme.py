@@ -67,6 +67,7 @@ def networks() -> str:
 
 def _rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     costs = {row[0].text: row for row in cost_table(results).rows}
+    has_second = results["protocol"]["second_segmenter"] is not None
     for name, part in results["agents"].items():
         if name == ANCHOR:
             continue
@@ -77,7 +78,7 @@ def _rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             f"`{name}`{mark}",
             _text(bd_entry(part)),
             _text(bd_entry(low)),
-            _text(bd_entry(low["second"])),
+            _text(bd_entry(low["second"])) if has_second else "not asked",
             _text(bd_entry({**level, "bd_rate_percent": level["percent"], "bd_rate_note": ""})),
             costs[name][1].text,
             costs[name][2].text,

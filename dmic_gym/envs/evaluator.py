@@ -284,9 +284,12 @@ class Anchors:
 
     @property
     def curve(self) -> list[Figures]:
-        """The anchor at those of `CURVE_QPS` that the codec has, and at its ends beyond them."""
-        qps = np.unique(np.clip(CURVE_QPS, *self.evaluator.codec.qp_range)).tolist()
-        return self.evaluator.anchors(self.reference, [*qps, self.base_qp])[:-1]
+        """The anchor at the base QP and at those of `CURVE_QPS` that the codec has, by QP.
+
+        Beyond the codec's QPs its ends take their place.
+        """
+        qps = np.unique(np.clip([*CURVE_QPS, self.base_qp], *self.evaluator.codec.qp_range))
+        return self.evaluator.anchors(self.reference, qps.tolist())
 
 
 def _reference_bytes(reference: Reference) -> int:

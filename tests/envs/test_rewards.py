@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dmic_gym.agents.registry import make_agent
 from dmic_gym.codecs import X265Codec, uniform_map
+from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.evaluator import CURVE_QPS, Anchors, Figures
 from dmic_gym.envs.rewards import (
     REWARDS,
@@ -81,6 +82,16 @@ def test_rate_saving_is_zero_on_the_curve_and_log_2_for_half_the_bits() -> None:
         assert saving(2 * point.bits, point.dice) == pytest.approx(-log(2))
     between = round(1000 * 2**1.5)  # half of the way in log bits is half of the way in Dice
     assert saving(between, 0.575) == pytest.approx(0.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("base_qp", [20, 32, 37, 44])
+def test_the_anchor_itself_is_never_paid(env: CodingEnv, base_qp: int) -> None:
+    """Its point is on the curve, although it is none of the curve's own QPs."""
+    assert base_qp not in CURVE_QPS
+    for sample in range(3):
+        reward, info = play(env, lambda _: 3, options={"sample": sample, "base_qp": base_qp})
+        assert info["bits"] == info["anchor_bits"]
+        assert reward <= 0
 
 
 def test_rate_saving_is_clamped_and_bounded() -> None:
