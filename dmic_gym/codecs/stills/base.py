@@ -25,7 +25,6 @@ class StillCodec(ABC):
 
     Attributes:
         name: for tables and on the command line.
-        operating_point: what `quality` is called on an axis.
         qualities: operating points of a rate-distortion curve, ascending, whose Dice on 300x300
             angiograms covers that of the HEVC anchor at QP 22 to 47 as far as the format reaches.
         lowest, highest: bounds of the quality.
@@ -33,7 +32,6 @@ class StillCodec(ABC):
     """
 
     name: ClassVar[str]
-    operating_point: ClassVar[str] = "quality"
     qualities: ClassVar[tuple[int, ...]]
     lowest: ClassVar[int] = 0
     highest: ClassVar[int] = 100

@@ -54,7 +54,6 @@ class JPEG2000(StillCodec):
     """
 
     name = "jpeg2000"
-    operating_point = "quality (PSNR in dB)"
     library = "jpeg2k"
     qualities = (34, 36, 38, 40, 43, 46)
     lowest = 20
