@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import replace
+from itertools import count
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
@@ -81,9 +82,7 @@ class Harmful:
     ) -> tuple[int, bool]:
         folder = os.environ.get("HARM")
         if state is None and folder is not None and self.counts():
-            count = sum(1 for _ in Path(folder).iterdir())
-            Path(folder, str(count)).touch()
-            if count in self.turns:
+            if claimed(Path(folder)) in self.turns:
                 self.harm()
         return 4, True
 
@@ -93,6 +92,17 @@ class Harmful:
 
     def harm(self) -> None:
         raise NotImplementedError
+
+
+def claimed(folder: Path) -> int:
+    """The lowest number that no process has claimed in `folder`, which is claimed now."""
+    for number in count():
+        try:
+            Path(folder, str(number)).touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        return number
+    raise AssertionError
 
 
 def sweeping_process() -> int:
