@@ -28,6 +28,9 @@ AnyQPMap: TypeAlias = npt.NDArray[np.integer[Any]]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 """bool (H, W), True in the structure."""
 
+Masks: TypeAlias = npt.NDArray[np.bool_]
+"""bool (N, H, W), True in the structure."""
+
 Probability: TypeAlias = npt.NDArray[np.float32]
 """float32 (H, W), the probability of the structure at each pixel, 0..1."""
 

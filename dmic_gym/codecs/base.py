@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -74,6 +74,49 @@ class Codec(Protocol):
 
     def close(self) -> None:
         """Free what the codec holds; it may not be used afterwards."""
+        ...
+
+
+@runtime_checkable
+class VideoStream(Protocol):
+    """Frames of one size coded one after the other, each decoded before the next is decided.
+
+    The first frame is intra (IDR), every other one is predicted from those before it. What is
+    coded cannot be taken back: to try another map, code the frames from the first one on again.
+    """
+
+    def encode(self, frame: Samples, qp_map: AnyQPMap) -> Encoded:
+        """Code the next frame; its bitstream and reconstruction come at once.
+
+        The bitstreams of all frames joined are one stream, to which that of another `VideoStream`
+        of the same codec may be joined.
+
+        Args:
+            frame: uint8 (H, W), grey.
+            qp_map: integers (rows, cols), absolute QPs within the codec's `qp_range`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the encoder and the decoder."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+@runtime_checkable
+class VideoCodec(Codec, Protocol):
+    """A codec that predicts frames from earlier ones."""
+
+    def video(self, shape: tuple[int, int], base_qp: int) -> VideoStream:
+        """Begin a stream.
+
+        Args:
+            shape: (H, W) of its frames.
+            base_qp: the QP that maps are coded relative to; a uniform map of it is the anchor.
+        """
         ...
 
 

@@ -81,9 +81,9 @@ class Harmful:
         deterministic: bool = False,
     ) -> tuple[int, bool]:
         folder = os.environ.get("HARM")
-        if state is None and folder is not None and self.counts():
-            if claimed(Path(folder)) in self.turns:
-                self.harm()
+        turn = state is None and folder is not None and self.counts()
+        if turn and claimed(Path(str(folder))) in self.turns:
+            self.harm()
         return 4, True
 
     def counts(self) -> bool:

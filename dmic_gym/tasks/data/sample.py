@@ -42,14 +42,14 @@ class Sample:
                 f"Sample {self.name!r}: image must be a non-empty uint8 array (H, W), "
                 f"got {image.dtype} {image.shape}.{_advice(image)}"
             )
-        object.__setattr__(self, "image", _kept(image))
+        object.__setattr__(self, "image", read_only(image))
         if self.mask is not None:
             mask = self._array("mask", self.mask)
             if mask.shape != image.shape:
                 raise InvalidInputError(
                     f"Sample {self.name!r}: mask is {mask.shape}, but the image is {image.shape}."
                 )
-            object.__setattr__(self, "mask", _kept(self._binary(mask)))
+            object.__setattr__(self, "mask", read_only(self._binary(mask)))
 
     def _array(self, what: str, value: Any) -> npt.NDArray[Any]:
         array = np.asarray(value)
@@ -83,7 +83,7 @@ class Sample:
         return type(self), (self.image, self.mask, self.name)
 
 
-def _kept(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return a contiguous copy that cannot be written to."""
     copied = np.array(array, order="C")
     copied.setflags(write=False)

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.data.clip import Clip
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.types import Images, Probabilities
 
 __all__ = [
     "Images",
+    "PerClipSegmenter",
     "PerSampleSegmenter",
     "Probabilities",
     "Segmenter",
@@ -22,6 +24,7 @@ __all__ = [
     "check_images",
     "check_probabilities",
     "segmenter_for",
+    "segmenter_for_clip",
 ]
 
 _ROUNDING = 1e-5
@@ -68,6 +71,27 @@ class PerSampleSegmenter(ABC):
 def segmenter_for(segmenter: Segmenter, sample: Sample) -> Segmenter:
     """Return the segmenter itself or, of a `PerSampleSegmenter`, the one for the sample."""
     return segmenter.for_sample(sample) if isinstance(segmenter, PerSampleSegmenter) else segmenter
+
+
+class PerClipSegmenter(ABC):
+    """Several segmenters, of which each clip has one, such as that which knows its first mask."""
+
+    @abstractmethod
+    def for_clip(self, clip: Clip) -> Segmenter:
+        """Return the segmenter of a clip's frames."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, str]:
+        """Return what identifies it in records; see `describe_segmenter`."""
+
+    def __call__(self, images: Images, /) -> Probabilities:
+        """Raise InvalidInputError: which segmenter frames have depends on their clip."""
+        raise InvalidInputError(f"{self!r} has a segmenter for each clip: call for_clip(clip).")
+
+
+def segmenter_for_clip(segmenter: Segmenter, clip: Clip) -> Segmenter:
+    """Return the segmenter itself or, of a `PerClipSegmenter`, the one for the clip."""
+    return segmenter.for_clip(clip) if isinstance(segmenter, PerClipSegmenter) else segmenter
 
 
 SegmenterSpec: TypeAlias = Segmenter | str | os.PathLike[str] | None
