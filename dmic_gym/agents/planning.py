@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from dmic_gym.agents.baselines import Agent, full_agent
-from dmic_gym.agents.search.objective import Objective, PosteriorMap, Trial
+from dmic_gym.agents.search.objective import Objective, PosteriorMap, R, SearchObjective, Trial
 from dmic_gym.agents.search.refine import refine
 from dmic_gym.agents.search.tables import COARSE_TABLE_QPS, TABLE_QPS, allocate, build_tables
 from dmic_gym.envs.evaluator import EncodeResult, Evaluator, Reference
@@ -36,7 +36,7 @@ class Plan:
     seconds_saved: float = 0.0
 
     @classmethod
-    def of(cls, trial: Trial, objective: Objective) -> Plan:
+    def of(cls, trial: Trial[EncodeResult], objective: Objective) -> Plan:
         """Settle on a trial of an objective."""
         return cls(trial.result, objective.encodes, objective.seconds_saved)
 
@@ -128,7 +128,7 @@ class SearchAgent:
         objective = make_objective(evaluator, reference, base_qp, self._posterior_for)
         return Plan.of(self.search(objective), objective)
 
-    def search(self, objective: Objective) -> Trial:
+    def search(self, objective: Objective) -> Trial[EncodeResult]:
         """Return the best map found; `objective.trials` holds all that were tried, in order."""
         start = best_of_tables(objective, COARSE_TABLE_QPS)
         return refine(objective, start, self.budget - objective.encodes, self._seed)
@@ -194,7 +194,7 @@ class RefinedAgent:
         return Plan(found.result, first.encodes + objective.encodes, first.seconds_saved)
 
 
-def best_of_tables(objective: Objective, qps: Sequence[int] = TABLE_QPS) -> Trial:
+def best_of_tables(objective: SearchObjective[R], qps: Sequence[int] = TABLE_QPS) -> Trial[R]:
     """Return the best of the uniform maps at `qps` and the map that their tables propose."""
     tables = build_tables(objective, qps)
     trials = [objective.try_uniform(qp) for qp in qps]

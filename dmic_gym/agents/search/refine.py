@@ -8,8 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from dmic_gym.agents.search.objective import Objective, Trial
-from dmic_gym.envs.complexity import ctu_sums
+from dmic_gym.agents.search.objective import R, SearchObjective, Trial
 from dmic_gym.tasks.metrics import expected_dice
 from dmic_gym.types import CTUTable, QPMap
 
@@ -31,7 +30,7 @@ class Move:
     step: int
 
 
-def refine(objective: Objective, start: Trial, budget: int, seed: int = 0) -> Trial:
+def refine(objective: SearchObjective[R], start: Trial[R], budget: int, seed: int = 0) -> Trial[R]:
     """Improve a map by at most `budget` encodes; the value of the result is never below `start`'s.
 
     A sweep probes every CTU, up and down, many at once: one encode moves a set of CTUs that do
@@ -83,7 +82,9 @@ def _apart(shape: tuple[int, int], step: int) -> list[list[Move]]:
     ]
 
 
-def _sweep(objective: Objective, start: Trial, groups: list[list[Move]], end: int) -> Trial:
+def _sweep(
+    objective: SearchObjective[R], start: Trial[R], groups: list[list[Move]], end: int
+) -> Trial[R]:
     best = start
     values: dict[Move, float] = {}
     for group in groups:
@@ -104,20 +105,20 @@ def _sweep(objective: Objective, start: Trial, groups: list[list[Move]], end: in
     return best
 
 
-def _value(trial: Trial) -> float:
+def _value(trial: Trial[R]) -> float:
     return trial.value
 
 
-def _moves_anything(objective: Objective, qp_map: QPMap, move: Move) -> bool:
+def _moves_anything(objective: SearchObjective[R], qp_map: QPMap, move: Move) -> bool:
     return bool(_target(objective, qp_map, move) != qp_map[move.row, move.col])
 
 
-def _target(objective: Objective, qp_map: QPMap, move: Move) -> int:
-    highest = objective.evaluator.codec.qp_range[1]
+def _target(objective: SearchObjective[R], qp_map: QPMap, move: Move) -> int:
+    highest = objective.codec.qp_range[1]
     return min(max(int(qp_map[move.row, move.col]) + move.step, MIN_SEARCH_QP), highest)
 
 
-def _moved(objective: Objective, qp_map: QPMap, moves: Sequence[Move]) -> QPMap:
+def _moved(objective: SearchObjective[R], qp_map: QPMap, moves: Sequence[Move]) -> QPMap:
     moved = qp_map.copy()
     for move in moves:
         moved[move.row, move.col] = _target(objective, qp_map, move)
@@ -134,7 +135,7 @@ def _best_of_each_ctu(values: Mapping[Move, float]) -> list[Move]:
 
 
 def _values_of(
-    objective: Objective, before: Trial, after: Trial, moves: Sequence[Move]
+    objective: SearchObjective[R], before: Trial[R], after: Trial[R], moves: Sequence[Move]
 ) -> dict[Move, float]:
     """Estimate the value of each of the moves alone: its Dice minus the price of its bits."""
     dice = _assigned(_dice_change(objective, before, after), moves)
@@ -156,25 +157,25 @@ def _assigned(change: CTUTable, moves: Sequence[Move]) -> dict[Move, float]:
     }
 
 
-def _dice_change(objective: Objective, before: Trial, after: Trial) -> CTUTable:
+def _dice_change(objective: SearchObjective[R], before: Trial[R], after: Trial[R]) -> CTUTable:
     """Change of the expected Dice, linearised at `before`, by CTU."""
-    old, new = before.result.mask, after.result.mask
+    old, new = before.mask, after.mask
     dice = expected_dice(old, objective.posterior)
     total = max(float(np.count_nonzero(old)) + objective.expected_area, 1.0)
     change = (new.astype(np.float64) - old) * (2 * objective.posterior - dice) / total
-    return ctu_sums(change, objective.evaluator.codec.ctu_size)
+    return objective.ctu_sums(change)
 
 
-def _bits(objective: Objective, before: Trial, after: Trial) -> CTUTable:
+def _bits(objective: SearchObjective[R], before: Trial[R], after: Trial[R]) -> CTUTable:
     """The change of bits, shared out among the CTUs that moved."""
     old, new = (_modelled_bits(objective, trial.qp_map) for trial in (before, after))
-    change = (new - old) * (before.result.figures.slice_bits / old.sum())
-    actual = after.result.figures.bits - before.result.figures.bits
+    change = (new - old) * (before.figures.slice_bits / old.sum())
+    actual = after.figures.bits - before.figures.bits
     weight = np.abs(change) / max(float(np.abs(change).sum()), 1e-9)
     return np.asarray(change + (actual - change.sum()) * weight, dtype=np.float64)
 
 
-def _modelled_bits(objective: Objective, qp_map: QPMap) -> CTUTable:
+def _modelled_bits(objective: SearchObjective[R], qp_map: QPMap) -> CTUTable:
     bits = np.empty(qp_map.shape)
     for qp in np.unique(qp_map):
         here = qp_map == qp

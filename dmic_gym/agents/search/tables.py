@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.agents.search.objective import Objective, Trial
-from dmic_gym.envs.complexity import ctu_sums
+from dmic_gym.agents.search.objective import R, SearchObjective, Trial
 from dmic_gym.types import CTUTable, QPMap
 
 TABLE_QPS = (18, 22, 26, 30, 34, 37, 40, 43, 46, 49, 51)
@@ -36,19 +35,18 @@ class Tables:
     bits: CTUTable
 
 
-def build_tables(objective: Objective, qps: Sequence[int] = TABLE_QPS) -> Tables:
+def build_tables(objective: SearchObjective[R], qps: Sequence[int] = TABLE_QPS) -> Tables:
     """Fill the tables by one uniform encode a QP."""
-    ctu = objective.evaluator.codec.ctu_size
     trials = [objective.try_uniform(qp) for qp in qps]
     return Tables(
         qps=np.array(qps, dtype=np.int16),
-        overlap=np.stack([ctu_sums(objective.posterior * t.result.mask, ctu) for t in trials]),
-        area=np.stack([ctu_sums(t.result.mask, ctu) for t in trials]),
+        overlap=np.stack([objective.ctu_sums(objective.posterior * t.mask) for t in trials]),
+        area=np.stack([objective.ctu_sums(t.mask) for t in trials]),
         bits=np.stack([_shared_bits(objective, t, qp) for t, qp in zip(trials, qps, strict=True)]),
     )
 
 
-def allocate(tables: Tables, objective: Objective, rounds: int = 8) -> QPMap:
+def allocate(tables: Tables, objective: SearchObjective[R], rounds: int = 8) -> QPMap:
     """Return the map that maximises Dice minus the price of bits according to the tables.
 
     Dice is a ratio, so it is linearised at the present allocation (Dinkelbach 1967) and every CTU
@@ -64,7 +62,7 @@ def allocate(tables: Tables, objective: Objective, rounds: int = 8) -> QPMap:
     return np.asarray(tables.qps[choice], dtype=np.int16)
 
 
-def _shared_bits(objective: Objective, trial: Trial, qp: int) -> CTUTable:
+def _shared_bits(objective: SearchObjective[R], trial: Trial[R], qp: int) -> CTUTable:
     """Share out a stream's slice bits among the CTUs; x265 does not say how many each took."""
     weights = objective.complexity(qp)
-    return np.asarray(weights * (trial.result.figures.slice_bits / weights.sum()))
+    return np.asarray(weights * (trial.figures.slice_bits / weights.sum()))
