@@ -32,7 +32,7 @@ def test_the_drawing_has_a_row_for_each_encoding() -> None:
 @pytest.mark.slow
 def test_the_example_draws_two_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main = runpy.run_path(str(ROOT / "examples" / "draw_encodings.py"))["main"]
-    main(tmp_path / "drawn.png", "roi", "40")
+    main([str(tmp_path / "drawn.png"), "--agent", "roi", "--qp", "40"])
     drawn = cv2.imread(str(tmp_path / "drawn.png"))
     assert drawn is not None
     assert drawn.shape[1] > 4 * 300
