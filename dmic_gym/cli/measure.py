@@ -47,7 +47,7 @@ def info() -> None:
     for package, found in versions().items():
         say(f"{package:16} {found}")
     with X265Codec() as codec:
-        require_working_offsets(codec)
+        require_working_offsets(codec, codec.encode_bitstream, "stills")
     say(f"{'x265 self-test':16} passed: QP offsets reach the encoder")
     say(f"{'GPU':16} {gpu_name() or 'none'}")
 

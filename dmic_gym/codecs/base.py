@@ -8,7 +8,7 @@ from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from dmic_gym.errors import InvalidInputError
+from dmic_gym.errors import InvalidInputError, checked_integer
 from dmic_gym.types import AnyQPMap, QPMap, Samples
 
 CTU_SIZES = (64, 32, 16)
@@ -120,6 +120,16 @@ class VideoCodec(Codec, Protocol):
         ...
 
 
+def check_video_codec(codec: Codec) -> VideoCodec:
+    """Return `codec` if it codes video, else raise InvalidInputError."""
+    if not isinstance(codec, VideoCodec):
+        raise InvalidInputError(
+            f"{type(codec).__name__} has no video(shape, base_qp): it codes stills alone. "
+            "Use X265Codec."
+        )
+    return codec
+
+
 def check_ctu_size(ctu_size: int) -> int:
     """Return `ctu_size` if HEVC and x265 have it, else raise InvalidInputError."""
     if not isinstance(ctu_size, int):
@@ -141,6 +151,14 @@ def map_shape(image_shape: tuple[int, int], ctu_size: int) -> tuple[int, int]:
 def uniform_map(image_shape: tuple[int, int], ctu_size: int, qp: int) -> QPMap:
     """Return the anchor's QP map: `qp` in every CTU."""
     return np.full(map_shape(image_shape, ctu_size), qp, dtype=np.int16)
+
+
+def check_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    """Return (H, W) as two integers; raise InvalidInputError if they are not 1..4096 each."""
+    if np.shape(shape) != (2,):
+        raise InvalidInputError(f"shape must be (H, W), got {shape!r}.")
+    height, width = (checked_integer("a side of shape", side, 1, MAX_SIDE) for side in shape)
+    return height, width
 
 
 def check_image(image: Samples, bit_depth: int = 8) -> Samples:

@@ -95,6 +95,14 @@ def decode(bitstream: bytes, ctu_size: int) -> Decoded:
         DecodeFailedError: libde265 gave an error or a warning (a wrong picture hash is one), or the
             stream holds anything but one such picture.
     """
+    pictures = decode_all(bitstream, ctu_size)
+    if len(pictures) != 1:
+        raise DecodeFailedError(f"The stream holds {len(pictures)} pictures, not 1.")
+    return pictures[0]
+
+
+def decode_all(bitstream: bytes, ctu_size: int) -> list[Decoded]:
+    """Decode a stream of any number of pictures, as `decode` does."""
     lib = _library()
     context = lib.de265_new_decoder()
     if not context:
@@ -103,12 +111,9 @@ def decode(bitstream: bytes, ctu_size: int) -> Decoded:
         lib.de265_set_parameter_bool(context, _CHECK_HASH, 1)
         _check(lib, lib.de265_push_data(context, bitstream, len(bitstream), _PTS, _USER_DATA))
         _check(lib, lib.de265_flush_data(context))
-        pictures = _pictures(lib, context, ctu_size)
+        return _pictures(lib, context, ctu_size)
     finally:
         lib.de265_free_decoder(context)
-    if len(pictures) != 1:
-        raise DecodeFailedError(f"The stream holds {len(pictures)} pictures, not 1.")
-    return pictures[0]
 
 
 def ctu_qps(decoded: Decoded, *, coded_only: bool = False) -> list[list[set[int]]]:
@@ -165,7 +170,7 @@ def _pictures(lib: c.CDLL, context: int, ctu_size: int) -> list[Decoded]:
     while more.value:
         _check(lib, lib.de265_decode(context, c.byref(more)))
         _check(lib, lib.de265_get_warning(context))
-        if picture := lib.de265_peek_next_picture(context):
+        while picture := lib.de265_peek_next_picture(context):
             pictures.append(_read(lib, picture, ctu_size))
             lib.de265_release_next_picture(context)
     return pictures

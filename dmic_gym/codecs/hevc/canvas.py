@@ -52,8 +52,13 @@ class Canvas:
         height, width = key.shape
         self._luma = _plane(self._frame, 0, key.sample_format)[:height, :width]
 
-    def draw(self, picture: Samples, regions: Regions, count: int) -> av.VideoFrame:
-        """Return the frame with these samples and at least one region, as IDR frame `count`."""
+    def draw(
+        self, picture: Samples, regions: Regions, count: int, kind: PictureType = PictureType.I
+    ) -> av.VideoFrame:
+        """Return the frame with these samples and at least one region, as number `count`.
+
+        `kind` is what it has to be coded as: I, or NONE where the encoder decides.
+        """
         self._luma[...] = picture
         table = np.empty(self.key.room, REGION)
         table[: len(regions)] = regions
@@ -61,7 +66,7 @@ class Canvas:
         ctypes.memmove(self._regions.buffer_ptr, table.ctypes.data, table.nbytes)
         self._frame.pts = count
         self._frame.time_base = TIME_BASE
-        self._frame.pict_type = PictureType.I
+        self._frame.pict_type = kind
         return self._frame
 
     def _check(self) -> None:

@@ -20,6 +20,7 @@ from dmic_gym.codecs.base import (
 from dmic_gym.codecs.hevc.decoder import decode_stream
 from dmic_gym.codecs.hevc.nal import slice_bits
 from dmic_gym.codecs.hevc.params import (
+    LOW_DELAY_P,
     Overrides,
     check_preset,
     level_params,
@@ -105,15 +106,14 @@ class HEVCCodec(ABC):
             EncodeError: the encoder refused, failed or is closed.
         """
         checked = check_frames(frames, self.sample_format.bit_depth)
-        require_working_offsets(self)
+        require_working_offsets(self, self.encode_bitstream, "stills")
         return [self._encoded(frame, qp_map) for frame, qp_map in _paired(checked, qp_maps)]
 
     def encode_bitstream(self, frame: Samples, qp_map: AnyQPMap) -> bytes:
         """Code one checked frame without decoding and without self-test; see `encode`."""
-        if self._closed:
-            raise EncodeError(f"This codec is closed: make a new {type(self).__name__}.")
+        self._check_open()
         qps = check_qp_map(qp_map, frame.shape, self._ctu_size, self.qp_range)
-        return self._run(self._job(frame, qps, slice_qp(qps)))
+        return self._run(self.job(frame, qps, slice_qp(qps)))
 
     def decode(self, bitstream: bytes) -> Samples:
         """Return the luma of any HEVC stream's pictures, (N, H, W); see `decode_stream`."""
@@ -122,6 +122,22 @@ class HEVCCodec(ABC):
     def close(self) -> None:
         """Free what the codec holds; encoding afterwards raises EncodeError."""
         self._closed = True
+
+    def job(self, frame: Samples, qps: QPMap, base_qp: int, *, low_delay: bool = False) -> Job:
+        """Return how x265 is asked to code a checked frame: as a still, or in Low Delay P."""
+        ctu_size, sample_format = self._ctu_size, self.sample_format
+        even = sample_format.even(frame.shape)
+        picture = padded(frame, (max(even[0], ctu_size), max(even[1], ctu_size)))
+        regions = regions_of_interest(
+            qps, base_qp, picture.shape, ctu_size, sample_format.bit_depth
+        )
+        return Job(
+            picture=picture,
+            sample_format=sample_format,
+            regions=regions,
+            params=self._params(base_qp, picture.shape, low_delay=low_delay),
+            crop=crop_filter(even, ctu_size),
+        )
 
     @property
     def configuration(self) -> tuple[str, ...]:
@@ -142,25 +158,14 @@ class HEVCCodec(ABC):
     @abstractmethod
     def _run(self, job: Job) -> bytes: ...
 
-    def _job(self, frame: Samples, qps: QPMap, base_qp: int) -> Job:
-        ctu_size, sample_format = self._ctu_size, self.sample_format
-        even = sample_format.even(frame.shape)
-        picture = padded(frame, (max(even[0], ctu_size), max(even[1], ctu_size)))
-        regions = regions_of_interest(
-            qps, base_qp, picture.shape, ctu_size, sample_format.bit_depth
-        )
-        return Job(
-            picture=picture,
-            sample_format=sample_format,
-            regions=regions,
-            params=self._params(base_qp, picture.shape),
-            crop=crop_filter(even, ctu_size),
-        )
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EncodeError(f"This codec is closed: make a new {type(self).__name__}.")
 
-    def _params(self, qp: int, shape: tuple[int, int] = (0, 0)) -> str:
+    def _params(self, qp: int, shape: tuple[int, int] = (0, 0), *, low_delay: bool = False) -> str:
+        structure = {**self.sample_format.x265_params, **(LOW_DELAY_P if low_delay else {})}
         level = level_params(shape, self._ctu_size)
-        overrides = {**level, **self.sample_format.x265_params, **self.x265_params}
-        return x265_params(qp, self._ctu_size, overrides)
+        return x265_params(qp, self._ctu_size, {**level, **structure, **self.x265_params})
 
     def _encoded(self, frame: Samples, qp_map: AnyQPMap) -> Encoded:
         bitstream = self.encode_bitstream(frame, qp_map)

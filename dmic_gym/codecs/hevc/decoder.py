@@ -71,15 +71,45 @@ def decode_stream(
     return Decoded(np.stack(frames), bit_depth, count_pictures(bitstream) == complete)
 
 
-def _decoded(bitstream: bytes, max_pixels: int) -> Iterator[av.VideoFrame]:
+class OpenDecoder:
+    """A decoder that is given a stream picture by picture and returns each at once."""
+
+    def __init__(self) -> None:
+        self._context = _context(MAX_PIXELS)
+
+    def decode(self, access_unit: bytes) -> Samples:
+        """Return the luma of the next picture, (H, W).
+
+        Raises:
+            DecodeError: it is damaged, or more or less than one picture.
+        """
+        try:
+            frames = self._context.decode(av.Packet(access_unit))
+        except av.FFmpegError as error:
+            raise _refused(error) from error
+        if len(frames) != 1:
+            raise DecodeError(f"The HEVC decoder returned {len(frames)} pictures for one.")
+        return _luma(frames[0])
+
+
+def _context(max_pixels: int) -> av.VideoCodecContext:
     decoder = av.VideoCodecContext.create("hevc", "r")
     decoder.thread_count = 1
     decoder.options = {"err_detect": "crccheck+explode", "max_pixels": str(max_pixels)}
+    return decoder
+
+
+def _decoded(bitstream: bytes, max_pixels: int) -> Iterator[av.VideoFrame]:
+    decoder = _context(max_pixels)
     try:
         for packet in (*decoder.parse(bitstream), *decoder.parse(None), None):
             yield from decoder.decode(packet)
     except av.FFmpegError as error:
-        raise DecodeError(f"The HEVC decoder refused the stream: {error}") from error
+        raise _refused(error) from error
+
+
+def _refused(error: av.FFmpegError) -> DecodeError:
+    return DecodeError(f"The HEVC decoder refused the stream: {error}")
 
 
 def _luma(frame: av.VideoFrame) -> Samples:

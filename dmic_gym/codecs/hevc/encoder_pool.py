@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 from av.bitstream import BitStreamFilterContext
+from av.video.frame import PictureType
 
 from dmic_gym.codecs.hevc.canvas import TIME_BASE, Canvas, CanvasKey
 from dmic_gym.codecs.hevc.nal import without_watermark
@@ -32,8 +33,8 @@ class EncoderKey:
     sample_format: SampleFormat = GREY
 
 
-class KeptEncoder:
-    """One open all-intra x265 encoder; every frame it is given comes back at once."""
+class OpenEncoder:
+    """One open x265 encoder; every frame it is given comes back at once."""
 
     def __init__(self, key: EncoderKey) -> None:
         self.key = key
@@ -48,10 +49,9 @@ class KeptEncoder:
         }
         self._context = context
         self._count = 0
-        self._sao_flags: int | None = None
 
-    def encode(self, picture: Samples, regions: Regions, crop: str | None) -> bytes:
-        """Code one picture; the same picture gives the same bytes whatever came before.
+    def packet(self, picture: Samples, regions: Regions, kind: PictureType) -> av.Packet[Any]:
+        """Code the next frame, as an IDR picture if `kind` is I.
 
         Every frame carries offsets, if only zero: x265 keeps the last frame's where one has none,
         and crashes when the first frame of an encoder had none and a later one has.
@@ -59,21 +59,36 @@ class KeptEncoder:
         regions = regions if len(regions) else NO_OFFSET
         key = CanvasKey.holding(len(regions), self.key.shape, self.key.sample_format)
         with _canvases.lend(key) as canvas:
-            packets = self._context.encode(canvas.draw(picture, regions, self._count))
+            packets = self._context.encode(canvas.draw(picture, regions, self._count, kind))
         self._count += 1
         if len(packets) != 1:
             raise EncodeError(f"x265 returned {len(packets)} packets for one frame.")
-        stream = bytes(_cropped(packets[0], crop) if crop else packets[0])
+        return packets[0]
+
+
+class KeptEncoder(OpenEncoder):
+    """One for stills, each coded by itself."""
+
+    def __init__(self, key: EncoderKey) -> None:
+        super().__init__(key)
+        self._sao_flags: int | None = None
+
+    def encode(self, picture: Samples, regions: Regions, crop: str | None) -> bytes:
+        """Code one picture; the same picture gives the same bytes whatever came before."""
+        packet = self.packet(picture, regions, PictureType.I)
+        if crop:
+            packet = filtered(packet, BitStreamFilterContext(crop, "hevc"))
+        stream = bytes(packet)
         if self._sao_flags is None:
             self._sao_flags = read_sps(stream).sao_flags
         return without_watermark(stream, sao_flags=self._sao_flags)
 
 
-def _cropped(packet: av.Packet[Any], crop: str) -> av.Packet[Any]:
+def filtered(packet: av.Packet[Any], crop: BitStreamFilterContext) -> av.Packet[Any]:
     """Pass a packet through the bitstream filter that signals the true size."""
-    packets = BitStreamFilterContext(crop, "hevc").filter(packet)
+    packets = crop.filter(packet)
     if len(packets) != 1:
-        raise EncodeError(f"The bitstream filter {crop!r} returned {len(packets)} packets.")
+        raise EncodeError(f"The bitstream filter returned {len(packets)} packets for one.")
     return packets[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -24,11 +25,14 @@ class _Testable(Protocol):
     def x265_params(self) -> dict[str, str | int | float]: ...
     @property
     def sample_format(self) -> SampleFormat: ...
-    def encode_bitstream(self, frame: Samples, qp_map: AnyQPMap) -> bytes: ...
 
 
-def require_working_offsets(codec: _Testable) -> None:
-    """Run the self-test once per process and encoder configuration.
+Code = Callable[[Samples, AnyQPMap], bytes]
+"""Codes a frame with a QP map and returns the bitstream of this frame."""
+
+
+def require_working_offsets(codec: _Testable, code: Code, kind: str) -> None:
+    """Run the self-test of `code` once per process, encoder configuration and kind of frame.
 
     Two CTUs of noise are coded with the QPs (30, 30), (30, 40) and (30, 20): the streams must
     differ, and shrink as the second QP rises.
@@ -36,21 +40,21 @@ def require_working_offsets(codec: _Testable) -> None:
     Raises:
         SelfTestError: they do not.
     """
-    key = codec.configuration
+    key = *codec.configuration, kind
     with _lock:
         if key in _passed:
             return
-        sizes = _stream_sizes(codec)
+        sizes = _stream_sizes(codec, code)
         if not sizes[20] > sizes[30] > sizes[40]:
             raise SelfTestError(_explain(codec, sizes))
         _passed.add(key)
 
 
-def _stream_sizes(codec: _Testable) -> dict[int, int]:
+def _stream_sizes(codec: _Testable, code: Code) -> dict[int, int]:
     shape = (codec.ctu_size, 2 * codec.ctu_size)
     dtype, depth = codec.sample_format.dtype, codec.sample_format.bit_depth
     noise = np.random.default_rng(0).integers(0, 1 << depth, shape, dtype=dtype)
-    return {qp: len(codec.encode_bitstream(noise, np.array([[30, qp]]))) for qp in (20, 30, 40)}
+    return {qp: len(code(noise, np.array([[30, qp]]))) for qp in (20, 30, 40)}
 
 
 def _explain(codec: _Testable, sizes: dict[int, int]) -> str:

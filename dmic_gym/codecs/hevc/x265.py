@@ -10,11 +10,13 @@ import av
 
 from dmic_gym.codecs.hevc.codec import HEVCCodec, Job
 from dmic_gym.codecs.hevc.encoder_pool import EncoderKey, process_pool
+from dmic_gym.codecs.hevc.selftest import require_working_offsets
+from dmic_gym.codecs.hevc.video import X265Stream, coded_after_black
 from dmic_gym.errors import EncodeError
 
 
 class X265Codec(HEVCCodec):
-    """HEVC intra coding by libx265 with an exact QP per CTU.
+    """HEVC coding by libx265 with an exact QP per CTU: stills by `encode`, frames by `video`.
 
     Args:
         ctu_size: 64, 32 or 16.
@@ -28,12 +30,32 @@ class X265Codec(HEVCCodec):
 
     A uniform QP map gives byte for byte the anchor: x265 at that constant QP. Coding units
     without residual carry no QP of their own (Rec. ITU-T H.265, 8.6.1), every other one has
-    exactly the QP of its CTU. Encoders stay open between images, in one bounded pool for the
-    whole process.
+    exactly the QP of its CTU. Encoders of stills stay open between images, in one bounded
+    pool for the whole process.
 
     Raises:
         InvalidInputError: an argument is none of the valid ones.
     """
+
+    def video(self, shape: tuple[int, int], base_qp: int) -> X265Stream:
+        """Begin a stream in Low Delay P: an IDR frame, then P frames with four references.
+
+        Every frame has the QPs of its map, as stills have; of uniform maps of `base_qp` alone the
+        coded slices are those of x265 at that constant QP. It stays open when the codec closes.
+
+        Args:
+            shape: (H, W) of its frames, sides 1..4096.
+            base_qp: the QP that maps are coded relative to, within `qp_range`.
+
+        Raises:
+            InvalidInputError: an argument is none of the valid ones.
+            SelfTestError: this x265 ignores QP offsets in P frames.
+            EncodeError: the codec is closed.
+        """
+        self._check_open()
+        stream = X265Stream(self, shape, base_qp)
+        require_working_offsets(self, partial(coded_after_black, self), "P frames")
+        return stream
 
     def close(self) -> None:
         """Free the kept encoders of this preset; encoding afterwards raises EncodeError."""

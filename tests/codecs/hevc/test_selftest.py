@@ -65,9 +65,9 @@ def test_it_runs_once_per_process_and_configuration(monkeypatch: pytest.MonkeyPa
     tested = []
     sizes = selftest._stream_sizes
 
-    def counted(codec: Any) -> dict[int, int]:
+    def counted(codec: Any, code: Any) -> dict[int, int]:
         tested.append(codec.configuration)
-        return sizes(codec)
+        return sizes(codec, code)
 
     monkeypatch.setattr(selftest, "_stream_sizes", counted)
     for _ in range(2):
