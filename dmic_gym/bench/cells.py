@@ -104,6 +104,7 @@ class Row:
             earlier row had made.
         qp_map: absolute QPs, one list a CTU row; empty for a still codec.
         sha256: of the bitstream.
+        iou: against the expert mask; None without one, and in rows of before it was stored.
     """
 
     bits: int
@@ -117,6 +118,7 @@ class Row:
     seconds: float
     qp_map: list[list[int]]
     sha256: str
+    iou: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row as JSON types."""

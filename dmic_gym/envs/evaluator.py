@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from dmic_gym.envs.batches import Batcher, Numbered
 from dmic_gym.envs.cache import ByteBoundedCache
 from dmic_gym.envs.parallel import start_pool
 from dmic_gym.envs.results import (
+    Coded,
     EncodeResult,
     Figures,
     Reference,
@@ -28,7 +29,7 @@ from dmic_gym.tasks.segmenters.protocol import (
     check_probabilities,
     segmenter_for,
 )
-from dmic_gym.types import AnyQPMap, Image, Probabilities, Probability
+from dmic_gym.types import AnyQPMap, Image, Images, Probabilities, Probability
 
 __all__ = [
     "CURVE_QPS",
@@ -109,14 +110,14 @@ class Evaluator:
         """Return what is known of `samples` before coding; see `reference`."""
         keys = [sample_key(sample) for sample in samples]
 
-        def segmented(missing: list[int]) -> list[Reference]:
+        def made(missing: list[int]) -> list[Reference]:
             importance = self._segment_all([samples[n] for n in missing])
             return [
                 Reference(samples[n], keys[n], _checked(probability).copy())
                 for n, probability in zip(missing, importance, strict=True)
             ]
 
-        return self._references.get_all(keys, segmented)
+        return self._references.get_all(keys, made)
 
     def score(self, reference: Reference, qp_map: AnyQPMap) -> EncodeResult:
         """Encode, decode and segment: one encode.
@@ -196,17 +197,8 @@ class Evaluator:
             InvalidInputError: the segmenter returned another shape, type or range.
             SegmenterError: the segmenter failed.
         """
-        batch = np.stack(images)
         segmenter = self.segmenter if sample is None else segmenter_for(self.segmenter, sample)
-        try:
-            probabilities = segmenter(batch)
-        except DmicError:
-            raise
-        except Exception as error:
-            raise SegmenterError(
-                f"The segmenter failed on {batch.shape}: {type(error).__name__}: {error}"
-            ) from error
-        return check_probabilities(probabilities, batch)
+        return segmented(segmenter, np.stack(images))
 
     def close(self) -> None:
         """End the threads. The codec stays open: who made it closes it."""
@@ -269,18 +261,31 @@ class Evaluator:
         return _in_order(results.items())
 
 
+class AnchorSource(Protocol):
+    """An evaluator, as `Anchors` ask it: of images, or of groups of pictures."""
+
+    codec: Codec
+
+    def anchors(self, reference: Any, qps: Sequence[int]) -> list[Figures]:
+        """Return the anchor's figures at each of the constant `qps`."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Anchors:
-    """One image at constant QPs; every encode is made once, when it is asked for, and kept."""
+    """One image, or group of pictures, at constant QPs.
 
-    evaluator: Evaluator
-    reference: Reference
+    Every encode is made once, when it is asked for, and kept.
+    """
+
+    evaluator: AnchorSource
+    reference: Coded
     base_qp: int
 
     @property
     def base(self) -> Figures:
         """The anchor at the episode's base QP."""
-        return self.evaluator.anchor(self.reference, self.base_qp)
+        return self.evaluator.anchors(self.reference, [self.base_qp])[0]
 
     @property
     def curve(self) -> list[Figures]:
@@ -290,6 +295,24 @@ class Anchors:
         """
         qps = np.unique(np.clip([*CURVE_QPS, self.base_qp], *self.evaluator.codec.qp_range))
         return self.evaluator.anchors(self.reference, qps.tolist())
+
+
+def segmented(segmenter: Segmenter, images: Images) -> Probabilities:
+    """Return a segmenter's checked probabilities, float32 (N, H, W).
+
+    Raises:
+        InvalidInputError: the segmenter returned another shape, type or range.
+        SegmenterError: the segmenter failed.
+    """
+    try:
+        probabilities = segmenter(images)
+    except DmicError:
+        raise
+    except Exception as error:
+        raise SegmenterError(
+            f"The segmenter failed on {images.shape}: {type(error).__name__}: {error}"
+        ) from error
+    return check_probabilities(probabilities, images)
 
 
 def _reference_bytes(reference: Reference) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from dmic_gym.codecs.base import Encoded
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.metrics import binarize, dice, psnr
+from dmic_gym.tasks.metrics import binarize, dice, iou, psnr
 from dmic_gym.types import AnyQPMap, Mask, Probability, QPMap
 
 
@@ -25,6 +26,7 @@ class Figures:
         dice: Dice of the decoded image's mask against the expert mask; None without one.
         consistency_dice: the same against the segmenter's mask of the reference.
         psnr: of the decoded image, dB, at most `dmic_gym.tasks.metrics.PSNR_CAP`.
+        iou: intersection over union against the expert mask; None without one.
     """
 
     bits: int
@@ -32,6 +34,7 @@ class Figures:
     dice: float | None
     consistency_dice: float
     psnr: float
+    iou: float | None = None
 
     @property
     def quality(self) -> float:
@@ -56,6 +59,20 @@ class EncodeResult:
     qp_map: QPMap
 
 
+class Coded(Protocol):
+    """What is coded in one go, an image or a group of pictures, before coding."""
+
+    @property
+    def name(self) -> str:
+        """What tables and `info` call it."""
+        ...
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels it has."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Reference:
     """What the encoder knows of an image before coding it.
@@ -69,6 +86,16 @@ class Reference:
     sample: Sample
     key: bytes
     importance: Probability
+
+    @property
+    def name(self) -> str:
+        """The sample's name."""
+        return self.sample.name
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels the image has."""
+        return int(self.sample.image.size)
 
     @cached_property
     def mask(self) -> Mask:
@@ -113,5 +140,6 @@ def encode_result(
         dice=None if sample.mask is None else dice(mask, sample.mask),
         consistency_dice=dice(mask, reference.mask),
         psnr=psnr(sample.image, encoded.reconstruction),
+        iou=None if sample.mask is None else iou(mask, sample.mask),
     )
     return EncodeResult(figures, encoded, mask, np.array(qp_map, dtype=np.int16))

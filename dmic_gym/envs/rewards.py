@@ -110,7 +110,7 @@ class PricedReward:
     def __call__(self, figures: Figures, anchors: Anchors) -> Terms:
         """Return the terms ``dice`` and ``rate``; see the class."""
         base = anchors.base
-        worth = bit_price(anchors.base_qp) * base.bits / anchors.reference.sample.image.size
+        worth = bit_price(anchors.base_qp) * base.bits / anchors.reference.pixels
         rate = 1.0 - figures.bits / base.bits
         total = min(self.bound, max(-self.bound, (figures.quality - base.quality) / worth + rate))
         return {"dice": total - rate, "rate": rate}

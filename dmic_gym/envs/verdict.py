@@ -30,7 +30,7 @@ class Verdict:
     result: EncodeResult | None
 
 
-_NOTHING = Figures(nan, nan, nan, nan, nan)  # type: ignore[arg-type]
+_NOTHING = Figures(nan, nan, nan, nan, nan, nan)  # type: ignore[arg-type]
 """Of an episode without an encode."""
 
 
@@ -49,7 +49,7 @@ def _info(
     anchors: Anchors, qp_map: QPMap, figures: Figures, base: Figures, terms: Mapping[str, float]
 ) -> Info:
     return {
-        "sample": anchors.reference.sample.name,
+        "sample": anchors.reference.name,
         "base_qp": anchors.base_qp,
         "bits": float(figures.bits),
         "slice_bits": float(figures.slice_bits),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dmic_gym.agents.registry import make_agent
 from dmic_gym.codecs import X265Codec, uniform_map
 from dmic_gym.envs.coding_env import CodingEnv
-from dmic_gym.envs.evaluator import CURVE_QPS, Anchors, Figures
+from dmic_gym.envs.evaluator import CURVE_QPS, Anchors, Figures, Reference
 from dmic_gym.envs.rewards import (
     REWARDS,
     AnchorCurve,
@@ -42,11 +42,6 @@ class KnownAnchors:
 
 
 @dataclass(frozen=True)
-class KnownOriginal:
-    sample: Sample
-
-
-@dataclass(frozen=True)
 class KnownPrice:
     """`Anchors` of a known image at a known base QP."""
 
@@ -55,8 +50,8 @@ class KnownPrice:
     base_qp: int
 
     @property
-    def reference(self) -> KnownOriginal:
-        return KnownOriginal(self.image)
+    def reference(self) -> Reference:
+        return Reference(self.image, b"", np.zeros(self.image.image.shape, np.float32))
 
 
 RISING = [figures(1000 * 2**k, 0.5 + 0.05 * k) for k in range(7)]
