@@ -160,6 +160,6 @@ def test_a_map_shifted_by_a_ctu_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_anchor_with_another_qp_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hevc_codec, "slice_qp", lambda qps: slice_qp(qps) + 1)
     monkeypatch.setattr(hevc_codec, "regions_of_interest", lambda *_: np.empty(0, REGION))
-    monkeypatch.setattr(hevc_codec, "require_working_offsets", lambda _: None)
+    monkeypatch.setattr(hevc_codec, "require_working_offsets", lambda *_: None)
     with pytest.raises(AssertionError):
         check_anchor()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import av
 from av.bitstream import BitStreamFilterContext
@@ -33,6 +34,9 @@ class EncoderKey:
     sample_format: SampleFormat = GREY
 
 
+_open: WeakSet[OpenEncoder] = WeakSet()
+
+
 class OpenEncoder:
     """One open x265 encoder; every frame it is given comes back at once."""
 
@@ -49,6 +53,8 @@ class OpenEncoder:
         }
         self._context = context
         self._count = 0
+        self._forked = False
+        _open.add(self)
 
     def packet(self, picture: Samples, regions: Regions, kind: PictureType) -> av.Packet[Any]:
         """Code the next frame, as an IDR picture if `kind` is I.
@@ -56,6 +62,8 @@ class OpenEncoder:
         Every frame carries offsets, if only zero: x265 keeps the last frame's where one has none,
         and crashes when the first frame of an encoder had none and a later one has.
         """
+        if self._forked:
+            raise EncodeError("This encoder was opened before the process forked: open another.")
         regions = regions if len(regions) else NO_OFFSET
         key = CanvasKey.holding(len(regions), self.key.shape, self.key.sample_format)
         with _canvases.lend(key) as canvas:
@@ -96,7 +104,7 @@ EncoderPool = IdlePool[EncoderKey, KeptEncoder]
 
 _canvases = IdlePool(Canvas)
 _pool = IdlePool(KeptEncoder)
-_pools_of_parents: list[EncoderPool] = []
+_of_parents: list[OpenEncoder] = []
 
 
 def process_pool() -> EncoderPool:
@@ -107,7 +115,9 @@ def process_pool() -> EncoderPool:
 def _start_afresh_after_fork() -> None:
     """Leave the parent's encoders alone: their threads do not exist in a forked child."""
     global _pool, _canvases
-    _pools_of_parents.append(_pool)
+    for encoder in _open:
+        encoder._forked = True
+        _of_parents.append(encoder)  # closing it would wait for them forever
     _pool, _canvases = IdlePool(KeptEncoder), IdlePool(Canvas)
 
 

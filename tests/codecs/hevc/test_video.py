@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -222,6 +223,25 @@ def test_a_closed_codec_begins_no_stream() -> None:
     with pytest.raises(EncodeError, match="closed: make a new X265Codec"):
         codec.video((64, 64), 30)
     assert stream.encode(texture((64, 64)), uniform_map((64, 64), 32, 30)).bits > 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_begins_streams_of_its_own(codec: X265Codec) -> None:
+    """An encoder's threads stay in the parent: using or closing it would hang."""
+    frame, qps = texture((64, 64)), uniform_map((64, 64), 32, 30)
+    stream = codec.video((64, 64), 30)
+    first = stream.encode(frame, qps).bitstream
+    child = os.fork()
+    if child == 0:
+        try:
+            with pytest.raises(EncodeError, match="before the process forked"):
+                stream.encode(frame, qps)
+            stream.close()
+            os._exit(codec.video((64, 64), 30).encode(frame, qps).bitstream != first)
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(stream.encode(frame, qps).bitstream) < len(first)
 
 
 @pytest.mark.parametrize(
