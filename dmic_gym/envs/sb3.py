@@ -12,9 +12,9 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from dmic_gym.envs.base import SETTABLE
 from dmic_gym.envs.observations import Observation
 from dmic_gym.envs.settings import CodingArguments, shows_settings
+from dmic_gym.envs.setup import SETTABLE
 from dmic_gym.envs.vector_env import CodingVectorEnv
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.pairs import DataSpec

@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 
 import gymnasium as gym
 
-from dmic_gym.envs.base import CodingSetup, raise_closed
+from dmic_gym.envs.base import CodingSetup
 from dmic_gym.envs.evaluator import EncodeResult, Reference
+from dmic_gym.envs.setup import raise_closed
 from dmic_gym.envs.verdict import Verdict
 from dmic_gym.types import RGB, QPMap
 

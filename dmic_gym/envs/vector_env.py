@@ -13,7 +13,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from dmic_gym.envs.base import CodingSetup, raise_closed
+from dmic_gym.envs.base import CodingSetup
 from dmic_gym.envs.evaluator import EncodeResult, Reference
 from dmic_gym.envs.image_view import view_of
 from dmic_gym.envs.observations import (
@@ -28,6 +28,7 @@ from dmic_gym.envs.settings import (
     CodingSettings,
     shows_settings,
 )
+from dmic_gym.envs.setup import raise_closed
 from dmic_gym.envs.vector_inputs import (
     actions_of,
     options_of,
