@@ -16,18 +16,22 @@ if TYPE_CHECKING:
     from dmic_gym.codecs.hevc.x265 import X265Codec
     from dmic_gym.deploy.api import decode, encode
     from dmic_gym.envs.sb3 import make_sb3_vec
+    from dmic_gym.tasks.data.clip import Clip
+    from dmic_gym.tasks.data.clips.registry import load_clips
     from dmic_gym.tasks.data.registry import load_dataset
     from dmic_gym.tasks.data.sample import Sample
     from dmic_gym.tasks.segmenters.find import find_segmenter as load_segmenter
 
 __version__ = "0.1.0"
 __all__ = [
+    "Clip",
     "PartialFreezeCallback",
     "Sample",
     "X265Codec",
     "__version__",
     "decode",
     "encode",
+    "load_clips",
     "load_dataset",
     "load_policy",
     "load_segmenter",
@@ -36,11 +40,13 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Clip": "tasks.data.clip",
     "PartialFreezeCallback": "agents.policy.freeze",
     "Sample": "tasks.data.sample",
     "X265Codec": "codecs.hevc.x265",
     "decode": "deploy.api",
     "encode": "deploy.api",
+    "load_clips": "tasks.data.clips.registry",
     "load_dataset": "tasks.data.registry",
     "load_policy": "agents.policy.loading",
     "load_segmenter": "tasks.segmenters.find",

@@ -7,7 +7,7 @@ from typing import overload
 
 from dmic_gym.envs.cache import ByteBoundedCache
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.data.sequence import LazySamples, names_of
+from dmic_gym.tasks.data.sequence import LazySequence, names_of
 
 
 class DatasetCache(Sequence[Sample]):
@@ -27,7 +27,7 @@ class DatasetCache(Sequence[Sample]):
 
     def __init__(self, dataset: Sequence[Sample], max_bytes: int = 128 << 20) -> None:
         self.dataset = dataset
-        self._lasting = isinstance(dataset, LazySamples) and dataset.lasting
+        self._lasting = isinstance(dataset, LazySequence) and dataset.lasting
         self._kept = ByteBoundedCache(max_bytes, _sample_bytes)
 
     def __len__(self) -> int:

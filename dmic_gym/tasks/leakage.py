@@ -1,8 +1,10 @@
-"""The leakage check: no image is scored by a network that was trained on it.
+"""The leakage check: no image and no clip is scored by a network that was trained on it.
 
 On its training images a network's Dice is too high. A card says what they are: the data sets, and
 the images of them that were trained on (``metrics["trained_on"]``) or, in older cards, those that
-a fold did not see (``metrics["held_out"]``). A copy of a folder elsewhere is not recognised.
+a fold did not see (``metrics["held_out"]``). The frames of a sequence count as the sequence: a
+network that was trained on ``camel/00003`` has seen the clip ``camel``. A copy of a folder
+elsewhere is not recognised.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 
 from dmic_gym.errors import DmicError, InvalidInputError
 from dmic_gym.io import expanded, portable
+from dmic_gym.tasks.data.clips.registry import CLIPS, load_clips
 from dmic_gym.tasks.data.registry import DATASETS, load_dataset
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.data.sequence import Selection, names_of
@@ -29,6 +32,7 @@ from dmic_gym.tasks.segmenters.weights import (
     training_stages,
 )
 
+_SYNTHETIC = ("phantoms", "phantom-clips")
 _REMARK = re.compile(r"( \(.*\))?(, .*)?$")
 
 
@@ -51,8 +55,18 @@ def _seen_in(stage: Mapping[str, Any], data: str, names: Sequence[str]) -> list[
     if not own:
         return []
     trained_on = stage.get("trained_on") or _all_names(own)
-    held_out = stage.get("held_out", ())
-    return [n for n in names if (trained_on is None or n in trained_on) and n not in held_out]
+    known = None if trained_on is None else _with_sequences(trained_on)
+    kept = _with_sequences(stage.get("held_out", ()))
+    return [n for n in names if (known is None or _among(n, known)) and not _among(n, kept)]
+
+
+def _with_sequences(names: Iterable[str]) -> set[str]:
+    """Return names and, of frames such as "camel/00003", those of their sequences."""
+    return {part for name in names for part in (name, name.partition("/")[0])}
+
+
+def _among(name: str, known: set[str]) -> bool:
+    return name in known or name.partition("/")[0] in known
 
 
 class UnseenSegmenters(PerSampleSegmenter):
@@ -146,12 +160,12 @@ def leakage_notes(card: Card | None, name: str, data: str, names: Iterable[str])
 def _place(data: str) -> str:
     """Return where a data set comes from: a folder's real path, or the name of a synthetic one."""
     name = os.path.expandvars(data).partition("?")[0]
-    if name == "phantoms":
+    if name in _SYNTHETIC:
         return name
-    if name not in DATASETS:
+    if name not in DATASETS and name not in CLIPS:
         return os.path.realpath(name)
     try:
-        found = load_dataset(data)
+        found: Any = load_clips(data) if name in CLIPS else load_dataset(data)
     except DmicError:
         return data  # it is not here
     found = found.samples if isinstance(found, Selection) else found
@@ -159,7 +173,22 @@ def _place(data: str) -> str:
 
 
 def _all_names(data: Sequence[str]) -> set[str] | None:
-    """Return the names of synthetic data sets, which are known without a look; None of others."""
-    if any(_place(words) != "phantoms" for words in data):
-        return None
-    return {name for words in data for name in names_of(load_dataset(words))}
+    """Return the names of data sets that are known without a look; None of others."""
+    found: set[str] = set()
+    for words in data:
+        name = words.partition("?")[0]
+        if name in CLIPS:
+            names = _names_of_clips(words)
+        else:
+            names = names_of(load_dataset(words)) if name in _SYNTHETIC else None
+        if names is None:
+            return None
+        found |= set(names)
+    return found
+
+
+def _names_of_clips(words: str) -> list[str] | None:
+    try:
+        return names_of(load_clips(words))
+    except DmicError:
+        return None  # they are not here

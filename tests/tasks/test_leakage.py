@@ -29,6 +29,19 @@ def folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture
+def davis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of DAVIS' layout, with two sequences of the training split and one of the other."""
+    root = tmp_path / "davis2016"
+    for name in ("bear", "bus", "camel"):
+        for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+            folder = root / kind / "480p" / name
+            folder.mkdir(parents=True)
+            (folder / f"00000.{suffix}").write_bytes(b"")
+    monkeypatch.setenv("DMIC_DATA", str(tmp_path))
+    return root
+
+
 def test_seen_names_are_those_of_the_folder_less_the_held_out(tmp_path: Path) -> None:
     card = Card("net", "unet", data=[f"{tmp_path} (3 images)"], metrics={"held_out": {"b": 0.7}})
     assert seen_names(card, f"{tmp_path}/.", "abc") == ["a", "c"]
@@ -58,6 +71,28 @@ def test_a_name_and_its_folder_are_one_place(
     assert seen_names(card, "angiograms?split=train", ["01"]) == ["01"]
     assert seen_names(card, f"{tmp_path}/angiograms/train", ["01"]) == ["01"]
     assert seen_names(card, "angiograms?split=test", ["01"]) == []
+
+
+def test_who_has_seen_a_frame_has_seen_its_sequence(davis: Path) -> None:
+    names = ["bear", "bus", "camel"]
+    images = Card(
+        "net", "unet", data=[f"{davis} (2 images)"], metrics={"trained_on": ["bus/00000"]}
+    )
+    assert seen_names(images, f"davis-clips?root={davis}", names) == ["bus"]
+    assert seen_names(images, str(davis), ["bus/00001", "bear/00000"]) == ["bus/00001"]
+    clips = Card("net", "unet", data=["davis-clips?split=train"])
+    assert seen_names(clips, "davis-clips?split=val&size=240", ["camel"]) == []
+    assert seen_names(clips, "davis-clips", names) == ["bear", "bus"]
+    assert seen_names(clips, str(davis), ["bear/00000", "camel/00000"]) == ["bear/00000"]
+    fold = Card("net", "unet", data=["davis-clips?split=train"], metrics={"held_out": {"bus": 0.8}})
+    assert seen_names(fold, f"davis-clips?root={davis}", names) == ["bear"]
+
+
+def test_phantom_clips_are_no_phantoms() -> None:
+    card = Card("net", "unet", data=["phantom-clips?count=2&seed=3"])
+    names = [f"phantom-clip-3-{n:04d}" for n in range(3)]
+    assert seen_names(card, "phantom-clips?count=9&seed=3", names) == names[:2]
+    assert seen_names(card, "phantoms", ["phantom-3-0000"]) == []
 
 
 def test_each_image_gets_a_fold_that_has_not_seen_it(folds: Path) -> None:

@@ -122,8 +122,29 @@ def test_the_shipped_tasks_keep_the_rule(name: str) -> None:
     if not {str(task.segmenter), str(task.second)} <= set(shipped_names()):
         pytest.skip("the weights are not in this version")
     assert task.leakage() == []
-    assert len(task.load_data()) > 20
-    assert len(task.load_data("train")) >= 40
+    load, few = (task.load_clips, 14) if task.kind == "clips" else (task.load_data, 21)
+    assert len(load()) >= few
+    assert len(load("train")) >= 16
+
+
+def test_a_task_of_clips_says_which_environment_codes_it() -> None:
+    task = find_task("phantom-clips")
+    assert task.kind == "clips"
+    assert task.leakage() == []
+    assert [len(task.load_clips(split)) for split in ("test", "train")] == [20, 200]
+    for load in (task.load_data, lambda: gym.make("CodingEnv-v0", task="davis")):
+        with pytest.raises(InvalidInputError, match=r"holds clips.*VideoCodingEnv-v0"):
+            load()
+    with pytest.raises(InvalidInputError, match="holds images, not clips"):
+        find_task("phantoms").load_clips()
+
+
+def test_clips_of_ones_own_are_judged_by_a_network_for_clips(tmp_path: Path) -> None:
+    write_images(tmp_path / "clips" / "run")
+    task = task_of(f"{tmp_path}/clips")
+    assert (task.kind, task.segmenter, task.second) == ("clips", "davis-net", None)
+    assert [len(clip) for clip in task.load_clips()] == [2]
+    assert task_of("phantom-clips?count=1").second == "second"
 
 
 def test_gym_make_takes_what_the_command_line_takes() -> None:

@@ -6,19 +6,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from dmic_gym.errors import DataError, InvalidInputError, checked_integer, unknown_name
 from dmic_gym.tasks.data.folder import check_folder, check_same_size, read_grey
 from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.data.scaling import MIN_HEIGHT, shrunk
 from dmic_gym.tasks.data.sequence import LazySamples
-from dmic_gym.types import Image, Mask
 
 FRAMES = "JPEGImages"
 MASKS = "Annotations"
 RESOLUTION = "480p"
-MIN_HEIGHT = 16
 
 
 class Davis(LazySamples):
@@ -72,10 +68,7 @@ class Davis(LazySamples):
         mask_path = self.root / MASKS / RESOLUTION / sequence / f"{stem}.png"
         frame, mask = read_grey(frame_path), read_grey(mask_path) > 0
         check_same_size(frame_path, frame.shape, mask_path, mask.shape)
-        if self.size is not None and self.size < frame.shape[0]:
-            width = max(round(frame.shape[1] * self.size / frame.shape[0]), 1)
-            frame, mask = _shrunk(frame, mask, (width, self.size))
-        return Sample(frame, mask, self._name(index))
+        return shrunk(Sample(frame, mask, self._name(index)), self.size)
 
     def _name(self, index: int) -> str:
         return "/".join(self._frames[index])
@@ -84,12 +77,6 @@ class Davis(LazySamples):
 def is_davis(path: Path) -> bool:
     """Whether `path` is a folder with JPEGImages/ and Annotations/."""
     return (path / FRAMES).is_dir() and (path / MASKS).is_dir()
-
-
-def _shrunk(frame: Image, mask: Mask, size: tuple[int, int]) -> tuple[Image, Mask]:
-    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-    cover = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.uint8), np.asarray(cover > 0.5, np.bool_)
 
 
 def _check_layout(root: Path) -> None:

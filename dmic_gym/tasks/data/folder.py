@@ -91,7 +91,7 @@ def read_sample(image_path: Path, mask_path: Path | None, name: str) -> Sample:
         DataError: a file is unreadable, the mask holds other values, or the sizes differ.
     """
     image = read_grey(image_path)
-    mask = None if mask_path is None else _binary(mask_path)
+    mask = None if mask_path is None else read_mask(mask_path)
     if mask is not None and mask_path is not None:
         check_same_size(image_path, image.shape, mask_path, mask.shape)
     return Sample(image, mask, name)
@@ -133,7 +133,8 @@ def read_grey(path: Path) -> Image:
     return np.asarray(frames[0], np.uint8)
 
 
-def _binary(path: Path) -> Mask:
+def read_mask(path: Path) -> Mask:
+    """Read a mask of 0 and 255, or of 0 and 1 in a lossless file; DataError for others."""
     grey = read_grey(path)
     top = int(grey.max())
     lossy = path.suffix.lower() in (".jpg", ".jpeg")

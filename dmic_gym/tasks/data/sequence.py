@@ -1,48 +1,51 @@
-"""What every data set is: a sequence of samples made when they are asked for."""
+"""What every data set is: a sequence of samples or clips made when they are asked for."""
 
 from __future__ import annotations
 
 import operator
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import overload
+from typing import Any, TypeVar, overload
 
+from dmic_gym.tasks.data.clip import Clip
 from dmic_gym.tasks.data.sample import Sample
 
+Item = TypeVar("Item", bound=Sample | Clip)
 
-class LazySamples(Sequence[Sample]):
-    """A sequence that makes a sample anew each time it is asked for; slices are lists.
+
+class LazySequence(Sequence[Item]):
+    """A sequence that makes an item anew each time it is asked for; slices are lists.
 
     Attributes:
-        lasting: whether an index gives the same sample each time.
+        lasting: whether an index gives the same item each time.
     """
 
     lasting = True
 
     @abstractmethod
-    def _read(self, index: int) -> Sample:
-        """Make sample `index`, 0..len - 1."""
+    def _read(self, index: int) -> Item:
+        """Make item `index`, 0..len - 1."""
 
     @abstractmethod
     def _content(self) -> str:
         """What there are len(self) of, for messages."""
 
     def _name(self, index: int) -> str:
-        """Return the name of sample `index`; data sets that know it need not make the sample."""
+        """Return the name of item `index`; data sets that know it need not make the item."""
         return self._read(index).name
 
     @property
     def names(self) -> list[str]:
-        """The names of the samples, in order."""
+        """The names of the items, in order."""
         return [self._name(index) for index in range(len(self))]
 
     @overload
-    def __getitem__(self, index: int) -> Sample: ...
+    def __getitem__(self, index: int) -> Item: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def __getitem__(self, index: slice) -> list[Item]: ...
 
-    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+    def __getitem__(self, index: int | slice) -> Item | list[Item]:
         if isinstance(index, slice):
             return [self._read(i) for i in range(*index.indices(len(self)))]
         i = operator.index(index)
@@ -51,15 +54,23 @@ class LazySamples(Sequence[Sample]):
         return self._read(i % len(self))
 
 
-class Selection(LazySamples):
-    """Some of the samples of a lazy sequence.
+class LazySamples(LazySequence[Sample]):
+    """Images, see `LazySequence`."""
+
+
+class LazyClips(LazySequence[Clip]):
+    """Clips, see `LazySequence`."""
+
+
+class Selection(LazySequence[Item]):
+    """Some of the items of a lazy sequence.
 
     Args:
         samples: the sequence.
         places: which of them, in this order.
     """
 
-    def __init__(self, samples: LazySamples, places: range) -> None:
+    def __init__(self, samples: LazySequence[Item], places: range) -> None:
         self.samples = samples
         self.places = places
         self.lasting = samples.lasting
@@ -76,11 +87,19 @@ class Selection(LazySamples):
     def _content(self) -> str:
         return f"selected {self.samples._content()}"
 
-    def _read(self, index: int) -> Sample:
+    def _read(self, index: int) -> Item:
         return self.samples[self.places[index]]
 
 
-def names_of(samples: Sequence[Sample]) -> list[str]:
-    """Return the names of samples; of a sequence with `names` without making them."""
+def holds_clips(data: Any) -> bool:
+    """Whether `data` is a sequence of clips."""
+    if isinstance(data, Selection):
+        return holds_clips(data.samples)
+    few = isinstance(data, list | tuple) and len(data) > 0 and isinstance(data[0], Clip)
+    return few or isinstance(data, LazyClips)
+
+
+def names_of(samples: Sequence[Sample] | Sequence[Clip]) -> list[str]:
+    """Return the names of samples or clips; of a sequence with `names` without making them."""
     names: list[str] | None = getattr(samples, "names", None)
     return [sample.name for sample in samples] if names is None else names

@@ -102,7 +102,7 @@ def test_select_takes_a_slice_of_any_data_set() -> None:
     assert load_dataset(samples, select="::-1") == samples[::-1]
     take: object
     for take in ("9::", "2:1"):
-        with pytest.raises(InvalidInputError, match="takes none of the 3 images"):
+        with pytest.raises(InvalidInputError, match="takes none of the 3 items"):
             load_dataset(samples, select=take)
     for take in ("::0", "a", 3, "1:2:3:4"):
         with pytest.raises(InvalidInputError, match="START:STOP:STEP"):

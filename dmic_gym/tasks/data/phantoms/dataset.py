@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -40,11 +41,7 @@ class Phantoms(LazySamples):
     def __init__(self, count: int = 100, size: int | tuple[int, int] = 300, seed: int = 0) -> None:
         self._count = checked_integer("count", count, 0)
         self.seed = checked_integer("seed", seed, 0)
-        sides = (size, size) if np.ndim(size) == 0 else tuple(np.asarray(size).tolist())
-        if len(sides) != 2:
-            raise InvalidInputError(f"size must be an int or (height, width), got {size!r}.")
-        height, width = (checked_integer("size", side, MIN_SIDE, MAX_SIDE) for side in sides)
-        self.size = (height, width)
+        self.size = checked_size(size)
 
     def __repr__(self) -> str:
         return f"Phantoms(count={self._count}, size={self.size}, seed={self.seed})"
@@ -63,20 +60,93 @@ class Phantoms(LazySamples):
         return f"phantom-{self.seed}-{index:04d}"
 
 
+def checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return (height, width); InvalidInputError unless both are 16..16384."""
+    sides = (size, size) if np.ndim(size) == 0 else tuple(np.asarray(size).tolist())
+    if len(sides) != 2:
+        raise InvalidInputError(f"size must be an int or (height, width), got {size!r}.")
+    height, width = (checked_integer("size", side, MIN_SIDE, MAX_SIDE) for side in sides)
+    return height, width
+
+
 def synthesize(seed: int, index: int, size: tuple[int, int]) -> tuple[Image, Mask]:
     """Make one phantom: its image, uint8 (H, W), and its mask, bool (H, W)."""
-    anatomy = np.random.default_rng([seed, index, 0])
     grain = np.random.default_rng([seed, index, 1])
-    subtracted = bool(anatomy.random() < _SUBTRACTED)
-    tree, tools = _grow(anatomy, subtracted)
-    grid = _working_grid(size)
-    clean, field = _render(anatomy, [*tree, *tools], grid, subtracted)
-    clean, field = _to_size(clean, size), _to_size(field, size)
-    sigma = grain.normal(3.2, 0.6) if subtracted else grain.normal(2.3, 0.55)
-    noise = scene.quantum_noise(grain, size, float(np.clip(sigma, 0.9, 4.6)))
-    grey = clean + noise * (0.35 + 0.65 * field)
-    image = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
-    return image, raster.draw_mask(tree, size)
+    patient = make_patient(np.random.default_rng([seed, index, 0]), size)
+    return patient.recorded(grain, patient.noise(grain)), raster.draw_mask(patient.tree, size)
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What one angiogram shows, before noise.
+
+    Attributes:
+        size: (height, width) of its image.
+        subtracted: whether the background was subtracted digitally.
+        tree: the vessels.
+        background: grey levels without contrast agent, on a working grid.
+        depth: how thick the contrast agent is at each pixel of that grid.
+        absorption: of the contrast agent.
+        blur: standard deviation in pixels of that grid.
+        field: the collimator's, 0..1, on that grid.
+        black: grey level outside the field.
+    """
+
+    size: tuple[int, int]
+    subtracted: bool
+    tree: Sequence[vessels.Vessel]
+    background: Plane
+    depth: Plane
+    absorption: float
+    blur: float
+    field: Plane
+    black: np.float32
+
+    def noise(self, grain: np.random.Generator) -> float:
+        """Draw the standard deviation of the noise, in grey levels."""
+        sigma = grain.normal(3.2, 0.6) if self.subtracted else grain.normal(2.3, 0.55)
+        return float(np.clip(sigma, 0.9, 4.6))
+
+    def recorded(
+        self,
+        grain: np.random.Generator,
+        sigma: float,
+        background: Plane | None = None,
+        depth: Plane | None = None,
+        contrast: float = 1.0,
+    ) -> Image:
+        """Return the image with noise of its own, uint8 (H, W).
+
+        Args:
+            grain: where the noise comes from.
+            sigma: the noise's standard deviation in grey levels.
+            background: in place of the patient's.
+            depth: in place of the patient's.
+            contrast: how much contrast agent there is, relative to the patient's.
+        """
+        grey = (self.background if background is None else background).copy()
+        depth = self.depth if depth is None else depth
+        grey *= np.exp(np.float32(-self.absorption * contrast) * depth)
+        grey = np.asarray(cv2.GaussianBlur(grey, (0, 0), self.blur), np.float32)
+        clean = _to_size(self.black + (grey - self.black) * self.field, self.size)
+        noise = scene.quantum_noise(grain, self.size, sigma)
+        grey = clean + noise * (0.35 + 0.65 * _to_size(self.field, self.size))
+        return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+
+
+def make_patient(rng: np.random.Generator, size: tuple[int, int]) -> Patient:
+    """Draw a patient; the anatomy does not depend on the size of the image."""
+    subtracted = bool(rng.random() < _SUBTRACTED)
+    tree, tools = _grow(rng, subtracted)
+    tubes, grid = [*tree, *tools], _working_grid(size)
+    background = (scene.subtracted_background if subtracted else scene.cine_background)(rng, grid)
+    widest = 2 * max(float(v.radius.max()) for v in tubes)
+    absorption = -np.log(1 - rng.uniform(0.3, 0.56)) / widest
+    depth = widest * (raster.project(tubes, grid) / widest) ** np.float32(_FLATNESS)
+    blur = float(rng.uniform(0.45, 0.72) * raster.frame_scale(grid))
+    field = scene.collimator(rng, grid) if rng.random() < 0.6 else np.ones(grid, np.float32)
+    black = np.float32(rng.uniform(8, 18))
+    return Patient(size, subtracted, tree, background, depth, absorption, blur, field, black)
 
 
 def _grow(
@@ -100,28 +170,6 @@ def _working_grid(size: tuple[int, int]) -> tuple[int, int]:
     side = float(np.sqrt(size[0] * size[1]))
     zoom = float(np.clip(side, _MIN_GRID, _MAX_GRID)) / side
     return max(round(size[0] * zoom), 1), max(round(size[1] * zoom), 1)
-
-
-def _render(
-    rng: np.random.Generator,
-    tubes: Sequence[vessels.Vessel],
-    grid: tuple[int, int],
-    subtracted: bool,
-) -> tuple[Plane, Plane]:
-    """The scene without noise, in grey levels, and the collimator's field, 0..1."""
-    make = scene.subtracted_background if subtracted else scene.cine_background
-    grey = make(rng, grid)
-    widest = 2 * max(float(v.radius.max()) for v in tubes)
-    absorption = -np.log(1 - rng.uniform(0.3, 0.56)) / widest
-    depth = widest * (raster.project(tubes, grid) / widest) ** np.float32(_FLATNESS)
-    grey *= np.exp(np.float32(-absorption) * depth)
-    blur = rng.uniform(0.45, 0.72) * raster.frame_scale(grid)
-    grey = np.asarray(cv2.GaussianBlur(grey, (0, 0), float(blur)), np.float32)
-    field = np.ones(grid, np.float32)
-    if rng.random() < 0.6:
-        field = scene.collimator(rng, grid)
-    black = np.float32(rng.uniform(8, 18))
-    return black + (grey - black) * field, field
 
 
 def _to_size(image: Plane, size: tuple[int, int]) -> Plane:

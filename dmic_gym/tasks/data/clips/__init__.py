@@ -1,0 +1,1 @@
+"""Where clips come from: synthetic cine angiograms, DAVIS, folders of frames and video files."""
