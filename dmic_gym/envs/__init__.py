@@ -6,6 +6,7 @@ import gymnasium as gym
 
 ENV_ID = "CodingEnv-v0"
 MAP_ENV_ID = "CodingMapEnv-v0"
+VIDEO_ENV_ID = "VideoCodingEnv-v0"
 
 
 def register() -> None:
@@ -18,3 +19,5 @@ def register() -> None:
         )
     if MAP_ENV_ID not in gym.registry:
         gym.register(MAP_ENV_ID, entry_point="dmic_gym.envs.map_env:CodingMapEnv")
+    if VIDEO_ENV_ID not in gym.registry:
+        gym.register(VIDEO_ENV_ID, entry_point="dmic_gym.envs.video_env:VideoCodingEnv")

@@ -1,17 +1,18 @@
-"""Keeping the samples that a lazy data set makes or reads anew each time."""
+"""Keeping the samples or clips that a lazy data set makes or reads anew each time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
+from typing import Generic, overload
 
 from dmic_gym.envs.cache import ByteBoundedCache
+from dmic_gym.tasks.data.clip import Clip
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.data.sequence import LazySequence, names_of
+from dmic_gym.tasks.data.sequence import Item, LazySequence, names_of
 
 
-class DatasetCache(Sequence[Sample]):
-    """A data set whose samples used last are at hand.
+class DatasetCache(Sequence[Item], Generic[Item]):
+    """A data set of which the samples or clips used last are at hand.
 
     Only dmic_gym's own lazy data sets are kept, which give the same sample for an index every
     time: drawing a phantom takes 20 ms, reading an angiogram and its mask 3 ms. A list needs no
@@ -25,10 +26,10 @@ class DatasetCache(Sequence[Sample]):
         max_bytes: bound on the kept images and masks, least recently used first out.
     """
 
-    def __init__(self, dataset: Sequence[Sample], max_bytes: int = 128 << 20) -> None:
+    def __init__(self, dataset: Sequence[Item], max_bytes: int = 128 << 20) -> None:
         self.dataset = dataset
         self._lasting = isinstance(dataset, LazySequence) and dataset.lasting
-        self._kept = ByteBoundedCache(max_bytes, _sample_bytes)
+        self._kept = ByteBoundedCache[Item](max_bytes, _bytes_of)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -39,12 +40,12 @@ class DatasetCache(Sequence[Sample]):
         return names_of(self.dataset)
 
     @overload
-    def __getitem__(self, index: int) -> Sample: ...
+    def __getitem__(self, index: int) -> Item: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def __getitem__(self, index: slice) -> list[Item]: ...
 
-    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+    def __getitem__(self, index: int | slice) -> Item | list[Item]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not self._lasting or not -len(self) <= index < len(self):
@@ -52,5 +53,7 @@ class DatasetCache(Sequence[Sample]):
         return self._kept.get(index % len(self), lambda: self.dataset[index])
 
 
-def _sample_bytes(sample: Sample) -> int:
-    return sample.image.nbytes + (0 if sample.mask is None else sample.mask.nbytes)
+def _bytes_of(item: Sample | Clip) -> int:
+    if isinstance(item, Sample):
+        return item.image.nbytes + (0 if item.mask is None else item.mask.nbytes)
+    return item.frames.nbytes + (0 if item.masks is None else item.masks.nbytes)

@@ -31,8 +31,8 @@ class ImageView:
         importance = np.rint(reference.importance * 255.0).astype(np.uint8)
         self.ctu_size = ctu_size
         self.rows, self.cols = (-(-side // ctu_size) for side in image.shape)
-        self.frame = np.stack([_thumbnail(image), _thumbnail(importance)])
-        self._padded = _padded(np.stack([image, importance]), ctu_size)
+        self.frame = np.stack([thumbnail(image), thumbnail(importance)])
+        self._padded = padded(np.stack([image, importance]), ctu_size)
         self._row_spans = [_span(row, self.rows) for row in range(self.rows)]
         self._col_spans = [_span(col, self.cols) for col in range(self.cols)]
         self.fixed = fixed_features(image, reference.importance, ctu_size)
@@ -44,14 +44,18 @@ class ImageView:
 
     def window(self, index: int) -> Images:
         """Return a view, uint8 (2, 64, 64): image and importance around CTU `index`, padded."""
-        row, col = divmod(index, self.cols)
-        y, x = row * self.ctu_size, col * self.ctu_size
-        return self._padded[:, y : y + SIDE, x : x + SIDE]
+        return self._padded[self._place(index)]
 
     def cell(self, index: int) -> tuple[slice, slice]:
         """Return where CTU `index` lies in a 64x64 thumbnail: at least one pixel."""
         row, col = divmod(index, self.cols)
         return self._row_spans[row], self._col_spans[col]
+
+    def _place(self, index: int) -> tuple[slice, slice, slice]:
+        """Return where the window of CTU `index` lies in padded planes."""
+        row, col = divmod(index, self.cols)
+        y, x = row * self.ctu_size, col * self.ctu_size
+        return slice(None), slice(y, y + SIDE), slice(x, x + SIDE)
 
 
 _views: WeakKeyDictionary[Reference, dict[int, ImageView]] = WeakKeyDictionary()
@@ -70,12 +74,13 @@ def _span(index: int, count: int) -> slice:
     return slice(start, max(start + 1, (index + 1) * SIDE // count))
 
 
-def _thumbnail(image: Image) -> Image:
+def thumbnail(image: Image) -> Image:
+    """Scale a picture to 64x64."""
     small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     return np.asarray(small, dtype=np.uint8)
 
 
-def _padded(planes: Images, ctu_size: int) -> Images:
+def padded(planes: Images, ctu_size: int) -> Images:
     """Repeat the edges so that a 64x64 window fits around every CTU."""
     margin = (SIDE - ctu_size) // 2
     beyond = [margin + -side % ctu_size for side in planes.shape[1:]]

@@ -52,11 +52,11 @@ def observation_space() -> spaces.Dict:
     )
 
 
-def empty_observations(count: int) -> Observation:
-    """Return arrays for the observations of `count` images, (count, ...) by key, all 0."""
+def empty_observations(count: int, space: spaces.Dict | None = None) -> Observation:
+    """Return arrays for `count` observations of a space, (count, ...) by key, all 0."""
     return {
         key: np.zeros((count, *(box.shape or ())), box.dtype)
-        for key, box in observation_space().items()
+        for key, box in (space or observation_space()).items()
     }
 
 

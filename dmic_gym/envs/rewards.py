@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import log
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -45,6 +45,30 @@ class Reward(Protocol):
         ...
 
 
+class Slopes(NamedTuple):
+    """What a reward pays, the same everywhere.
+
+    Attributes:
+        dice: reward for a rise of Dice by 1.
+        bits: reward for a bit saved.
+    """
+
+    dice: float
+    bits: float
+
+
+@runtime_checkable
+class SlopedReward(Protocol):
+    """A reward that is linear in Dice and bits but for clipping, and 0 for the anchor.
+
+    It can be paid in shares, as `VideoCodingEnv` pays each frame's when the frame is coded.
+    """
+
+    def slopes(self, anchors: Anchors) -> Slopes:
+        """Return what it pays against the anchor of a base QP."""
+        ...
+
+
 def paid(reward: Reward, figures: Figures, anchors: Anchors) -> dict[str, float]:
     """Return the terms that `reward` pays; raise InvalidInputError if it names none."""
     terms: object = reward(figures, anchors)
@@ -75,6 +99,10 @@ class LinearReward:
             "dice": self.dice_weight * (figures.quality - base.quality),
             "rate": self.rate_weight * (1.0 - figures.bits / base.bits),
         }
+
+    def slopes(self, anchors: Anchors) -> Slopes:
+        """Return what Dice and bits are worth; see `SlopedReward`."""
+        return Slopes(self.dice_weight, self.rate_weight / anchors.base.bits)
 
 
 @dataclass(frozen=True)
@@ -110,10 +138,16 @@ class PricedReward:
     def __call__(self, figures: Figures, anchors: Anchors) -> Terms:
         """Return the terms ``dice`` and ``rate``; see the class."""
         base = anchors.base
-        worth = bit_price(anchors.base_qp) * base.bits / anchors.reference.pixels
         rate = 1.0 - figures.bits / base.bits
-        total = min(self.bound, max(-self.bound, (figures.quality - base.quality) / worth + rate))
+        dice = self.slopes(anchors).dice * (figures.quality - base.quality)
+        total = min(self.bound, max(-self.bound, dice + rate))
         return {"dice": total - rate, "rate": rate}
+
+    def slopes(self, anchors: Anchors) -> Slopes:
+        """Return what Dice and bits are worth; see `SlopedReward`."""
+        bits = anchors.base.bits
+        worth = bit_price(anchors.base_qp) * bits / anchors.reference.pixels
+        return Slopes(1.0 / worth, 1.0 / bits)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import difflib
 import inspect
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from typing import Any, TypedDict, TypeVar
 
 from dmic_gym.codecs.base import QP_RANGE, Codec, QPRange
@@ -14,7 +14,7 @@ from dmic_gym.envs.rewards import Reward, make_reward
 from dmic_gym.errors import InvalidInputError, checked_integer, unknown_name
 from dmic_gym.tasks.data.pairs import DataSpec
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.data.sequence import names_of
+from dmic_gym.tasks.data.sequence import Item, names_of
 from dmic_gym.tasks.registry import Task, find_task
 from dmic_gym.tasks.segmenters.find import find_segmenter
 from dmic_gym.tasks.segmenters.protocol import Segmenter, SegmenterSpec
@@ -27,7 +27,7 @@ Made = TypeVar("Made", bound=Callable[..., Any])
 
 
 class CodingArguments(TypedDict, total=False):
-    """The fields of `CodingSettings` but `dataset`, as keyword arguments."""
+    """The fields of `EncoderSettings` as keyword arguments."""
 
     task: Task | str | None
     segmenter: SegmenterSpec
@@ -40,16 +40,14 @@ class CodingArguments(TypedDict, total=False):
     max_failures: int
 
 
-@dataclass(frozen=True)
-class CodingSettings:
-    """What all coding environments can be told; `CodingEnv` documents the fields.
+@dataclass(frozen=True, kw_only=True)
+class EncoderSettings:
+    """What all coding environments can be told but data; `CodingEnv` documents the fields.
 
     Raises:
         InvalidInputError: a value is none of the valid ones.
     """
 
-    dataset: DataSpec | None = None
-    _: KW_ONLY
     task: Task | str | None = None
     segmenter: SegmenterSpec = None
     codec: Codec | str = "x265"
@@ -70,13 +68,6 @@ class CodingSettings:
         """The task, by name or as it is."""
         return find_task(self.task) if isinstance(self.task, str) else self.task
 
-    def load_data(self) -> Sequence[Sample]:
-        """Return the images: of `dataset`, else the task's training images, else phantoms."""
-        task = self.chosen_task
-        if self.dataset is None and task is not None:
-            return task.load_data("train")
-        return make_dataset("phantoms" if self.dataset is None else self.dataset)
-
     def load_segmenter(self) -> Segmenter:
         """Return the segmenter: `segmenter`, else the task's for training, else the shipped one."""
         task = self.chosen_task
@@ -85,11 +76,30 @@ class CodingSettings:
         return find_segmenter(self.segmenter)
 
 
+@dataclass(frozen=True)
+class CodingSettings(EncoderSettings):
+    """What the coding environments of images can be told."""
+
+    dataset: DataSpec | None = None
+
+    def load_data(self) -> Sequence[Sample]:
+        """Return the images: of `dataset`, else the task's training images, else phantoms."""
+        task = self.chosen_task
+        if self.dataset is None and task is not None:
+            return task.load_data("train")
+        return make_dataset("phantoms" if self.dataset is None else self.dataset)
+
+
 def shows_settings(make: Made) -> Made:
     """Let `help` and `inspect.signature` name the settings that `make` takes as ``**arguments``."""
+    return showing(make, CodingSettings)
+
+
+def showing(make: Made, kind: type[EncoderSettings]) -> Made:
+    """Do what `shows_settings` does for settings of another kind."""
     own = inspect.signature(make)
     named = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    settings = inspect.signature(CodingSettings).parameters.values()
+    settings = inspect.signature(kind).parameters.values()
     more = [p for p in settings if p.name not in own.parameters]
     positional = [p for p in named if p.kind is not p.KEYWORD_ONLY]
     keywords = [p for p in named if p.kind is p.KEYWORD_ONLY]
@@ -171,27 +181,34 @@ def _integers(what: str, values: Sequence[int]) -> tuple[int, ...]:
 
 def find_sample(dataset: Sequence[Sample], choice: Any) -> Sample:
     """Return a Sample itself, or the data set's by index or by name."""
-    if isinstance(choice, Sample):
+    return find_item(dataset, choice, Sample)
+
+
+def find_item(dataset: Sequence[Item], choice: Any, kind: type[Item]) -> Item:
+    """Return a sample or clip itself, or the data set's by index or by name."""
+    if isinstance(choice, kind):
         return choice
+    what = kind.__name__.lower()
     if isinstance(choice, str):
-        return _by_name(dataset, choice)
+        return _by_name(dataset, choice, what)
     try:
         index = operator.index(choice)
     except TypeError as error:
         raise InvalidInputError(
-            f"options['sample'] must be a Sample, an index or a name, got {choice!r}."
+            f"options[{what!r}] must be a {kind.__name__}, an index or a name, got {choice!r}."
         ) from error
     if not -len(dataset) <= index < len(dataset):
         raise InvalidInputError(
-            f"options['sample']={index}, but the data set has {len(dataset)} images: "
+            f"options[{what!r}]={index}, but the data set has {len(dataset)} "
+            f"{'images' if issubclass(kind, Sample) else 'clips'}: "
             f"0..{len(dataset) - 1}."
         )
     return dataset[index]
 
 
-def _by_name(dataset: Sequence[Sample], name: str) -> Sample:
+def _by_name(dataset: Sequence[Item], name: str, what: str) -> Item:
     names = names_of(dataset)
     if name in names:
         return dataset[names.index(name)]
     near = difflib.get_close_matches(name, names, n=1) or names[:1]
-    raise InvalidInputError(f"No sample is named {name!r}. Nearest: {near[0]!r}.")
+    raise InvalidInputError(f"No {what} is named {name!r}. Nearest: {near[0]!r}.")

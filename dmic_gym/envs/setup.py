@@ -12,7 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from dmic_gym.envs.failures import ToolFailures
 from dmic_gym.envs.rewards import Reward, make_reward
-from dmic_gym.envs.settings import CodingSettings, check_base_qps, check_qp_offsets, make_codec
+from dmic_gym.envs.settings import EncoderSettings, check_base_qps, check_qp_offsets, make_codec
 from dmic_gym.types import QPMap
 
 SETTABLE = ("base_qps", "dataset", "reward")
@@ -31,7 +31,7 @@ class EncoderSetup:
     render_mode: str | None
     _spec: EnvSpec | None = None
 
-    def __init__(self, settings: CodingSettings) -> None:
+    def __init__(self, settings: EncoderSettings) -> None:
         self._owns_codec = isinstance(settings.codec, str)
         self._failures = ToolFailures(settings.max_failures)
         self._codec = make_codec(settings.codec, settings.ctu_size, settings.preset)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from threading import RLock
 from typing import Literal, Self
 
 import numpy as np
@@ -10,9 +12,11 @@ import numpy as np
 from dmic_gym.codecs.base import Codec, VideoCodec, VideoStream, map_shape, uniform_map
 from dmic_gym.envs.cache import ByteBoundedCache
 from dmic_gym.envs.evaluator import segmented
+from dmic_gym.envs.parallel import start_pool
 from dmic_gym.envs.results import Figures, encode_result
 from dmic_gym.envs.video_results import (
     FrameResult,
+    GopAnchor,
     GopReference,
     GopResult,
     clip_key,
@@ -24,7 +28,14 @@ from dmic_gym.tasks.data.clip import Clip, Gop
 from dmic_gym.tasks.segmenters.protocol import Segmenter, segmenter_for_clip
 from dmic_gym.types import AnyQPMap, Image, Probability, Samples
 
-__all__ = ["FrameResult", "GopReference", "GopResult", "GopSession", "VideoEvaluator"]
+__all__ = [
+    "FrameResult",
+    "GopAnchor",
+    "GopReference",
+    "GopResult",
+    "GopSession",
+    "VideoEvaluator",
+]
 
 Importance = Literal["previous", "original"]
 IMPORTANCES: tuple[Importance, ...] = ("previous", "original")
@@ -34,8 +45,8 @@ IMPORTANCES: tuple[Importance, ...] = ("previous", "original")
 class VideoEvaluator:
     """Codes groups of pictures with QP maps and asks the segmenter what is left.
 
-    Importance maps of original frames, uniform encodes and figures of anchors are computed once
-    and kept, least recently used first out.
+    Importance maps of original frames, uniform encodes, and figures and masks of anchors are
+    computed once and kept, least recently used first out.
 
     Args:
         codec: the encoder, which has to predict frames from earlier ones.
@@ -43,7 +54,11 @@ class VideoEvaluator:
         importance: what an encoder knows of a frame before coding it: the segmenter's probability
             on the "previous" reconstruction, which it has anyway, or on the "original" frame. A
             group's first frame has no previous one, and is asked for itself.
-        cache_bytes: bound on the kept importance maps, and on the kept uniform encodes.
+        workers: threads that may code groups at once, see `pool`; with 1 the caller's own. An
+            evaluator with more cannot be pickled. A segmenter that does not say ``in_parallel =
+            True`` is called by one of them at a time.
+        cache_bytes: bound on the kept importance maps, and on the kept uniform encodes; half of it
+            is for anchors.
 
     Raises:
         InvalidInputError: the codec codes stills only, or `importance` is neither.
@@ -57,6 +72,7 @@ class VideoEvaluator:
         segmenter: Segmenter,
         *,
         importance: Importance = "previous",
+        workers: int = 1,
         cache_bytes: int = 256 << 20,
     ) -> None:
         if not isinstance(codec, VideoCodec):
@@ -68,9 +84,12 @@ class VideoEvaluator:
         self.codec = self._video = codec
         self.segmenter = segmenter
         self.importance: Importance = importance
+        self.pool = start_pool(workers) if workers > 1 else None
+        alone = workers == 1 or getattr(segmenter, "in_parallel", False)
+        self._turn: AbstractContextManager[object] = nullcontext() if alone else RLock()
         self._importance: ByteBoundedCache[Probability] = ByteBoundedCache(cache_bytes, _nbytes)
         self._uniform: ByteBoundedCache[GopResult] = ByteBoundedCache(cache_bytes, _nbytes)
-        self._anchors: ByteBoundedCache[Figures] = ByteBoundedCache(20_000, lambda _: 1)
+        self._anchors: ByteBoundedCache[GopAnchor] = ByteBoundedCache(cache_bytes // 2, _nbytes)
 
     def reference(self, gop: Gop) -> GopReference:
         """Return what is known of a group before coding; the frames' importance maps are kept.
@@ -83,7 +102,7 @@ class VideoEvaluator:
 
         def computed(missing: list[int]) -> list[Probability]:
             segmenter = segmenter_for_clip(self.segmenter, clip)
-            return [probability_of(segmenter, clip.frames[indices[n]]) for n in missing]
+            return [self.segment(segmenter, clip.frames[indices[n]]) for n in missing]
 
         importance = self._importance.get_all(keys, computed)
         return GopReference(gop, gop_key(gop), np.stack(importance))
@@ -134,7 +153,7 @@ class VideoEvaluator:
             SegmenterError: the segmenter failed.
         """
         made = self._uniform.get((reference.key, qp), lambda: self._at(reference, qp))
-        self._anchors.get((reference.key, qp), lambda: made.figures)
+        self._anchors.get((reference.key, qp), lambda: GopAnchor.of(made))
         return made
 
     def anchor(self, reference: GopReference, qp: int) -> Figures:
@@ -148,11 +167,33 @@ class VideoEvaluator:
             CodecError: the codec failed.
             SegmenterError: the segmenter failed.
         """
+        return [self.gop_anchor(reference, qp).figures for qp in qps]
 
-        def encoded(missing: list[int]) -> list[Figures]:
-            return [self._at(reference, qps[n]).figures for n in missing]
+    def gop_anchor(self, reference: GopReference, qp: int) -> GopAnchor:
+        """Return the anchor at constant `qp` with the figures and masks of its frames, kept.
 
-        return self._anchors.get_all([(reference.key, qp) for qp in qps], encoded)
+        Raises:
+            CodecError: the codec failed.
+            SegmenterError: the segmenter failed.
+        """
+        return self._anchors.get((reference.key, qp), lambda: GopAnchor.of(self._at(reference, qp)))
+
+    def segment(self, segmenter: Segmenter, frame: Samples) -> Probability:
+        """Return a clip's segmenter's checked probability of one frame, float32 (H, W), a copy.
+
+        Raises:
+            InvalidInputError: the segmenter returned another shape, type or range.
+            SegmenterError: the segmenter failed.
+        """
+        images = np.asarray(frame, np.uint8)[np.newaxis]
+        with self._turn:
+            probability: Probability = segmented(segmenter, images)[0].copy()
+        return probability
+
+    def close(self) -> None:
+        """End the threads. The codec stays open: who made it closes it."""
+        if self.pool is not None:
+            self.pool.shutdown(wait=True, cancel_futures=True)
 
     def map_shape(self, clip: Clip) -> tuple[int, int]:
         """Return (rows, cols) of the QP map of a clip's frames."""
@@ -179,7 +220,7 @@ class GopSession:
     ) -> None:
         self.reference = reference
         self.frames: list[FrameResult] = []
-        self._from_original = evaluator.importance == "original"
+        self._evaluator = evaluator
         self._segmenter = segmenter_for_clip(evaluator.segmenter, reference.gop.clip)
         self._stream: VideoStream | None = stream
 
@@ -204,7 +245,7 @@ class GopSession:
     def importance(self) -> Probability:
         """What the encoder knows of the next frame, float32 (H, W); see `VideoEvaluator`."""
         self._running()
-        if self._from_original or not self.frames:
+        if self._evaluator.importance == "original" or not self.frames:
             probability: Probability = self.reference.importance[self.index]
             return probability
         return self.frames[-1].probability
@@ -269,17 +310,10 @@ class GopSession:
     def _coded(self, stream: VideoStream, qp_map: AnyQPMap) -> FrameResult:
         reference = self.reference.frame(self.index)
         encoded = stream.encode(reference.sample.image, qp_map)
-        probability = probability_of(self._segmenter, encoded.reconstruction)
+        probability = self._evaluator.segment(self._segmenter, encoded.reconstruction)
         found = encode_result(reference, encoded, probability, qp_map)
         return FrameResult(found.figures, encoded, found.mask, found.qp_map, probability)
 
 
-def probability_of(segmenter: Segmenter, frame: Samples) -> Probability:
-    """Return a segmenter's checked probability of one frame, float32 (H, W), a copy."""
-    images = np.asarray(frame, np.uint8)[np.newaxis]
-    probability: Probability = segmented(segmenter, images)[0].copy()
-    return probability
-
-
-def _nbytes(kept: Probability | GopResult) -> int:
+def _nbytes(kept: Probability | GopResult | GopAnchor) -> int:
     return kept.nbytes

@@ -53,6 +53,12 @@ class GopReference:
         scored[0] = self.gop.start > 0 or self.gop.clip.first_mask is None
         return scored
 
+    @property
+    def counted(self) -> npt.NDArray[np.bool_]:
+        """Which frames the group's Dice is a mean of, bool (T,): those scored, or all if none."""
+        scored = self.scored
+        return scored if scored.any() else ~scored
+
     def frame(self, index: int) -> Reference:
         """Return what is known of frame `index`, 0..T-1, as of an image."""
         gop = self.gop
@@ -110,20 +116,57 @@ class GopResult:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class GopAnchor:
+    """What is kept of a group coded at a constant QP.
+
+    Attributes:
+        figures: of the group.
+        frames: of each frame alone.
+        packed_masks: uint8 (T, ceil(H * W / 8)), the segmenter's masks, eight pixels a byte.
+        shape: (H, W).
+    """
+
+    figures: Figures
+    frames: tuple[Figures, ...]
+    packed_masks: npt.NDArray[np.uint8]
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, result: GopResult) -> GopAnchor:
+        """Keep the numbers and masks of an encode."""
+        masks = np.stack([frame.mask for frame in result.frames])
+        packed = np.packbits(masks.reshape(len(masks), -1), axis=1)
+        height, width = masks.shape[1:]
+        frames = tuple(frame.figures for frame in result.frames)
+        return cls(result.figures, frames, packed, (height, width))
+
+    @property
+    def masks(self) -> Masks:
+        """The segmenter's masks on the reconstructions, bool (T, H, W)."""
+        height, width = self.shape
+        bits = np.unpackbits(self.packed_masks, axis=1, count=height * width)
+        return bits.astype(np.bool_).reshape(-1, height, width)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it takes, about."""
+        return self.packed_masks.nbytes + 200 * (1 + len(self.frames))
+
+
 def gop_result(reference: GopReference, frames: Sequence[FrameResult]) -> GopResult:
     """Join the results of a group's frames."""
-    scored = reference.scored
-    return GopResult(joined([frame.figures for frame in frames], scored), tuple(frames))
+    figures = joined([frame.figures for frame in frames], reference.counted)
+    return GopResult(figures, tuple(frames))
 
 
-def joined(figures: Sequence[Figures], scored: npt.NDArray[np.bool_]) -> Figures:
-    """Return the figures of several frames, of which those that are `scored` count.
+def joined(figures: Sequence[Figures], counted: npt.NDArray[np.bool_]) -> Figures:
+    """Return the figures of several frames together.
 
     Args:
         figures: of each frame.
-        scored: bool (T,); where none is, all count.
+        counted: bool (T,), which frames Dice, consistency Dice and IoU are the means of.
     """
-    counted = scored if scored.any() else ~scored
     kept = [one for one, counts in zip(figures, counted, strict=True) if counts]
     return Figures(
         bits=sum(one.bits for one in figures),

@@ -33,7 +33,6 @@ END_KEYS = {
     "anchor_dice",
     "qp_map",
     "encodes",
-    "ctu_rewards",
     "reward_terms",
 }
 

@@ -11,7 +11,6 @@ from dmic_gym.codecs.hevc.x265 import X265Codec
 from dmic_gym.envs.evaluator import Anchors, Figures
 from dmic_gym.envs.rewards import LinearReward, PricedReward, RateSavingReward
 from dmic_gym.envs.video_evaluator import GopReference, VideoEvaluator
-from dmic_gym.envs.video_results import joined
 from dmic_gym.errors import InvalidInputError, SegmenterError
 from dmic_gym.tasks.data.clip import Clip, Gop
 from dmic_gym.tasks.metrics import binarize, dice, iou, psnr
@@ -147,9 +146,10 @@ def test_without_expert_masks_there_is_consistency_alone(evaluator: VideoEvaluat
     assert figures.quality == figures.consistency_dice
 
 
-def test_where_no_frame_is_scored_all_count() -> None:
-    figures = [Figures(8, 8, 0.5, 0.25, 30.0, 0.125)]
-    assert joined(figures, np.array([False])) == figures[0]
+def test_where_no_frame_is_scored_all_count(evaluator: VideoEvaluator) -> None:
+    alone = evaluator.reference(Gop(moving_clip(), 0, 1))
+    assert (alone.scored.tolist(), alone.counted.tolist()) == ([False], [True])
+    assert evaluator.anchor(alone, QP).dice == evaluator.uniform(alone, QP).frames[0].figures.dice
 
 
 def test_each_clip_has_its_own_segmenter() -> None:

@@ -99,7 +99,7 @@ def holds_clips(data: Any) -> bool:
     return few or isinstance(data, LazyClips)
 
 
-def names_of(samples: Sequence[Sample] | Sequence[Clip]) -> list[str]:
+def names_of(samples: Sequence[Sample | Clip]) -> list[str]:
     """Return the names of samples or clips; of a sequence with `names` without making them."""
     names: list[str] | None = getattr(samples, "names", None)
     return [sample.name for sample in samples] if names is None else names
