@@ -118,3 +118,16 @@ def test_the_cost_of_a_policys_step(program: Any, tmp_path: Path) -> None:
     assert len(results["rows"]) == 12
     assert all(row["ms"] > 0 for row in results["rows"])
     assert all(0 < share < 1 for share in results["share_of_a_step"].values())
+
+
+def test_low_delay_measures_streams_that_equal_a_plain_run(
+    program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DMIC_DATA", raising=False)
+    rows = program("measure.low_delay").low_delay([(64, 96)], [27, 42], 2)
+    assert [(row["preset"], row["QP"]) for row in rows] == [
+        *[("ultrafast", 27), ("ultrafast", 42)],
+        *[("medium", 27), ("medium", 42)],
+    ]
+    assert all(row["equal to plain"] and row["stream ms"] > 0 for row in rows)
+    assert rows[0]["kbit"] > rows[1]["kbit"]
