@@ -43,4 +43,7 @@ Plane: TypeAlias = npt.NDArray[np.float32]
 CTUTable: TypeAlias = npt.NDArray[np.float64]
 """float64 (rows, cols), a number for each CTU."""
 
+CTURewards: TypeAlias = npt.NDArray[np.float32]
+"""float32 (rows, cols), the part of each CTU in an episode's reward."""
+
 Floats: TypeAlias = npt.NDArray[np.float64]

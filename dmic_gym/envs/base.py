@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from dmic_gym.envs.credit import ctu_rewards
 from dmic_gym.envs.dataset_cache import DatasetCache
 from dmic_gym.envs.evaluator import (
     TOOL_ERRORS,
@@ -89,7 +90,10 @@ class CodingSetup(EncoderSetup):
             if isinstance(found, TOOL_ERRORS):
                 raise found
             terms = paid(self.reward, found.figures, anchors)
-            info = end_info(anchors, qp_map, found.figures, terms)
+            credit = ctu_rewards(
+                self.evaluator, reference, base_qp, self.reward, sum(terms.values()), found
+            )
+            info = end_info(anchors, found, terms, credit)
         except TOOL_ERRORS as error:
             self._failures.add(error)
             return Verdict(0.0, True, failure_info(anchors, qp_map, error), result)

@@ -91,8 +91,13 @@ class CodingEnv(SingleCoding, gym.Env[Observation, np.int64]):
     Terminated after rows * cols steps. The last `info` holds `sample`, `base_qp`, `bits`,
     `slice_bits`, `dice` (None without expert mask), `consistency_dice`, `psnr` (dB, at most 100),
     `anchor_bits`, `anchor_dice`, `qp_map` (int16 (rows, cols), absolute QPs), `encodes` (by this
-    episode's allocation) and `reward_terms`. `env.unwrapped.result` has bitstream and
-    reconstruction.
+    episode's allocation), `reward_terms` and `ctu_rewards`. `env.unwrapped.result` has bitstream
+    and reconstruction.
+
+    `ctu_rewards`, float32 (rows, cols), says what each CTU has earned of the reward; it sums to the
+    reward. A CTU is paid its part of the change of Dice against the anchor's mask at the base QP,
+    and its modelled part of the slice bits, at the slopes of the reward; what these leave is spread
+    evenly (`dmic_gym.envs.credit`). NaN where the episode failed.
 
     A failure of encoder, decoder or segmenter truncates the episode with reward 0. The numbers in
     its `info` are NaN, `info["error"]` says why. The first failure is warned of, and `max_failures`

@@ -31,9 +31,14 @@ def complexities(image: Image, ctu_size: int, qps: Sequence[int]) -> CTUTable:
     basis = _dct_basis()
     coefficients = basis @ blocks @ basis.T
     coefficients[..., 0, 0] = 0.0
-    steps = [2 ** ((qp - 4) / 6) for qp in qps]
-    rates = (0.5 * np.log2(1 + (coefficients / step) ** 2).sum(axis=(2, 3)) for step in steps)
+    powers = (coefficients**2).reshape(rows, cols, 4, -1)
+    rates = (_rate(powers / 4 ** ((qp - 4) / 6)) for qp in qps)
     return np.stack([ctu_sums(rate + 1.0, ctu_size // _BLOCK) for rate in rates])
+
+
+def _rate(powers: npt.NDArray[np.float64]) -> CTUTable:
+    """Return half of ``sum(log2(1 + powers))`` over the last two axes; 16 share a logarithm."""
+    return np.asarray(0.5 * np.log2((1.0 + powers).prod(axis=3)).sum(axis=2))
 
 
 def _dct_basis() -> CTUTable:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
 from dmic_gym.codecs.base import Codec, Encoded, map_shape, uniform_map
+from dmic_gym.envs.attempts import TOOL_ERRORS, ToolError, attempt, checked, in_order
 from dmic_gym.envs.batches import Batcher, Numbered
 from dmic_gym.envs.cache import ByteBoundedCache
+from dmic_gym.envs.mask_cache import MaskCache
 from dmic_gym.envs.parallel import start_pool
 from dmic_gym.envs.results import (
     Coded,
@@ -21,7 +23,7 @@ from dmic_gym.envs.results import (
     encode_result,
     sample_key,
 )
-from dmic_gym.errors import CodecError, DmicError, SegmenterError
+from dmic_gym.errors import DmicError, SegmenterError
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.protocol import (
     PerSampleSegmenter,
@@ -29,15 +31,17 @@ from dmic_gym.tasks.segmenters.protocol import (
     check_probabilities,
     segmenter_for,
 )
-from dmic_gym.types import AnyQPMap, Image, Images, Probabilities, Probability
+from dmic_gym.types import AnyQPMap, Image, Images, Mask, Probabilities, Probability
 
 __all__ = [
     "CURVE_QPS",
+    "TOOL_ERRORS",
     "Anchors",
     "EncodeResult",
     "Evaluator",
     "Figures",
     "Reference",
+    "ToolError",
     "encode_result",
     "sample_key",
 ]
@@ -45,14 +49,9 @@ __all__ = [
 CURVE_QPS = (*range(15, 51, 3), 51)
 """QPs of an image's anchor curve."""
 
-ToolError: TypeAlias = CodecError | SegmenterError
-TOOL_ERRORS = (CodecError, SegmenterError)
-"""Failures of a tool, which end an episode; every other error is a user's and is raised."""
-
 Job: TypeAlias = tuple[Reference, AnyQPMap]
 """An image and the QP map to code it with."""
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -60,8 +59,8 @@ class Evaluator:
     """Codes images with QP maps and asks the segmenter what is left.
 
     Importance maps and anchor encodes are computed once per image and kept, the importance maps
-    up to `cache_bytes` (least recently used first out), anchors up to 20 000 encodes, whole
-    uniform encodes up to 64 MB.
+    up to `cache_bytes` (least recently used first out), anchors up to 20 000 encodes, their
+    masks, packed, and whole uniform encodes up to 64 MB each.
 
     Encoder and decoder let other threads run, so with `workers` above 1 the encodes of many jobs
     go to a pool. Where the segmenter says ``in_parallel = True``, as networks on a CPU do, each
@@ -95,6 +94,7 @@ class Evaluator:
         self._batcher = Batcher(1 if self._in_parallel and batch is None else batch, self.segment)
         self._references = ByteBoundedCache(cache_bytes, _reference_bytes)
         self._anchors = ByteBoundedCache(20_000 * 200, _anchor_bytes)
+        self._anchor_masks = MaskCache(64 << 20)
         self._uniform = ByteBoundedCache(64 << 20, _timed_bytes)
         self._pool = start_pool(workers) if workers > 1 else None
 
@@ -113,7 +113,7 @@ class Evaluator:
         def made(missing: list[int]) -> list[Reference]:
             importance = self._segment_all([samples[n] for n in missing])
             return [
-                Reference(samples[n], keys[n], _checked(probability).copy())
+                Reference(samples[n], keys[n], checked(probability).copy())
                 for n, probability in zip(missing, importance, strict=True)
             ]
 
@@ -138,7 +138,7 @@ class Evaluator:
             InvalidInputError: as `score`.
         """
         if len(jobs) == 1 or self._segments_in_pool(len(jobs)):
-            return list(self._map(lambda job: _attempt(self.score, *job), jobs))
+            return list(self._map(lambda job: attempt(self.score, *job), jobs))
         return self._score_in_batches(jobs)
 
     def uniform(self, reference: Reference, qp: int) -> tuple[EncodeResult, float]:
@@ -178,9 +178,23 @@ class Evaluator:
             shape, ctu_size = reference.sample.image.shape, self.codec.ctu_size
             maps = [uniform_map(shape, ctu_size, qps[n]) for n in missing]
             results = self.score_all([(reference, qp_map) for qp_map in maps])
-            return [_checked(found).figures for found in results]
+            for n, found in zip(missing, results, strict=True):
+                self._anchor_masks.keep((reference.key, qps[n]), checked(found).mask)
+            return [checked(found).figures for found in results]
 
         return self._anchors.get_all([(reference.key, qp) for qp in qps], encoded)
+
+    def anchor_mask(self, reference: Reference, qp: int) -> Mask:
+        """Return the segmenter's mask on the anchor at constant `qp`, bool (H, W).
+
+        It is kept from the encode that `anchor` makes; one that was dropped is made again.
+
+        Raises:
+            CodecError: the codec failed.
+            SegmenterError: the segmenter failed.
+        """
+        key, shape = (reference.key, qp), reference.importance.shape
+        return self._anchor_masks.get(key, shape, lambda: self.uniform(reference, qp)[0].mask)
 
     def map_shape(self, sample: Sample) -> tuple[int, int]:
         """Return (rows, cols) of the sample's QP map."""
@@ -215,20 +229,20 @@ class Evaluator:
         return self._one_by_one or (self._in_parallel and images >= self.workers)
 
     def _segment_one(self, image: Image, sample: Sample | None = None) -> Probability | ToolError:
-        found = _attempt(self.segment, [image], sample)
+        found = attempt(self.segment, [image], sample)
         return found if isinstance(found, TOOL_ERRORS) else found[0]
 
     def _segment_all(self, samples: Sequence[Sample]) -> list[Probability | ToolError]:
         """Segment images of any sizes; a failure stands in the place of its result."""
         if self._segments_in_pool(len(samples)):
             return list(self._map(lambda sample: self._segment_one(sample.image, sample), samples))
-        return _in_order(self._segment_batches(enumerate(sample.image for sample in samples)))
+        return in_order(self._segment_batches(enumerate(sample.image for sample in samples)))
 
     def _segment_batches(
         self, images: Iterable[Numbered]
     ) -> Iterator[tuple[int, Probability | ToolError]]:
         for batch in self._batcher.batches(images):
-            found = _attempt(self.segment, [image for _, image in batch])
+            found = attempt(self.segment, [image for _, image in batch])
             if isinstance(found, TOOL_ERRORS) and len(batch) > 1:  # which image does it fail on?
                 yield from ((n, self._segment_one(image)) for n, image in batch)
             elif isinstance(found, TOOL_ERRORS):
@@ -241,7 +255,7 @@ class Evaluator:
         results: dict[int, EncodeResult | ToolError] = {}
 
         def encode(job: Job) -> Encoded | ToolError:
-            found = _attempt(self.codec.encode, [job[0].sample.image], [job[1]])
+            found = attempt(self.codec.encode, [job[0].sample.image], [job[1]])
             return found if isinstance(found, TOOL_ERRORS) else found[0]
 
         def decoded() -> Iterator[Numbered]:
@@ -258,7 +272,7 @@ class Evaluator:
             else:
                 reference, qp_map = jobs[n]
                 results[n] = encode_result(reference, encoded[n], seen, qp_map)
-        return _in_order(results.items())
+        return in_order(results.items())
 
 
 class AnchorSource(Protocol):
@@ -326,22 +340,3 @@ def _timed_bytes(kept: tuple[EncodeResult, float]) -> int:
 
 def _anchor_bytes(_: Figures) -> int:
     return 200
-
-
-def _attempt(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | ToolError:
-    """Return the result, or a tool's failure in its place."""
-    try:
-        return call(*args, **kwargs)
-    except TOOL_ERRORS as error:
-        return error
-
-
-def _checked(found: R | ToolError) -> R:
-    """Return a result, or raise the failure that stands in its place."""
-    if isinstance(found, TOOL_ERRORS):
-        raise found
-    return found
-
-
-def _in_order(numbered: Iterable[tuple[int, R]]) -> list[R]:
-    return [found for _, found in sorted(numbered, key=lambda pair: pair[0])]

@@ -102,6 +102,11 @@ class Reference:
         """The segmenter's mask on the reference, bool (H, W)."""
         return binarize(self.importance)
 
+    @property
+    def truth(self) -> Mask:
+        """The expert's mask, or the segmenter's on the reference without one, bool (H, W)."""
+        return self.mask if self.sample.mask is None else self.sample.mask
+
 
 _keys: WeakKeyDictionary[Sample, bytes] = WeakKeyDictionary()
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from math import nan
 from typing import Any
 
+import numpy as np
+
 from dmic_gym.envs.evaluator import Anchors, EncodeResult, Figures, ToolError
-from dmic_gym.types import QPMap
+from dmic_gym.types import CTURewards, QPMap
 
 Info = dict[str, Any]
 
@@ -34,15 +36,19 @@ _NOTHING = Figures(nan, nan, nan, nan, nan, nan)  # type: ignore[arg-type]
 """Of an episode without an encode."""
 
 
-def end_info(anchors: Anchors, qp_map: QPMap, figures: Figures, terms: Mapping[str, float]) -> Info:
+def end_info(
+    anchors: Anchors, result: EncodeResult, terms: Mapping[str, float], credit: CTURewards
+) -> Info:
     """Return the info of an episode that ended with an encode; `CodingEnv` documents it."""
-    return _info(anchors, qp_map, figures, anchors.base, terms)
+    info = _info(anchors, result.qp_map, result.figures, anchors.base, terms)
+    return {**info, "ctu_rewards": credit}
 
 
 def failure_info(anchors: Anchors, qp_map: QPMap, error: ToolError) -> Info:
     """Return the same keys for an episode that a tool's failure has ended, and ``error``."""
     info = _info(anchors, qp_map, _NOTHING, _NOTHING, {})
-    return {**info, "error": f"{type(error).__name__}: {error}"}
+    unknown = np.full(qp_map.shape, nan, np.float32)
+    return {**info, "ctu_rewards": unknown, "error": f"{type(error).__name__}: {error}"}
 
 
 def _info(

@@ -134,11 +134,11 @@ class Task:
             InvalidInputError, WeightsError: as `find_segmenter`.
             DataError: the images are not there.
         """
+        if not isinstance(self.test, str | Path):
+            return []  # a card names data sets, not objects
         from dmic_gym.tasks.data.sequence import names_of
         from dmic_gym.tasks.leakage import card_of, leakage_notes
 
-        if not isinstance(self.test, str | Path):
-            return []  # a card names data sets, not objects
         data = self.load_clips() if self.kind == "clips" else self.load_data()
         names, notes = names_of(data), []
         for spec in (self.segmenter, self.second):

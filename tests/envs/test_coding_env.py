@@ -33,6 +33,7 @@ END_KEYS = {
     "anchor_dice",
     "qp_map",
     "encodes",
+    "ctu_rewards",
     "reward_terms",
 }
 

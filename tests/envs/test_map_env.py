@@ -55,7 +55,8 @@ def test_same_as_the_stepwise_environment(env: CodingMapEnv) -> None:
             assert np.array_equal(mapped["frame"], seen["frame"])
             seen, expected, _, _, theirs = stepwise.step(index)
         assert reward == expected
-        assert info.pop("qp_map").tolist() == theirs.pop("qp_map").tolist()
+        for key in ("qp_map", "ctu_rewards"):
+            assert info.pop(key).tolist() == theirs.pop(key).tolist()
         assert info == theirs
         assert env.result is not None
         assert stepwise.result is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
 
@@ -59,6 +60,8 @@ class ClipFolder(LazyClips):
         if self.path.is_file():
             self._clips = {self.path.stem: self.path}
             return
+        if self.path.suffix and not self.path.exists() and self.path.parent.is_dir():
+            raise DataError(f"No file {str(self.path)!r}.{_near(self.path)}")
         check_folder(self.path)
         one = {self.path.resolve().name: self.path}
         self._clips = one if holds_frames(self.path) else _by_name(self.path)
@@ -91,6 +94,12 @@ def holds_frames(folder: Path) -> bool:
 def holds_clips_only(folder: Path) -> bool:
     """Whether a folder holds clips, in subfolders or as video files, and no images of its own."""
     return not holds_frames(folder) and bool(_by_name(folder))
+
+
+def _near(path: Path) -> str:
+    there = [file.name for file in path.parent.iterdir()]
+    near = difflib.get_close_matches(path.name, there, n=1, cutoff=0.4)
+    return f" Did you mean {str(path.with_name(near[0]))!r}?" if near else ""
 
 
 def _by_name(folder: Path) -> dict[str, Path]:

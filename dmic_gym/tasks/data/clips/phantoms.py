@@ -7,10 +7,10 @@ import numpy as np
 from dmic_gym.errors import checked_integer
 from dmic_gym.tasks.data.clip import Clip
 from dmic_gym.tasks.data.phantoms.dataset import Patient, checked_size, make_patient
-from dmic_gym.tasks.data.phantoms.motion import Motion, moved, random_motion
+from dmic_gym.tasks.data.phantoms.motion import Sources, moved, random_motion
 from dmic_gym.tasks.data.phantoms.raster import draw_mask
 from dmic_gym.tasks.data.sequence import LazyClips
-from dmic_gym.types import Image, Masks, Plane
+from dmic_gym.types import Image, Plane
 
 _STREAM = 7
 """Keeps the patients apart from those of `Phantoms`, which draw from streams 0 and 1."""
@@ -68,23 +68,20 @@ class PhantomClips(LazyClips):
         )
         patient, motion = make_patient(anatomy, self.size), random_motion(movement)
         sigma = patient.noise(grain)
-        recorded = [_frame(patient, motion, n, sigma, grain) for n in range(self.frames)]
-        return Clip(
-            np.stack(recorded), _masks(patient, motion, self.frames), name=self._name(index)
-        )
+        drawn: Plane = draw_mask(patient.tree, self.size).astype(np.float32)
+        images, masks, grid = [], [], patient.depth.shape
+        for number in range(self.frames):
+            beat = motion.heart(number, grid)
+            tissue = motion.tissue(number, grid)
+            images.append(_frame(patient, tissue, beat, sigma, grain))
+            place = beat if grid == self.size else motion.heart(number, self.size)
+            masks.append(moved(drawn, place) > 0.5)
+        return Clip(np.stack(images), np.stack(masks), name=self._name(index))
 
 
 def _frame(
-    patient: Patient, motion: Motion, number: int, sigma: float, grain: np.random.Generator
+    patient: Patient, tissue: Sources, heart: Sources, sigma: float, grain: np.random.Generator
 ) -> Image:
-    grid = patient.depth.shape
-    background = moved(patient.background, motion.tissue(number, grid))
-    depth = moved(patient.depth, motion.heart(number, grid))
     contrast, louder = np.exp(grain.normal(0, (0.03, 0.06)))
+    background, depth = moved(patient.background, tissue), moved(patient.depth, heart)
     return patient.recorded(grain, sigma * louder, background, depth, float(contrast))
-
-
-def _masks(patient: Patient, motion: Motion, frames: int) -> Masks:
-    drawn: Plane = draw_mask(patient.tree, patient.size).astype(np.float32)
-    places = (motion.heart(number, patient.size) for number in range(frames))
-    return np.stack([moved(drawn, place) > 0.5 for place in places])

@@ -27,6 +27,7 @@ ClipSpec: TypeAlias = str | os.PathLike[str] | Sequence[Clip]
 """What `dmic_gym.load_clips` takes."""
 
 _DAVIS_OPTIONS = ("split", "size", "frames", "sequences", "select")
+_SPLITS = ("train", "val", "test")
 _OPTIONS = ("size", "frames", "start", "select")
 
 
@@ -63,9 +64,9 @@ def is_clips(spec: object) -> bool:
     """Whether `load_clips` and not `load_dataset` reads this.
 
     True for the names of `CLIPS`, a video file, a folder that holds no image but subfolders of
-    frames or video files, and sequences of `Clip`. A folder of images, which may be one clip, and
-    one of DAVIS' layout count as images; ``davis-clips?root=FOLDER`` says that clips are meant.
-    Nothing is read.
+    frames or video files, and sequences of `Clip`. A folder of images, which may be one clip, one
+    with train/ or test/ in it and one of DAVIS' layout count as images;
+    ``davis-clips?root=FOLDER`` says that clips are meant. Nothing is read.
     """
     if not isinstance(spec, str | os.PathLike):
         return holds_clips(spec)
@@ -78,7 +79,9 @@ def is_clips(spec: object) -> bool:
 
 
 def _is_folder_of_clips(path: Path) -> bool:
-    return path.is_dir() and not is_davis(path) and holds_clips_only(path)
+    if not path.is_dir() or is_davis(path) or any((path / split).is_dir() for split in _SPLITS):
+        return False
+    return holds_clips_only(path)
 
 
 def _load(spec: ClipSpec, options: dict[str, Any]) -> Sequence[Clip]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 
 from dmic_gym.types import Plane
+
+Sources: TypeAlias = tuple[Plane, Plane]
+"""float32 (H, W) each: x and y, in pixels, of where each pixel of a frame comes from."""
 
 _KNOTS = 5
 _TISSUE_SHARE = 0.15
@@ -38,15 +42,15 @@ class Motion:
     paths: Plane
     sway: tuple[float, float]
 
-    def heart(self, frame: int, shape: tuple[int, int]) -> tuple[Plane, Plane]:
-        """Return x and y, in pixels, of where each pixel of a frame comes from; see `cv2.remap`."""
+    def heart(self, frame: int, shape: tuple[int, int]) -> Sources:
+        """Return where each pixel of a frame of this shape comes from in the heart at rest."""
         return self._sources(frame, shape, 1.0)
 
-    def tissue(self, frame: int, shape: tuple[int, int]) -> tuple[Plane, Plane]:
+    def tissue(self, frame: int, shape: tuple[int, int]) -> Sources:
         """Do what `heart` does for the background."""
         return self._sources(frame, shape, _TISSUE_SHARE)
 
-    def _sources(self, frame: int, shape: tuple[int, int], share: float) -> tuple[Plane, Plane]:
+    def _sources(self, frame: int, shape: tuple[int, int], share: float) -> Sources:
         beat = 2 * np.pi * (frame / self.period + self.phase)
         turn = beat + 0.5 * np.sin(beat)  # the heart contracts faster than it fills
         near, aside = share * (0.5 - 0.5 * np.cos(turn)), share * 0.5 * np.sin(turn)
@@ -71,13 +75,13 @@ def random_motion(rng: np.random.Generator) -> Motion:
         phase=float(rng.random()),
         breath=float(rng.uniform(45, 75)),
         centre=(float(rng.uniform(0.4, 0.7)), float(rng.uniform(0.4, 0.7))),
-        squeeze=float(rng.uniform(0.05, 0.12)),
-        paths=rng.normal(0, 0.014, (2, 2, _KNOTS, _KNOTS)).astype(np.float32),
+        squeeze=float(rng.uniform(0.04, 0.1)),
+        paths=rng.normal(0, 0.01, (2, 2, _KNOTS, _KNOTS)).astype(np.float32),
         sway=(float(rng.normal(0, 0.002)), float(rng.uniform(0.003, 0.01))),
     )
 
 
-def moved(picture: Plane, sources: tuple[Plane, Plane]) -> Plane:
+def moved(picture: Plane, sources: Sources) -> Plane:
     """Return a picture whose pixels come from `sources`; its edge goes on outside the frame."""
     border = cv2.BORDER_REPLICATE
     return np.asarray(cv2.remap(picture, *sources, cv2.INTER_LINEAR, borderMode=border))
