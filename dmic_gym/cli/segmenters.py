@@ -1,4 +1,4 @@
-"""``dmic train-segmenter`` and ``fit-posterior``."""
+"""``dmic train-segmenter``, ``train-clip-segmenter`` and ``fit-posterior``."""
 
 from __future__ import annotations
 
@@ -117,6 +117,39 @@ def _arguments(texts: Sequence[str]) -> dict[str, Any]:
         raise InvalidInputError(
             f"--argument takes NAME=JSON such as shrink=2 or channels=[8,16]; got {texts}."
         ) from error
+
+
+@app.command("train-clip-segmenter")
+def train_clip_segmenter(
+    out: Annotated[Path, typer.Option(help="Folder for the weights and their cards.")],
+    data: Annotated[str, typer.Option(help="A task of clips, or clips with masks.")] = "davis",
+    folds: Annotated[int, typer.Option(help="K >= 2 trains K more, cross-validated.")] = 0,
+    name: Annotated[str, typer.Option(help="Name of the files written.")] = "davis-net",
+    test: Annotated[
+        str | None, typer.Option(help="Unseen clips to measure it on, once; in the card.")
+    ] = None,
+) -> None:
+    """Train the heads that a clip's first mask tunes, and write them with their cards."""
+    from dmic_gym.tasks.registry import task_of
+    from dmic_gym.tasks.segmenters.train_clips import Heads, record_clip_test, train_heads
+
+    task = task_of(data)
+    heads = Heads(name, data=[portable(str(task.train))], command=command_line())
+    paths = train_heads(
+        task.load_clips("train"),
+        out=out,
+        folds=folds,
+        heads=heads,
+        progress=lambda trained: say(f"trained {trained}", stderr),
+    )
+    for path in paths:
+        say(f"wrote {path}")
+    if test is not None:
+        unseen = task_of(test)
+        look = f"{date.today().isoformat()}: by the command that trained it, after training."
+        data_words = [portable(str(unseen.test))]
+        metrics = record_clip_test(paths[0], unseen.load_clips(), look, data_words).metrics
+        say(f"Dice {metrics['test_dice']:.4f}, IoU {metrics['test_iou']:.4f}")
 
 
 @app.command("fit-posterior")

@@ -8,7 +8,12 @@ from typing import Any
 
 from dmic_gym.errors import InvalidInputError, unknown_name
 from dmic_gym.io import expanded, load_instance, qualified_name, source_sha256
-from dmic_gym.tasks.segmenters.protocol import PerSampleSegmenter, Segmenter, SegmenterSpec
+from dmic_gym.tasks.segmenters.protocol import (
+    PerClipSegmenter,
+    PerSampleSegmenter,
+    Segmenter,
+    SegmenterSpec,
+)
 
 DEFAULT = "unet"
 """The shipped network that segments where none is named."""
@@ -22,7 +27,7 @@ def find_segmenter(
     Args:
         spec: a shipped name (``"unet"``), the path of a ``.safetensors`` file that
             ``dmic train-segmenter`` wrote, a folder of folds or its shipped name (see
-            `FoldSegmenters`),
+            `FoldSegmenters`), or of heads for clips (``"davis-net"``, see `ClipSegmenters`),
             ``module:object``, any callable with uint8 (N, H, W) in and float32 (N, H, W) out, or
             None for the shipped network. A network is loaded once in a process and shared.
         device: of a network: a torch device, or "auto".
@@ -38,10 +43,10 @@ def find_segmenter(
     text = DEFAULT if spec is None else expanded(os.fspath(spec))
     if ":" in text and not Path(text).exists():
         return _callable(load_instance(text), text)
-    from dmic_gym.tasks.segmenters.folds import FoldSegmenters, folds_folder
+    from dmic_gym.tasks.segmenters.folds import folds_folder
 
     if (folder := folds_folder(text)) is not None:
-        return FoldSegmenters(folder, device, dtype)
+        return _of_folder(folder, device, dtype)
     from dmic_gym.tasks.segmenters.network import shared_segmenter
     from dmic_gym.tasks.segmenters.weights import shipped_names
 
@@ -49,6 +54,13 @@ def find_segmenter(
         choices = [*names, "PATH/NAME.safetensors", "FOLDER", "module:object"]
         raise unknown_name("segmenter", text, choices)
     return shared_segmenter(text, device, dtype)
+
+
+def _of_folder(folder: Path, device: str, dtype: str) -> Segmenter:
+    from dmic_gym.tasks.segmenters.clip_segmenters import ClipSegmenters, head_cards
+    from dmic_gym.tasks.segmenters.folds import FoldSegmenters
+
+    return (ClipSegmenters if head_cards(folder) else FoldSegmenters)(folder, device, dtype)
 
 
 def _callable(found: Any, name: str) -> Segmenter:
@@ -68,7 +80,7 @@ def describe_segmenter(segmenter: Any) -> dict[str, str]:
         ``name``, ``sha256`` (of the weights; of the source file where there are none) and, of a
         network, ``dtype``.
     """
-    if isinstance(segmenter, PerSampleSegmenter):
+    if isinstance(segmenter, PerSampleSegmenter | PerClipSegmenter):
         return segmenter.describe()
     card = getattr(segmenter, "card", None)
     if card is None:

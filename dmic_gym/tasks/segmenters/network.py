@@ -45,7 +45,7 @@ class NetworkSegmenter:
 
     def __init__(self, module: nn.Module, device: str = "auto", dtype: str = "auto") -> None:
         self.device = pick_device(device)
-        self.dtype_name = preferred_dtype(self.device) if dtype == "auto" else _checked_dtype(dtype)
+        self.dtype_name = pick_dtype(dtype, self.device)
         self.card: Card | None = None
         self._arguments: tuple[str, str, str, str] | None = None
         self._dtype = torch.bfloat16 if self.dtype_name == "bfloat16" else torch.float32
@@ -156,7 +156,14 @@ def pick_device(device: str) -> torch.device:
         ) from error
 
 
-def _checked_dtype(dtype: str) -> Dtype:
+def pick_dtype(dtype: str, device: torch.device) -> Dtype:
+    """Turn a name into a dtype; ``"auto"`` is what :func:`preferred_dtype` says.
+
+    Raises:
+        InvalidInputError: there is none of that name.
+    """
+    if dtype == "auto":
+        return preferred_dtype(device)
     if dtype not in DTYPES:
         raise unknown_name("dtype", dtype, [*DTYPES, "auto"])
     return dtype
