@@ -126,6 +126,7 @@ def list_names() -> None:
     """Name the agents, the shipped weights and the data sets."""
     from dmic_gym.agents.policy.shipped import SHIPPED_POLICIES, policy_names
     from dmic_gym.agents.registry import DESCRIPTIONS
+    from dmic_gym.tasks.data.clips.registry import CLIPS
     from dmic_gym.tasks.data.registry import DATASETS
     from dmic_gym.tasks.registry import TASKS
     from dmic_gym.tasks.segmenters.weights import find_weights, read_card, shipped_names
@@ -141,6 +142,7 @@ def list_names() -> None:
     _show("weights", [(card.name, card.architecture) for card in cards])
     _show("tasks", [(task.name, f"{task.test}, {task.segmenter}") for task in TASKS.values()])
     _show("data", [*((name, "") for name in DATASETS), ("a folder of images with masks", "")])
+    _show("clips", [*((name, "") for name in CLIPS), ("a folder of clips, or a video file", "")])
 
 
 def _show(title: str, rows: Iterable[tuple[str, str]]) -> None:

@@ -11,14 +11,13 @@ from typing import Any
 from dmic_gym.errors import InvalidInputError, unknown_name
 from dmic_gym.tasks.data.angiograms import angiograms
 from dmic_gym.tasks.data.arcade import Arcade
-from dmic_gym.tasks.data.clips.registry import CLIPS
+from dmic_gym.tasks.data.clips.registry import is_clips
 from dmic_gym.tasks.data.davis import Davis, is_davis
 from dmic_gym.tasks.data.dca1 import DCA1
 from dmic_gym.tasks.data.folder import ImageFolder
 from dmic_gym.tasks.data.pairs import DataSpec, as_samples
 from dmic_gym.tasks.data.phantoms.dataset import Phantoms
 from dmic_gym.tasks.data.sample import Sample
-from dmic_gym.tasks.data.sequence import holds_clips
 from dmic_gym.tasks.data.spec import check_options, named, parsed, selected
 
 DATASETS: Mapping[str, Callable[..., Sequence[Sample]]] = {
@@ -49,8 +48,8 @@ def load_dataset(spec: DataSpec, **options: Any) -> Sequence[Sample]:
         **options: the same options as keyword arguments.
 
     Raises:
-        InvalidInputError: `spec` is none of these, an option does not belong to it or lacks, a
-            variable is not set, or `select` takes nothing.
+        InvalidInputError: `spec` is none of these or holds clips (see `load_clips`), an option
+            does not belong to it or lacks, a variable is not set, or `select` takes nothing.
         DataError: the folder is missing or has no images.
     """
     if isinstance(spec, str):
@@ -61,9 +60,10 @@ def load_dataset(spec: DataSpec, **options: Any) -> Sequence[Sample]:
 
 
 def _load(spec: DataSpec, options: dict[str, Any]) -> Sequence[Sample]:
-    if (isinstance(spec, str) and spec in CLIPS) or holds_clips(spec):
+    if is_clips(spec):
+        what = repr(os.fspath(spec)) if isinstance(spec, str | os.PathLike) else type(spec).__name__
         raise InvalidInputError(
-            f"{spec!r} holds clips, not images: read them with dmic_gym.load_clips, and code them "
+            f"{what} holds clips, not images: read them with dmic_gym.load_clips, and code them "
             "in VideoCodingEnv-v0."
         )
     if isinstance(spec, str) and spec in DATASETS:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from dmic_gym.errors import DataError, InvalidInputError
-from dmic_gym.tasks.data import Clip, ClipFolder, load_clips
+from dmic_gym.tasks.data import Clip, ClipFolder, load_clips, load_dataset
 from dmic_gym.tasks.data.clips import assembly
 from dmic_gym.tasks.data.clips.registry import is_clips
 from dmic_gym.tasks.data.sequence import names_of
@@ -128,6 +128,10 @@ def test_clips_are_told_from_images(tmp_path: Path) -> None:
     assert is_clips(tmp_path / "clips")
     assert is_clips("phantom-clips?count=2")
     assert is_clips([Clip(FRAMES)])
+    with pytest.raises(InvalidInputError, match=r"clips' holds clips, not images.*load_clips"):
+        load_dataset(tmp_path / "clips")
+    with pytest.raises(InvalidInputError, match="list holds clips, not images"):
+        load_dataset([Clip(FRAMES)])
     images: list[object] = [tmp_path / "clips/run", tmp_path / "sets", tmp_path, "phantoms", "$NO"]
     for spec in (*images, [], 3):
         assert not is_clips(spec)
