@@ -102,7 +102,9 @@ class VideoCodingEnv(VideoSetup, gym.Env[Observation, np.int64]):
     `frame_consistency`. The last one also holds `sample`, `clip`, `start`, `base_qp`, `bits`,
     `slice_bits`, `dice`, `consistency_dice` and `iou` (means over the frames that are scored),
     `psnr` (dB, mean over all), `anchor_bits`, `anchor_dice`, `qp_maps` (int16 (T, rows, cols),
-    absolute QPs), `encodes`, `reward_terms` and `frame_rewards` (float64 (T,), as paid).
+    absolute QPs), `encodes`, `reward_terms`, `frame_rewards` (float64 (T,), as paid) and
+    `ctu_rewards` (float32 (T, rows, cols), what each CTU has earned of the reward, to which they
+    sum, see `dmic_gym.envs.video_credit`).
     `env.unwrapped.result` has bitstream and reconstructions.
 
     A failure of encoder, decoder or segmenter truncates the episode with reward 0, as in

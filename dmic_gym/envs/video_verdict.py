@@ -11,6 +11,7 @@ from dmic_gym.envs.evaluator import ToolError
 from dmic_gym.envs.results import Figures
 from dmic_gym.envs.rewards import Reward, SlopedReward, Terms, paid
 from dmic_gym.envs.verdict import Info
+from dmic_gym.envs.video_credit import gop_ctu_rewards
 from dmic_gym.envs.video_episode import VideoEpisode
 from dmic_gym.envs.video_results import FrameResult, GopAnchor, GopResult
 
@@ -56,6 +57,10 @@ def judge(reward: Reward, episode: VideoEpisode, frame: FrameResult) -> FrameVer
     last = _pay(episode, float(sum(terms.values())) - sum(episode.rewards))
     episode.close()
     info = _end_info(episode, result.figures, episode.anchors.base, terms)
+    total, base_qp = float(sum(terms.values())), episode.base_qp
+    info["ctu_rewards"] = gop_ctu_rewards(
+        episode.evaluator, episode.reference, base_qp, reward, total, result
+    )
     return FrameVerdict(last, True, False, {**_frame_info(episode, frame), **info}, result)
 
 
@@ -63,6 +68,7 @@ def failed(episode: VideoEpisode, error: ToolError) -> FrameVerdict:
     """Return the verdict on an episode that a tool's failure has ended."""
     episode.close()
     info = _end_info(episode, _NOTHING, _NOTHING, {})
+    info["ctu_rewards"] = np.full(info["qp_maps"].shape, nan, np.float32)
     return FrameVerdict(0.0, False, True, {**info, "error": f"{type(error).__name__}: {error}"})
 
 

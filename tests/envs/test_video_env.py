@@ -15,7 +15,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from dmic_gym.codecs.hevc.x265 import X265Codec
 from dmic_gym.envs import VIDEO_ENV_ID
 from dmic_gym.envs.observations import FEATURES, Observation
-from dmic_gym.envs.rewards import PricedReward
+from dmic_gym.envs.rewards import LinearReward, PricedReward
 from dmic_gym.envs.video_env import VideoCodingEnv
 from dmic_gym.envs.video_evaluator import VideoEvaluator
 from dmic_gym.envs.video_observations import VIDEO_FEATURES
@@ -35,7 +35,7 @@ FRAME_KEYS = {"frame", "frame_reward", "frame_bits", "frame_dice", "frame_consis
 END_KEYS = FRAME_KEYS | {
     *("sample", "clip", "start", "base_qp", "bits", "slice_bits", "dice", "consistency_dice"),
     *("iou", "psnr", "anchor_bits", "anchor_dice", "qp_maps", "encodes", "reward_terms"),
-    "frame_rewards",
+    *("frame_rewards", "ctu_rewards"),
 }
 
 
@@ -134,6 +134,23 @@ def test_shares_of_frames_sum_to_the_reward_of_the_group(reward: str) -> None:
     assert any(rewards[:2]) is (reward != "rate_saving")
     assert [end["frame"] for _, end in ends] == [0, 1, 2]
     assert [end["frame_reward"] for _, end in ends] == rewards
+
+
+def test_ctu_rewards_sum_to_the_rewards_of_the_frames() -> None:
+    env = small_video_env(mode="ctu", reward="linear")
+    info = play_video(env, at_random(3), **START)[-1][1]
+    parts = info["ctu_rewards"]
+    assert (parts.dtype, parts.shape) == (np.float32, (3, 2, 3))
+    np.testing.assert_allclose(parts.sum(axis=(1, 2)), info["frame_rewards"], atol=1e-4)
+    info = play_video(env, keep, **START)[-1][1]
+    np.testing.assert_allclose(info["ctu_rewards"], 0.0, atol=1e-6)
+
+
+def test_a_ctu_is_paid_for_its_own_bits() -> None:
+    env = small_video_env(mode="ctu", reward=LinearReward(dice_weight=0.0))
+    actions = iter([*[KEEP] * 6, *[KEEP] * 4, 12, KEEP, *[KEEP] * 6])
+    info = play_video(env, lambda _: next(actions), **START)[-1][1]
+    assert info["ctu_rewards"][1].argmax() == 4
 
 
 def test_a_clipped_reward_still_is_the_sum_of_its_shares() -> None:
