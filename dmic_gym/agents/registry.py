@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from dmic_gym.agents.baselines import Agent, FixedOffsetAgent, RandomAgent, ROIAgent
 from dmic_gym.agents.planning import (
@@ -78,7 +79,15 @@ DESCRIPTIONS = {
     "module:CLASS@FILE": "a file that a class of one's own reads or is named in",
 }
 
-_FORMS = {"roi": "roi, roi:6 or roi:12:0.3", "search": "search:50, with a number of encodes"}
+CLIPS_ONLY = ("cap", "cascade", "levels")
+"""Names of agents that code clips and no images; see `dmic_gym.agents.video_registry`."""
+
+_FORMS = {
+    "roi": "roi, roi:6 or roi:12:0.3",
+    "search": "search:50, with a number of encodes",
+    "cap": "cap, cap:10 or cap:10:36",
+    "levels": "levels:frame.zip:ctu.zip",
+}
 _POLICY_FILES = {".safetensors", ".pt", ".pth", ".zip"}
 _DRAWING = re.compile(r"(random|search:.*|.*\+refine:.*)", re.DOTALL)
 _REFINED = re.compile(r"(?P<inner>.+)\+refine:(?P<budget>[^:+]*)")
@@ -124,7 +133,8 @@ def as_planner(agent: Agent | Planner, qp_offsets: Sequence[int]) -> Planner:
 
 def draws(spec: str) -> bool:
     """Whether an agent may be another under another seed; those of one's own are not asked."""
-    return bool(_DRAWING.fullmatch(spec)) or (":" in spec and spec.partition(":")[0] not in AGENTS)
+    name, colon, _ = spec.partition(":")
+    return bool(_DRAWING.fullmatch(spec)) or bool(colon and name not in (*AGENTS, *CLIPS_ONLY))
 
 
 def file_of(spec: str) -> Path | None:
@@ -142,7 +152,12 @@ def _find(spec: str, context: AgentContext) -> Agent | Planner:
         budget = _budget(spec, refined["budget"])
         return RefinedAgent(inner, budget, context.posteriors, context.seed)
     if name in AGENTS:
-        return _named(spec, context)
+        return named(spec, AGENTS, context)
+    if name in CLIPS_ONLY:
+        raise InvalidInputError(
+            f"The agent {spec!r} codes clips, and these are images, which take: "
+            f"{', '.join(DESCRIPTIONS)}."
+        )
     if colon and "@" in spec:
         return _of_class(spec, context)
     if spec in policy_names() or Path(spec).suffix in _POLICY_FILES:
@@ -153,10 +168,18 @@ def _find(spec: str, context: AgentContext) -> Agent | Planner:
     raise unknown_name("agent", spec, [*DESCRIPTIONS, *policy_names()])
 
 
-def _named(spec: str, context: AgentContext) -> Agent | Planner:
+Made = TypeVar("Made")
+
+
+def named(spec: str, agents: Mapping[str, Callable[..., Made]], context: object) -> Made:
+    """Return the agent of a table, made of a context and of what stands behind colons.
+
+    Raises:
+        InvalidInputError: what stands behind the colons is not understood.
+    """
     name, *arguments = spec.split(":")
     try:
-        return AGENTS[name](context, *arguments)
+        return agents[name](context, *arguments)
     except InvalidInputError:
         raise
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""A cell of a sweep, one image coded in one setting, and the row that coding it gives."""
+"""A cell of a sweep, an image or clip coded in one setting, and the row that coding it gives."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ CONSTANT = "constant"
 
 @dataclass(frozen=True)
 class Cell:
-    """One image in one setting; two cells of a store that are equal are the same measurement.
+    """One image or clip in one setting; equal cells of a store are the same measurement.
 
     Attributes:
         data: what the data set was called, environment variables unexpanded; see `load_dataset`.
-        image: name of the sample.
+        image: name of the sample or clip.
         agent: spec of the agent (see `make_agent`); `CONSTANT` for a still codec.
         base_qp: the anchor's QP; None for a still codec.
         quality: a still codec's setting; None for an HEVC codec.
@@ -32,6 +32,7 @@ class Cell:
         seed: of agents that draw; 0 for those that do not.
         segmenter: name or path of weights, or ``module:object``.
         second: the same for the network that only scores; empty for none.
+        gop: frames of a clip that are coded together; None for an image.
     """
 
     data: str
@@ -45,6 +46,7 @@ class Cell:
     seed: int = 0
     segmenter: str = "unet"
     second: str = "second"
+    gop: int | None = None
 
     @property
     def is_still(self) -> bool:
@@ -71,8 +73,9 @@ class Cell:
         return encoder_name(self.codec, self.preset, self.ctu_size)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON types."""
-        return asdict(self)
+        """Return the settings as JSON types; those of clips stand in cells of clips alone."""
+        values = asdict(self)
+        return values if self.gop is not None else {k: v for k, v in values.items() if k != "gop"}
 
     def __str__(self) -> str:
         if self.is_still:
@@ -89,7 +92,7 @@ def encoder_name(codec: str, preset: str, ctu_size: int) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """What coding a cell came to.
+    """What coding a cell came to; of a clip, all its groups of pictures together.
 
     Attributes:
         bits: of the whole stream.
@@ -99,10 +102,12 @@ class Row:
         second_dice: `dice` of the second segmenter, which no agent asks; None without one.
         second_consistency_dice: `consistency_dice` of the second segmenter.
         psnr: dB.
-        encodes: spent by the agent on this image, the final one included.
+        encodes: spent by the agent on this image, the final one included; of a clip, how often its
+            frames were coded on average.
         seconds: wall time of planner, encodes, decodes and segmentations, of those included that an
             earlier row had made.
-        qp_map: absolute QPs, one list a CTU row; empty for a still codec.
+        qp_map: absolute QPs, one list a CTU row, of a clip in one list a frame; empty for a still
+            codec.
         sha256: of the bitstream.
         iou: against the expert mask; None without one, and in rows of before it was stored.
     """
@@ -114,9 +119,9 @@ class Row:
     second_dice: float | None
     second_consistency_dice: float | None
     psnr: float
-    encodes: int
+    encodes: float
     seconds: float
-    qp_map: list[list[int]]
+    qp_map: list[Any]
     sha256: str
     iou: float | None = None
 
@@ -162,7 +167,7 @@ class Only:
 
     def __call__(self, cell: Cell) -> bool:
         """Whether the cell is chosen."""
-        values = {name: str(value) for name, value in cell.as_dict().items()}
+        values = {name: str(value) for name, value in asdict(cell).items()}
         return all(
             any(fnmatchcase(values[name], pattern) for name in ([field] if field else values))
             for field, pattern in self._terms

@@ -24,7 +24,7 @@ class Definition:
     """The axes of a sweep, each a tuple without repetitions, and what all cells share.
 
     Attributes:
-        data: data sets, see `load_dataset`.
+        data: data sets of images, see `load_dataset`, or of clips, see `load_clips`.
         agents: specs, see `make_agent`; the anchor always takes part.
         base_qps: base QPs by name of the set, the headline set first. A BD-rate needs three.
         ctu_sizes: 64, 32, 16.
@@ -37,6 +37,7 @@ class Definition:
         second: the same, for the network that only scores; empty for none.
         compare: agents with which each other one is compared besides the anchor, where they
             take part.
+        gop: frames of a clip that are coded together, the first of them intra.
     """
 
     data: tuple[str, ...]
@@ -53,6 +54,7 @@ class Definition:
     segmenter: str = "unet"
     second: str = "second"
     compare: tuple[str, ...] = (RIVAL,)
+    gop: int = 10
 
     @classmethod
     def read(cls, path: str | Path) -> Definition:
@@ -107,9 +109,18 @@ class Definition:
         """The base QPs of all sets, ascending."""
         return sorted({qp for qps in self.base_qps.values() for qp in qps})
 
-    def cells(self, data: str, image: str) -> Iterator[Cell]:
-        """Yield the cells of one image: what can share an encoder comes together."""
-        one = Cell(data, image, segmenter=self.segmenter, second=self.second)
+    def cells(self, data: str, image: str, *, clip: bool = False) -> Iterator[Cell]:
+        """Yield the cells of one image or clip: what can share an encoder comes together.
+
+        Raises:
+            InvalidInputError: a codec codes no clips.
+        """
+        if clip and (stills := [codec for codec in self.codecs if codec != HEVC_CODECS[0]]):
+            raise InvalidInputError(
+                f'{data} holds clips, and {stills[0]} codes none: type codecs = ["x265"].'
+            )
+        gop = self.gop if clip else None
+        one = Cell(data, image, segmenter=self.segmenter, second=self.second, gop=gop)
         hevc = [codec for codec in self.codecs if codec in HEVC_CODECS]
         for codec, ctu_size, preset in product(hevc, self.ctu_sizes, self.presets):
             coded = replace(one, codec=codec, ctu_size=ctu_size, preset=preset)
@@ -151,8 +162,8 @@ def _checked(key: str, value: Any) -> Any:
     match key:
         case "segmenter" | "second":
             return _text(key, value)
-        case "images":
-            return _count(value)
+        case "images" | "gop":
+            return _count(key, value)
         case "qualities":
             return _table(key, value)
         case "base_qps":
@@ -168,9 +179,9 @@ def _text(key: str, value: Any) -> str:
     return value
 
 
-def _count(value: Any) -> int | None:
+def _count(key: str, value: Any) -> int | None:
     if value is not None and (type(value) is not int or value < 1):
-        raise InvalidInputError(f"images = {value!r}: type a number of 1 or more, or leave it out.")
+        raise InvalidInputError(f"{key} = {value!r}: type a number of 1 or more, or leave it out.")
     return value
 
 

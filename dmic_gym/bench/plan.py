@@ -9,12 +9,12 @@ from itertools import groupby, islice
 from typing import Any, Protocol
 
 from dmic_gym.bench.cells import Cell
+from dmic_gym.bench.datasets import Source, load_sources
 from dmic_gym.bench.definition import Definition
 from dmic_gym.bench.protocol import split_by_use
 from dmic_gym.bench.rows import Record, identity
 from dmic_gym.errors import InvalidInputError
-from dmic_gym.tasks.data.registry import load_dataset
-from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.data.clip import Clip
 from dmic_gym.tasks.leakage import card_of, leakage_notes
 
 _HEVC_FIELDS = ("ctu_size", "preset", "agent", "base_qp", "seed")
@@ -41,14 +41,14 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class Group:
-    """Cells of one image and encoder, which share importance map, tables and anchors.
+    """Cells of one image or clip and encoder, which share importance map, tables and anchors.
 
     Attributes:
-        sample: the image, as it was when it was hashed.
+        source: the image or clip, as it was when it was hashed.
         cells: in the order in which they are coded.
     """
 
-    sample: Sample
+    source: Source
     cells: tuple[PlannedCell, ...]
 
     def without_first(self) -> Group:
@@ -123,11 +123,11 @@ def make_plan(definition: Definition, *, strict: bool = False) -> SweepPlan:
     warnings: list[str] = []
     groups: list[Group] = []
     for spec in definition.data:
-        used, empty = split_by_use(_samples(spec, definition.images))
+        used, empty = split_by_use(_sources(spec, definition.images))
         left_out += empty
-        warnings += leakage(definition, spec, [sample.name for sample in used])
-        for sample in used:
-            groups += _groups(definition, spec, sample, strict)
+        warnings += leakage(definition, spec, [source.name for source in used])
+        for source in used:
+            groups += _groups(definition, spec, source, strict)
     if not groups:
         raise InvalidInputError("Nothing to code: pass at least one image with a non-empty mask.")
     ids = frozenset(planned.id for group in groups for planned in group.cells)
@@ -146,28 +146,28 @@ def leakage(definition: Definition, data: str, names: Sequence[str]) -> list[str
     return [note for spec in networks for note in leakage_notes(card_of(spec), spec, data, names)]
 
 
-def _samples(spec: str, images: int | None) -> list[Sample]:
-    samples = list(islice(load_dataset(spec), images))
-    names = Counter(sample.name for sample in samples)
+def _sources(spec: str, images: int | None) -> list[Source]:
+    sources = list(islice(load_sources(spec), images))
+    names = Counter(source.name for source in sources)
     if twice := [name for name, count in names.items() if count > 1]:
         raise InvalidInputError(f"{spec}: several images are named {twice[0]!r}; rename them.")
-    return samples
+    return sources
 
 
-def _groups(definition: Definition, spec: str, sample: Sample, strict: bool) -> Iterator[Group]:
-    cells = definition.cells(spec, sample.name)
+def _groups(definition: Definition, spec: str, source: Source, strict: bool) -> Iterator[Group]:
+    cells = definition.cells(spec, source.name, clip=isinstance(source, Clip))
     for _, together in groupby(cells, key=lambda cell: cell.is_still or cell.encoder):
-        yield Group(sample, tuple(_planned(cell, sample, strict) for cell in together))
+        yield Group(source, tuple(_planned(cell, source, strict) for cell in together))
 
 
-def _planned(cell: Cell, sample: Sample, strict: bool) -> PlannedCell:
+def _planned(cell: Cell, source: Source, strict: bool) -> PlannedCell:
     from dmic_gym.bench.provenance import provenance
     from dmic_gym.bench.workbench import workbench
 
     bench = workbench(cell)
     if strict and not cell.is_still:
-        bench.planner(cell.agent, cell.seed, strict=True)
-    what = provenance(cell, sample, bench)
+        bench.planner_of(cell, strict=True)
+    what = provenance(cell, source, bench)
     return PlannedCell(identity(what), cell, what)
 
 
@@ -182,6 +182,8 @@ def plan_lines(cells: Sequence[PlannedCell]) -> list[str]:
     stills = [planned for planned in cells if planned.cell.is_still]
     lines = [_counts("data", cells), _counts("codec", cells)]
     lines += [_counts(field, hevc) for field in _HEVC_FIELDS if hevc]
+    if clips := [planned for planned in cells if planned.cell.gop is not None]:
+        lines.append(_counts("gop", clips))
     for codec in count_by(stills, "codec"):
         points = count_by([p for p in stills if p.cell.codec == codec], "quality")
         lines.append(f"{codec:10} quality {', '.join(points)}")

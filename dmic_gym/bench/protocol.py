@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from dmic_gym.io import versions_of
+from dmic_gym.tasks.data.clip import Clip
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.metrics import METRICS
 
@@ -60,10 +61,16 @@ def versions() -> dict[str, str]:
     return versions_of(PACKAGES)
 
 
-def split_by_use(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
-    """Return the samples to code, and the names of those left out: their expert mask is empty.
+S = TypeVar("S", Sample, Clip, Sample | Clip)
+
+
+def split_by_use(samples: Sequence[S]) -> tuple[list[S], list[str]]:
+    """Return the images or clips to code, and the names of those left out.
+
+    Those are left out whose expert mask is empty, in a clip that of every frame.
 
     A Dice against an empty mask is 0 or 1 whatever the image, so it says nothing of a codec.
     """
-    empty = [s.name for s in samples if s.mask is not None and not np.any(s.mask)]
+    masks = {s.name: s.masks if isinstance(s, Clip) else s.mask for s in samples}
+    empty = [name for name, mask in masks.items() if mask is not None and not np.any(mask)]
     return [s for s in samples if s.name not in empty], empty

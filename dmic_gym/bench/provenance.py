@@ -11,25 +11,24 @@ from typing import Any
 import numpy as np
 
 from dmic_gym import __version__
-from dmic_gym.agents.planning import Planner, RefinedAgent, SearchAgent, TableAgent
+from dmic_gym.agents.planning import RefinedAgent, SearchAgent, TableAgent
 from dmic_gym.agents.registry import file_of
 from dmic_gym.bench.cells import Cell, find_still
+from dmic_gym.bench.datasets import Source, source_key
 from dmic_gym.bench.protocol import PROTOCOL
 from dmic_gym.bench.workbench import Workbench
 from dmic_gym.codecs.hevc.ffmpeg import FFmpegCodec
-from dmic_gym.codecs.hevc.params import x265_params
+from dmic_gym.codecs.hevc.params import LOW_DELAY_P, x265_params
 from dmic_gym.codecs.hevc.x265 import X265Codec
-from dmic_gym.envs.results import sample_key
 from dmic_gym.errors import EncodeError
 from dmic_gym.io import qualified_name, source_sha256
-from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.find import describe_segmenter
 from dmic_gym.tasks.segmenters.posterior import posterior_file
 
 _INFO = re.compile(rb"x265 \(build \d+\) - [^:\x00]*")
 
 
-def provenance(cell: Cell, sample: Sample, bench: Workbench) -> dict[str, Any]:
+def provenance(cell: Cell, source: Source, bench: Workbench) -> dict[str, Any]:
     """Return all that decides what a cell comes to, JSON types.
 
     Names and settings, digests of image and expert mask, of the weights of every network in use
@@ -38,17 +37,17 @@ def provenance(cell: Cell, sample: Sample, bench: Workbench) -> dict[str, Any]:
 
     Args:
         cell: the settings.
-        sample: the image that the cell names.
+        source: the image or clip that the cell names.
         bench: where the cell would be coded.
     """
-    return {**surroundings(cell, sample, bench), **_of_agent(cell, bench)}
+    return {**surroundings(cell, source, bench), **_of_agent(cell, bench)}
 
 
-def surroundings(cell: Cell, sample: Sample, bench: Workbench) -> dict[str, Any]:
+def surroundings(cell: Cell, source: Source, bench: Workbench) -> dict[str, Any]:
     """Return the provenance that is left when a stored QP map takes the agent's place."""
     return {
         "cell": cell.as_dict(),
-        "image": sample_key(sample).hex(),
+        "image": source_key(source).hex(),
         "package": __version__,
         "protocol": PROTOCOL,
         "encoder": _encoder(cell, bench),
@@ -61,9 +60,9 @@ def _of_agent(cell: Cell, bench: Workbench) -> dict[str, Any]:
     """Return what the agent brings in, looked up once: weights take a while to hash."""
     if cell.is_still:
         return {"posterior": None, "agent": None}
-    key = (cell.agent, cell.seed)
+    key = (cell.agent, cell.seed, cell.gop is not None)
     if key not in bench.agent_provenance:
-        agent = bench.planner(*key)
+        agent = bench.planner_of(cell)
         bench.agent_provenance[key] = {
             "posterior": _posterior(agent, bench),
             "agent": _agent(agent),
@@ -75,7 +74,8 @@ def _of_agent(cell: Cell, bench: Workbench) -> dict[str, Any]:
 def _encoder(cell: Cell, bench: Workbench) -> dict[str, Any]:
     if cell.is_still:
         return {"version": find_still(cell.codec).version}
-    params = x265_params(0, cell.ctu_size).replace("crf=0", "crf=QP")
+    overrides = None if cell.gop is None else LOW_DELAY_P
+    params = x265_params(0, cell.ctu_size, overrides).replace("crf=0", "crf=QP")
     return {
         "version": hevc_version(cell.codec),
         "x265_params": params,
@@ -100,7 +100,7 @@ def hevc_version(codec: str) -> str:
     return found.group().decode(errors="replace").strip()
 
 
-def _posterior(agent: Planner, bench: Workbench) -> str | None:
+def _posterior(agent: object, bench: Workbench) -> str | None:
     """Return the posterior's hash where the agent asks it; it names its networks by hash."""
     if not isinstance(agent, SearchAgent | RefinedAgent | TableAgent):
         return None

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from dmic_gym.bench.cells import Cell
-from dmic_gym.bench.datasets import load_again
+from dmic_gym.bench.datasets import Source, load_again
 from dmic_gym.bench.provenance import surroundings
 from dmic_gym.bench.rows import Record
 from dmic_gym.bench.runner import single_thread
 from dmic_gym.bench.workbench import workbench
 from dmic_gym.errors import DataError, DmicError, InvalidInputError
-from dmic_gym.tasks.data.sample import Sample
 
 TOLERANCE = 1e-3
 """Largest difference of a Dice, and of a PSNR in dB, that counts as equal."""
@@ -77,26 +76,27 @@ def replay(records: Sequence[Record], base: Path | None = None) -> Iterator[Verd
     find = lru_cache(2)(_by_name)
     for record in records:
         try:
-            sample = _found(find(record.cell.data, base), record.cell)
-            differences = tuple(_differences(record, sample))
+            source = _found(find(record.cell.data, base), record.cell)
+            differences = tuple(_differences(record, source))
         except DmicError as error:
             differences = (str(error),)
         yield Verdict(record, differences)
 
 
-def _differences(record: Record, sample: Sample) -> Iterator[str]:
+def _differences(record: Record, source: Source) -> Iterator[str]:
     cell, stored = record.cell, record.row
     if stored is None:
         yield "the cell failed, there is nothing to compare with"
         return
     bench = workbench(cell)
     with single_thread():
-        found = bench.replay(cell, sample, stored.qp_map)
+        found = bench.replay(cell, source, stored.qp_map)
     unequal = [name for name in _EXACT if getattr(found, name) != getattr(stored, name)]
-    unequal += [name for name in _CLOSE if not _close(getattr(found, name), getattr(stored, name))]
+    close = _CLOSE if stored.iou is None else (*_CLOSE, "iou")  # older rows do not have it
+    unequal += [name for name in close if not _close(getattr(found, name), getattr(stored, name))]
     for name in unequal:
         yield f"{name} {_short(getattr(found, name))}, stored {_short(getattr(stored, name))}"
-    here = surroundings(cell, sample, bench) if unequal else {}
+    here = surroundings(cell, source, bench) if unequal else {}
     for key, value in here.items():
         if value != record.provenance.get(key):
             yield f"{key} is another now: {value}, stored {record.provenance.get(key)}"
@@ -112,11 +112,11 @@ def _short(value: Any) -> str:
     return f"{value[:12]}..." if isinstance(value, str) else str(value)
 
 
-def _by_name(data: str, base: Path | None) -> Mapping[str, Sample]:
-    return {sample.name: sample for sample in load_again(data, base)}
+def _by_name(data: str, base: Path | None) -> Mapping[str, Source]:
+    return {source.name: source for source in load_again(data, base)}
 
 
-def _found(samples: Mapping[str, Sample], cell: Cell) -> Sample:
-    if cell.image not in samples:
+def _found(sources: Mapping[str, Source], cell: Cell) -> Source:
+    if cell.image not in sources:
         raise DataError(f"{cell.data} has no image {cell.image!r} any more.")
-    return samples[cell.image]
+    return sources[cell.image]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from dmic_gym.bench.cells import Cell
@@ -14,22 +14,31 @@ from dmic_gym.bench.plan import SweepPlan
 from dmic_gym.bench.protocol import ANCHOR, METHOD, METRIC
 from dmic_gym.bench.rows import Record, SweepRun
 from dmic_gym.bench.store import Store
-from dmic_gym.bench.summary import summarize, summarize_still
+from dmic_gym.bench.summary import CLIP_MEASURES, MEASURES, summarize, summarize_still
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """What agents are compared within: one data set and one HEVC encoder, its anchor included."""
+    """What agents are compared within: one data set and one HEVC encoder, its anchor included.
+
+    Of clips, `gop` is how many frames are coded together.
+    """
 
     data: str
     codec: str
     preset: str
     ctu_size: int
+    gop: int | None = None
 
     @classmethod
     def of(cls, cell: Cell) -> Encoder:
         """Return the encoder of a cell; a still codec's is its own."""
-        return cls(cell.data, cell.codec, cell.preset, cell.ctu_size)
+        return cls(cell.data, cell.codec, cell.preset, cell.ctu_size, cell.gop)
+
+    @classmethod
+    def of_protocol(cls, protocol: Mapping[str, Any]) -> Encoder:
+        """Return the encoder that a part of ``results.json`` is about."""
+        return cls(**{key.name: protocol[key.name] for key in fields(cls) if key.name in protocol})
 
 
 def by_encoder(records: Iterable[Record]) -> dict[Encoder, list[Record]]:
@@ -126,7 +135,13 @@ def _results(
     qp_sets = {key: list(qps) for key, qps in sets if set(qps) <= set(anchor.points)}
     agents = _in_order(compared.of("base_qp"), definition.agents)
     rivals = [name for name in definition.compare if name in agents]
-    summary = summarize(agents, ANCHOR, qp_sets or {"coded": anchor.points}, rivals=rivals)
+    summary = summarize(
+        agents,
+        ANCHOR,
+        qp_sets or {"coded": anchor.points},
+        rivals=rivals,
+        measures=MEASURES if record.cell.gop is None else CLIP_MEASURES,
+    )
     return {
         "protocol": {
             **_origin(record),
@@ -158,6 +173,7 @@ def _origin(record: Record) -> dict[str, Any]:
         "codec": cell.codec,
         "preset": cell.preset,
         "ctu_size": cell.ctu_size,
+        **({} if cell.gop is None else {"gop": cell.gop}),
         "encoder": encoder.get("version", ""),
         "x265_params": encoder.get("x265_params", ""),
         "qp_offsets": encoder.get("qp_offsets", []),

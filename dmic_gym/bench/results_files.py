@@ -94,7 +94,7 @@ def read_results(path: str | Path) -> list[dict[str, Any]]:
     found = [{key: value for key, value in content.items() if key not in ("more", "rows")}]
     found = [one for one in [*found, *content["more"]] if one]
     for one in found:
-        encoder = Encoder(*(one["protocol"][f] for f in ("data", "codec", "preset", "ctu_size")))
+        encoder = Encoder.of_protocol(one["protocol"])
         stills = [r for r in records if r.cell.is_still and r.cell.data == encoder.data]
         lines = lines_of([*stills, *(r for r in records if Encoder.of(r.cell) == encoder)])
         for name, part in (one["agents"] | one["stills"]).items():

@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 from dmic_gym.bench.cells import Cell
+from dmic_gym.bench.datasets import Source
 from dmic_gym.bench.definition import Definition
 from dmic_gym.bench.plan import Engine, Group, PlannedCell, SweepPlan, make_plan
 from dmic_gym.bench.protocol import versions
 from dmic_gym.bench.rows import Record, identity
 from dmic_gym.bench.store import Store
 from dmic_gym.errors import InvalidInputError
-from dmic_gym.tasks.data.sample import Sample
 
 
 def run_sweep(
@@ -74,10 +74,10 @@ def _generator(engine: Engine, groups: Sequence[Group]) -> Generator[Record, Non
 def run_group(group: Group) -> Iterator[Record]:
     """Code the cells of a group, each yielded as soon as it is finished."""
     for planned in group.cells:
-        yield run_cell(planned, group.sample)
+        yield run_cell(planned, group.source)
 
 
-def run_cell(planned: PlannedCell, sample: Sample) -> Record:
+def run_cell(planned: PlannedCell, source: Source) -> Record:
     """Code one cell: a function of its arguments and of the packages and weights installed.
 
     Torch computes with one thread, so that results do not depend on the number of processors.
@@ -89,11 +89,11 @@ def run_cell(planned: PlannedCell, sample: Sample) -> Record:
 
     try:
         bench = workbench(planned.cell)
-        here = provenance(planned.cell, sample, bench)
+        here = provenance(planned.cell, source, bench)
         if identity(here) != planned.id:
             return planned.failed(_differences(planned.provenance, here))
         with single_thread():
-            row = bench.code(planned.cell, sample)
+            row = bench.code(planned.cell, source)
     except Exception as error:
         return planned.failed(f"{type(error).__name__}: {error}")
     return Record(planned.id, planned.cell, planned.provenance, row)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -14,13 +14,18 @@ from dmic_gym.bench.lines import Line
 from dmic_gym.bench.protocol import LEVELS
 from dmic_gym.types import Floats
 
-MEASURES: Mapping[str, tuple[str, str]] = {
+Measures: TypeAlias = Mapping[str, tuple[str, str]]
+
+MEASURES: Measures = {
     "consistency": ("consistency_dice", "bits"),
     "second": ("second_dice", "bits"),
     "second_consistency": ("second_consistency_dice", "bits"),
     "slices": ("dice", "slice_bits"),
 }
 """BD-rates given beside the one on Dice and total bits: quality and rate of each."""
+
+CLIP_MEASURES: Measures = {"iou": ("iou", "bits"), **MEASURES}
+"""The same of clips: DAVIS' region similarity J, the IoU, is among them."""
 
 LEVEL_QUALITIES = ("dice", "second_dice", "consistency_dice")
 """Qualities of which the bits at a level are given."""
@@ -125,6 +130,7 @@ def summarize(
     qp_sets: Mapping[str, Sequence[int]],
     *,
     rivals: Sequence[str] = (),
+    measures: Measures = MEASURES,
     seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
     """Return each agent's part of ``results.json``.
@@ -134,20 +140,21 @@ def summarize(
         anchor: the agent that the others are compared with.
         qp_sets: base QPs by name; the first set is the headline.
         rivals: agents with which each other one is compared too.
+        measures: `MEASURES` or `CLIP_MEASURES`.
         seed: of the bootstrap.
 
     Returns:
         By agent, for the headline set: ``bd_rate_percent`` on Dice (None where undefined),
         ``bd_rate_note``, ``ci95`` (bootstrap over images), ``bd_quality``, ``quality_range`` (that
         the BD-rate averages over), ``against`` (by rival: ``points``, the difference of the two
-        BD-rates in percentage points, with ``ci95``), and the same for each of `MEASURES` under
-        its name; under the name of each further set the same again. Then ``bits_at`` (by quality
-        and level, see `Comparer.bits_at`), ``points`` (means over images at each base QP) and
-        ``images`` (the rows).
+        BD-rates in percentage points, with ``ci95``), and the same for each of `measures` under
+        its name, ``against`` included; under the name of each further set the same again. Then
+        ``bits_at`` (by quality and level, see `Comparer.bits_at`), ``points`` (means over images at
+        each base QP) and ``images`` (the rows).
     """
     comparer = Comparer(lines[anchor], seed)
     headline, *others = qp_sets
-    sets = {key: _of_set(comparer, lines, qp_sets[key], rivals) for key in qp_sets}
+    sets = {key: _of_set(comparer, lines, qp_sets[key], rivals, measures) for key in qp_sets}
     levels = {quality: _levels(comparer, lines, quality, rivals) for quality in LEVEL_QUALITIES}
     return {
         name: {
@@ -170,7 +177,7 @@ def summarize_still(anchor: Line, line: Line) -> dict[str, Any]:
     comparer = Comparer(anchor)
     return {
         **comparer.bd_rate(line, None).part,
-        **_measures(comparer, line, None),
+        **{key: comparer.bd_rate(line, None, *what).part for key, what in MEASURES.items()},
         "bits_at": {
             quality: {str(share): comparer.bits_at(line, share, quality).part for share in LEVELS}
             for quality in LEVEL_QUALITIES
@@ -207,21 +214,33 @@ def _bits_part(
 
 
 def _of_set(
-    comparer: Comparer, lines: Mapping[str, Line], qps: Sequence[int], rivals: Sequence[str]
+    comparer: Comparer,
+    lines: Mapping[str, Line],
+    qps: Sequence[int],
+    rivals: Sequence[str],
+    measures: Measures,
 ) -> dict[str, dict[str, Any]]:
-    found = {name: comparer.bd_rate(line, qps) for name, line in lines.items()}
+    parts = _parts(comparer, lines, qps, rivals)
+    others = {key: _parts(comparer, lines, qps, rivals, *what) for key, what in measures.items()}
     return {
-        name: {
-            **found[name].part,
-            "against": comparer.differences(found[name], _others(found, name, rivals)),
-            **_measures(comparer, line, qps),
-        }
-        for name, line in lines.items()
+        name: {**part, **{key: other[name] for key, other in others.items()}}
+        for name, part in parts.items()
     }
 
 
-def _measures(comparer: Comparer, line: Line, qps: Sequence[int] | None) -> dict[str, Any]:
-    return {key: comparer.bd_rate(line, qps, *what).part for key, what in MEASURES.items()}
+def _parts(
+    comparer: Comparer,
+    lines: Mapping[str, Line],
+    qps: Sequence[int],
+    rivals: Sequence[str],
+    *what: str,
+) -> dict[str, dict[str, Any]]:
+    """Return a BD-rate by line, and what it differs by from those of the rivals."""
+    found = {name: comparer.bd_rate(line, qps, *what) for name, line in lines.items()}
+    return {
+        name: {**one.part, "against": comparer.differences(one, _others(found, name, rivals))}
+        for name, one in found.items()
+    }
 
 
 def _levels(

@@ -17,12 +17,14 @@ FIGURE_NAMES: Mapping[str, str] = {
     "dice": METRIC,
     "second_dice": f"{METRIC}, 2nd network",
     "consistency_dice": f"Consistency {METRIC}",
+    "iou": "J (IoU)",
     "psnr": "PSNR in dB",
 }
 """What figures are called, by key of the points."""
 
 _MEASURES = {
     METRIC: None,
+    "J": "iou",
     "2nd network": "second",
     "Consistency": "consistency",
     "Payload": "slices",
@@ -30,6 +32,7 @@ _MEASURES = {
 """Columns of BD-rates, and the key of each comparison (None: the headline itself)."""
 
 _POINTS = (("bits", "slice_bits"), ("dice", "second_dice"), ("consistency_dice", "psnr"))
+_CLIP_POINTS = (("bits", "slice_bits"), ("dice", "iou"), ("consistency_dice", "psnr"))
 
 
 @dataclass(frozen=True)
@@ -90,18 +93,28 @@ def _bd_table(results: Results, heading: str, kind: str, lines: Lines) -> Table:
     measures = _given(results, _MEASURES)
     rivals = results["protocol"]["compare"] if kind == "Agent" else []
     columns = [*measures, *(f"minus {rival}" for rival in rivals)]
+    compared: list[str | None] = [None]
+    if _is_clips(results):
+        compared.append("consistency")
+        columns += [f"consistency minus {rival}" for rival in rivals]
     rows = [
         [
             _name(name),
-            *(bd_entry(part if key is None else part[key]) for key in measures.values()),
-            *(_difference(part["against"].get(rival)) for rival in rivals),
+            *(bd_entry(_part(part, key)) for key in measures.values()),
+            *(
+                _difference(_part(part, key)["against"].get(rival))
+                for key in compared
+                for rival in rivals
+            ),
         ]
         for name, part in lines.items()
         if name != ANCHOR
     ]
+    iou = "on J (IoU), " if _is_clips(results) else ""
     note = (
-        f"BD-rate against the anchor on {METRIC}, on that of a second network, on {METRIC} against "
-        "the network's own mask, and without headers; negative saves bits; below, 95 % intervals."
+        f"BD-rate against the anchor on {METRIC}, {iou}on that of a second network, on {METRIC} "
+        "against the network's own mask, and without headers; negative saves bits; below, 95 % "
+        "intervals."
     )
     if rivals:
         note += (
@@ -111,9 +124,19 @@ def _bd_table(results: Results, heading: str, kind: str, lines: Lines) -> Table:
     return Table(f"BD-rate, {heading}", note, [kind, *columns], rows)
 
 
+def _part(part: Results, key: str | None) -> Results:
+    return part if key is None else part[key]
+
+
+def _is_clips(results: Results) -> bool:
+    return "gop" in results["protocol"]
+
+
 def _given(results: Results, columns: Mapping[str, Any]) -> dict[str, Any]:
-    has_second = results["protocol"]["second_segmenter"] is not None
-    return {name: key for name, key in columns.items() if has_second or key != "second"}
+    absent = set[str]() if _is_clips(results) else {"iou"}
+    if results["protocol"]["second_segmenter"] is None:
+        absent.add("second")
+    return {name: key for name, key in columns.items() if key not in absent}
 
 
 def _level_table(results: Results) -> Table:
@@ -189,13 +212,15 @@ def interval(bounds: Sequence[float] | None) -> str:
     return "" if bounds is None else f"{signed(bounds[0])} to {signed(bounds[1])}"
 
 
-def point_tables(results: Results, pairs: Sequence[tuple[str, str]] = _POINTS) -> list[Table]:
+def point_tables(results: Results, pairs: Sequence[tuple[str, str]] | None = None) -> list[Table]:
     """Return a table of two figures at each operating point, for agents and for still codecs.
 
     Args:
         results: of one data set and encoder.
-        pairs: for each table the figure and, below it, a second one.
+        pairs: for each table the figure and, below it, a second one; None takes the usual ones.
     """
+    if pairs is None:
+        pairs = _CLIP_POINTS if _is_clips(results) else _POINTS
     kinds = (("Agent", results["agents"]), ("Codec", results["stills"]))
     return [_point_table(kind, lines, *pair) for pair in pairs for kind, lines in kinds if lines]
 
@@ -263,5 +288,7 @@ def title(results: Results) -> str:
 
     protocol = results["protocol"]
     encoder = encoder_name(protocol["codec"], protocol["preset"], protocol["ctu_size"])
-    count = protocol["images"]
-    return f"{protocol['data']}: {count} image{'s' * (count != 1)}, {encoder}"
+    count, what, gop = protocol["images"], "image", ""
+    if _is_clips(results):
+        what, gop = "clip", f", {protocol['gop']} frames a group"
+    return f"{protocol['data']}: {count} {what}{'s' * (count != 1)}, {encoder}{gop}"

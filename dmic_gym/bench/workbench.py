@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,17 @@ import numpy as np
 from dmic_gym.agents.planning import Planner
 from dmic_gym.agents.registry import make_agent
 from dmic_gym.agents.search.posterior_cache import PosteriorCache
+from dmic_gym.agents.video_planning import GopPlanner
+from dmic_gym.agents.video_registry import make_gop_planner
 from dmic_gym.bench.cells import Cell, Row, find_still
+from dmic_gym.bench.clips import code_clip, replay_clip
+from dmic_gym.bench.datasets import Source
 from dmic_gym.codecs.base import Encoded
 from dmic_gym.envs.evaluator import Evaluator
 from dmic_gym.envs.results import EncodeResult, Figures, Reference, encode_result
 from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS, make_codec
+from dmic_gym.envs.video_evaluator import VideoEvaluator
+from dmic_gym.tasks.data.clip import Clip
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.find import find_segmenter
 
@@ -32,7 +38,8 @@ class Workbench:
         evaluator: encoder and segmenter.
         qp_offsets: the action table of agents that step.
         second: the same with the network that only scores, or None.
-        agent_provenance: what each agent brings into a cell's identity, by spec and seed.
+        agent_provenance: what each agent brings into a cell's identity, by spec, seed, and
+            whether it codes clips.
 
     Args:
         codec: ``"x265"`` or ``"ffmpeg"``.
@@ -51,9 +58,36 @@ class Workbench:
         if second:
             held_out = find_segmenter(second, dtype="float32")
             self.second = Evaluator(self.evaluator.codec, held_out)
-        self.agent_provenance: dict[tuple[str, int], dict[str, Any]] = {}
+        self.agent_provenance: dict[tuple[str, int, bool], dict[str, Any]] = {}
         self._posteriors = PosteriorCache(network)
         self._planners: dict[tuple[str, int, bool], Planner] = {}
+        self._gop_planners: dict[tuple[str, int, bool], GopPlanner] = {}
+
+    @cached_property
+    def video(self) -> VideoEvaluator:
+        """Encoder and segmenter of clips; raise InvalidInputError if the codec codes stills."""
+        return VideoEvaluator(self.evaluator.codec, self.evaluator.segmenter)
+
+    @cached_property
+    def second_video(self) -> VideoEvaluator | None:
+        """The same with the network that only scores, or None."""
+        if self.second is None:
+            return None
+        return VideoEvaluator(self.evaluator.codec, self.second.segmenter)
+
+    def planner_of(self, cell: Cell, *, strict: bool = False) -> Planner | GopPlanner:
+        """Return the agent of a cell, of images or of clips."""
+        make = self.planner if cell.gop is None else self.gop_planner
+        return make(cell.agent, cell.seed, strict=strict)
+
+    def gop_planner(self, spec: str, seed: int, *, strict: bool = False) -> GopPlanner:
+        """Return the agent of clips of that spec and seed; see `make_gop_planner`."""
+        key = (spec, seed, strict)
+        if key not in self._gop_planners:
+            self._gop_planners[key] = make_gop_planner(
+                spec, self.video, qp_offsets=self.qp_offsets, seed=seed, strict=strict
+            )
+        return self._gop_planners[key]
 
     def planner(self, spec: str, seed: int, *, strict: bool = False) -> Planner:
         """Return the agent of that spec and seed; see `make_agent`."""
@@ -69,31 +103,38 @@ class Workbench:
             )
         return self._planners[key]
 
-    def code(self, cell: Cell, sample: Sample) -> Row:
-        """Code a cell's image.
+    def code(self, cell: Cell, source: Source) -> Row:
+        """Code a cell's image or clip.
 
         Raises:
             CodecError: an encoder or decoder failed.
             SegmenterError: a segmenter failed.
         """
         if cell.is_still:
-            return self.replay(cell, sample, [])
+            return self.replay(cell, source, [])
+        if isinstance(source, Clip):
+            chooser = self.gop_planner(cell.agent, cell.seed)
+            return code_clip(self.video, chooser, source, cell, self.second_video)
         planner = self.planner(cell.agent, cell.seed)
-        return code_image(self.evaluator, planner, sample, cell.point, self.second)
+        return code_image(self.evaluator, planner, source, cell.point, self.second)
 
-    def replay(self, cell: Cell, sample: Sample, qp_map: list[list[int]]) -> Row:
+    def replay(self, cell: Cell, source: Source, qp_map: list[Any]) -> Row:
         """Code a cell's image with a given map (a still codec at the cell's quality): no agent.
+
+        Of a clip, `qp_map` holds a map for each frame.
 
         Raises:
             InvalidInputError: the map does not fit the image.
             CodecError: an encoder or decoder failed.
             SegmenterError: a segmenter failed.
         """
-        reference = self.evaluator.reference(sample)
+        if isinstance(source, Clip):
+            return replay_clip(self.video, source, cell, qp_map, self.second_video)
+        reference = self.evaluator.reference(source)
         begin = time.perf_counter()
         result = self.result(cell, reference, qp_map)
         seconds = time.perf_counter() - begin
-        return make_row(sample, result, self.second, encodes=1, seconds=seconds)
+        return make_row(source, result, self.second, encodes=1, seconds=seconds)
 
     def result(self, cell: Cell, reference: Reference, qp_map: list[list[int]]) -> EncodeResult:
         """Return what `replay` makes a row of: bitstream, reconstruction and mask."""

@@ -59,9 +59,9 @@ def bench(
     qps: Annotated[
         str, typer.Option(help="Base QPs, or standard (22,27,32,37), low (32,37,42,47), both.")
     ] = "standard",
-    ctu: Annotated[int, typer.Option(help="CTU size: 64, 32 or 16.")] = 64,
+    ctu: Annotated[int, typer.Option("--ctu", "--ctu-size", help="CTU size: 64, 32 or 16.")] = 64,
     preset: Annotated[str, typer.Option(help="x265 preset.")] = "medium",
-    images: Annotated[int | None, typer.Option(help="Only the first N images.")] = None,
+    images: Annotated[int | None, typer.Option(help="Only the first N images or clips.")] = None,
     segmenter: SegmenterOption = None,
     compare: Annotated[
         str, typer.Option(help="Agents with which all others are compared too, where they code.")
@@ -126,6 +126,7 @@ def list_names() -> None:
     """Name the agents, the shipped weights and the data sets."""
     from dmic_gym.agents.policy.shipped import SHIPPED_POLICIES, policy_names
     from dmic_gym.agents.registry import DESCRIPTIONS
+    from dmic_gym.agents.video_registry import GOP_DESCRIPTIONS
     from dmic_gym.tasks.data.clips.registry import CLIPS
     from dmic_gym.tasks.data.registry import DATASETS
     from dmic_gym.tasks.registry import TASKS
@@ -138,6 +139,7 @@ def list_names() -> None:
         for card in policies
     }
     _show("agents", [*DESCRIPTIONS.items(), *trained.items()])
+    _show("agents of clips", GOP_DESCRIPTIONS.items())
     cards = [read_card(find_weights(name)) for name in shipped_names()]
     _show("weights", [(card.name, card.architecture) for card in cards])
     _show("tasks", [(task.name, f"{task.test}, {task.segmenter}") for task in TASKS.values()])

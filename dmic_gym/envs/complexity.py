@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.types import CTUTable, Image
+from dmic_gym.types import CTUTable, Image, Plane
 
 _BLOCK = 8
 
@@ -54,3 +54,10 @@ def ctu_sums(plane: npt.NDArray[np.generic], ctu_size: int) -> CTUTable:
     rows, cols = np.arange(0, height, ctu_size), np.arange(0, width, ctu_size)
     values = plane.astype(np.float64)
     return np.asarray(np.add.reduceat(np.add.reduceat(values, rows, axis=0), cols, axis=1))
+
+
+def ctu_max(plane: Plane, ctu_size: int) -> Plane:
+    """Return the highest value of a plane in each CTU: float32 (rows, cols)."""
+    rows, cols = (np.arange(0, side, ctu_size) for side in plane.shape)
+    highest: Plane = np.maximum.reduceat(np.maximum.reduceat(plane, rows, axis=0), cols, axis=1)
+    return highest

@@ -8,7 +8,7 @@ from itertools import product
 import cv2
 import numpy as np
 
-from dmic_gym.envs.complexity import complexities, ctu_sums
+from dmic_gym.envs.complexity import complexities, ctu_max, ctu_sums
 from dmic_gym.types import CTUTable, Image, Plane
 
 FIXED_FEATURES = (
@@ -111,7 +111,7 @@ def _of_importance(
 
     return {
         "importance_mean": np.sqrt(structure / area),
-        "importance_max": _block_max(importance, ctu_size),
+        "importance_max": ctu_max(importance, ctu_size),
         "importance_around": np.sqrt(_around(structure, area)),
         "importance_share": np.sqrt(structure / max(float(structure.sum()), 1e-9)),
         "importance_total": np.full_like(area, 2.0 * np.sqrt(structure.sum() / area.sum())),
@@ -137,12 +137,6 @@ def _difference(pixels: Plane, side: int) -> Plane:
     """Absolute difference to the mean of the square around each pixel, 0..1."""
     smooth = cv2.blur(pixels, (side, side), borderType=cv2.BORDER_REPLICATE)
     return np.asarray(np.abs(pixels - smooth), dtype=np.float32)
-
-
-def _block_max(plane: Plane, ctu_size: int) -> Plane:
-    rows, cols = (np.arange(0, side, ctu_size) for side in plane.shape)
-    highest: Plane = np.maximum.reduceat(np.maximum.reduceat(plane, rows, axis=0), cols, axis=1)
-    return highest
 
 
 def _around(total: CTUTable, area: CTUTable) -> CTUTable:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dmic_gym.bench.charts import Chart, bd_chart, curve_charts, saving_chart
+from dmic_gym.bench.datasets import mask_of
 from dmic_gym.bench.html.origin import Origin, origin_of
 from dmic_gym.bench.html.report_data import Coverage, ReportData
 from dmic_gym.bench.html.strips import Strip, make_strips
@@ -132,11 +133,11 @@ def _without_anchor(data: ReportData) -> list[str]:
 
 def _section(key: str, results: Results, data: ReportData, pictures: bool) -> Section:
     areas = {
-        name: 100 * float(sample.mask.mean())
-        for (spec, name), sample in data.samples.items()
-        if spec == results["protocol"]["data"] and sample.mask is not None
+        name: 100 * float(mask.mean())
+        for (spec, name), source in data.sources.items()
+        if spec == results["protocol"]["data"] and (mask := mask_of(source)) is not None
     }
-    strips, absent = make_strips(results, data.records, data.samples) if pictures else ([], [])
+    strips, absent = make_strips(results, data.records, data.sources) if pictures else ([], [])
     saving = saving_chart(results, areas)
     compared = len(results["agents"]) + len(results["stills"]) > 1
     return Section(

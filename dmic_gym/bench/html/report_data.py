@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from dmic_gym.bench.cells import Cell
-from dmic_gym.bench.datasets import load_again
+from dmic_gym.bench.datasets import Source, load_again, source_key
 from dmic_gym.bench.definition import Definition
 from dmic_gym.bench.plan import leakage
 from dmic_gym.bench.protocol import split_by_use
 from dmic_gym.bench.results import results_of
 from dmic_gym.bench.rows import Record, SweepRun
 from dmic_gym.bench.store import Store
-from dmic_gym.envs.results import sample_key
 from dmic_gym.errors import DmicError, InvalidInputError
-from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.data.clip import Clip
 
 _SHARED = ("package", "protocol", "segmenter", "second")
 
@@ -54,7 +53,7 @@ class ReportData:
         runs: the starts of the sweep, oldest first.
         definition: of the last run.
         coverage: by line.
-        samples: images by (data set, name), as far as they are at hand and unchanged.
+        sources: images or clips by (data set, name), as far as they are at hand and unchanged.
         warnings: what a reader has to know before trusting a figure.
     """
 
@@ -64,7 +63,7 @@ class ReportData:
     runs: Sequence[SweepRun]
     definition: Definition
     coverage: Sequence[Coverage]
-    samples: Mapping[tuple[str, str], Sample]
+    sources: Mapping[tuple[str, str], Source]
     warnings: Sequence[str]
 
     @property
@@ -111,7 +110,7 @@ def read_report_data(store: Store, compare: Sequence[str] | None = None) -> Repo
         runs=runs,
         definition=definition,
         coverage=_coverage(_planned(definition, images, records), records, failures),
-        samples=kept,
+        sources=kept,
         warnings=[*warnings, *changed, *_mixed(records)],
     )
 
@@ -121,15 +120,15 @@ def _definition(run: SweepRun) -> Definition:
     return Definition.of(given)
 
 
-Images = Mapping[str, Mapping[str, Sample]]
-"""Samples by data set and name; a data set that cannot be loaded is not in it."""
+Images = Mapping[str, Mapping[str, Source]]
+"""Images or clips by data set and name; a data set that cannot be loaded is not in it."""
 
 
 def _images(
     definition: Definition, records: Sequence[Record], base: Path | None
 ) -> tuple[Images, list[str], list[str]]:
     """Return the images to code, the names of those left out, and what could not be loaded."""
-    images: dict[str, dict[str, Sample]] = {}
+    images: dict[str, dict[str, Source]] = {}
     left_out: list[str] = []
     warnings: list[str] = []
     for data in dict.fromkeys([*definition.data, *(record.cell.data for record in records)]):
@@ -138,7 +137,7 @@ def _images(
         except DmicError as error:
             warnings.append(f"No pictures of {data}: {error}")
             continue
-        images[data] = {sample.name: sample for sample in used}
+        images[data] = {source.name: source for source in used}
         warnings += leakage(definition, data, list(images[data]))
         left_out += empty
     return images, left_out, warnings
@@ -146,13 +145,13 @@ def _images(
 
 def _unchanged(
     images: Images, records: Sequence[Record]
-) -> tuple[dict[tuple[str, str], Sample], list[str]]:
-    """Return the samples that are what was coded, and a warning for those that are not."""
+) -> tuple[dict[tuple[str, str], Source], list[str]]:
+    """Return the images or clips that are what was coded, and a warning for those that are not."""
     coded = {
         (record.cell.data, record.cell.image): record.provenance["image"] for record in records
     }
     found = {key: images[key[0]][key[1]] for key in coded if key[1] in images.get(key[0], {})}
-    kept = {key: sample for key, sample in found.items() if sample_key(sample).hex() == coded[key]}
+    kept = {key: source for key, source in found.items() if source_key(source).hex() == coded[key]}
     names = [name for key, name in found if (key, name) not in kept]
     if not names:
         return kept, []
@@ -161,9 +160,12 @@ def _unchanged(
 
 def _planned(definition: Definition, images: Images, records: Sequence[Record]) -> Iterator[Cell]:
     for data in definition.data:
-        known = {record.cell.image for record in records if record.cell.data == data}
-        for image in images.get(data, known):
-            yield from definition.cells(data, image)
+        coded = [record.cell for record in records if record.cell.data == data]
+        clips = any(cell.gop is not None for cell in coded)
+        found = images.get(data, {})
+        clips |= any(isinstance(source, Clip) for source in found.values())
+        for image in found or {cell.image for cell in coded}:
+            yield from definition.cells(data, image, clip=clips)
 
 
 def _coverage(

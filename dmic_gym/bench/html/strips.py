@@ -12,16 +12,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.bench.cells import Row
+from dmic_gym.bench.cells import Cell, Row
+from dmic_gym.bench.clips import coded_groups, references_of
+from dmic_gym.bench.datasets import Source
 from dmic_gym.bench.per_image import extremes, featured, line_of, savings
 from dmic_gym.bench.protocol import ANCHOR, METRIC
 from dmic_gym.bench.replay import TOLERANCE
+from dmic_gym.bench.results import Encoder
 from dmic_gym.bench.rows import Record
 from dmic_gym.bench.workbench import workbench
 from dmic_gym.envs.rendering import agreement, qp_overlay
-from dmic_gym.envs.results import EncodeResult
+from dmic_gym.envs.results import EncodeResult, Reference
 from dmic_gym.errors import DmicError
-from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.data.clip import Clip
 
 Picture = npt.NDArray[np.uint8]
 Records = Mapping[tuple[str, str, int], Record]
@@ -82,14 +85,14 @@ class Strip:
 def make_strips(
     results: Mapping[str, Any],
     records: Sequence[Record],
-    samples: Mapping[tuple[str, str], Sample],
+    sources: Mapping[tuple[str, str], Source],
 ) -> tuple[list[Strip], list[str]]:
     """Code the featured line's best, median and worst image again and draw them.
 
     Args:
         results: of one data set and encoder.
         records: of the store.
-        samples: images by (data set, name).
+        sources: images or clips by (data set, name).
 
     Returns:
         The strips, and why others are missing.
@@ -101,37 +104,36 @@ def make_strips(
     found = _of_encoder(records, protocol)
     strips, missing = [], []
     for place, image in extremes(rates).items():
-        sample = samples.get((protocol["data"], image))
-        if sample is None:
+        source = sources.get((protocol["data"], image))
+        if source is None:
             missing.append(f"No picture of {image}: the image is not at hand.")
             continue
         try:
-            strips.append(_strip(results, name, place, sample, found))
+            strips.append(_strip(results, name, place, source, found))
         except DmicError as error:
             missing.append(f"No picture of {image}: {error}")
     return strips, missing
 
 
 def _of_encoder(records: Sequence[Record], protocol: Mapping[str, Any]) -> Records:
-    wanted = tuple(protocol[key] for key in ("data", "codec", "ctu_size", "preset"))
+    wanted = Encoder.of_protocol(protocol)
     return {
         (cell.line, cell.image, cell.point): record
         for record in records
         for cell in [record.cell]
-        if (cell.is_still and cell.data == wanted[0])
-        or (cell.data, cell.codec, cell.ctu_size, cell.preset) == wanted
+        if (cell.is_still and cell.data == wanted.data) or Encoder.of(cell) == wanted
     }
 
 
 def _strip(
-    results: Mapping[str, Any], name: str, place: str, sample: Sample, found: Records
+    results: Mapping[str, Any], name: str, place: str, source: Source, found: Records
 ) -> Strip:
-    saving = savings(results, name)[sample.name] or 0.0
+    saving = savings(results, name)[source.name] or 0.0
     qp = _middle(results["protocol"]["qp_sets"])
     point = qp if name in results["agents"] else _nearest(results, name, qp)
-    record, anchor = found[name, sample.name, point], found[ANCHOR, sample.name, qp]
+    record, anchor = found[name, source.name, point], found[ANCHOR, source.name, qp]
     what = f"QP {qp}" if name in results["agents"] else f"quality {point}, anchor at QP {qp}"
-    return Strip(place, sample.name, what, saving, list(_panels(record, anchor, sample)))
+    return Strip(place, source.name, what, saving, list(_panels(record, anchor, source)))
 
 
 def _middle(qp_sets: Mapping[str, Sequence[int]]) -> int:
@@ -147,13 +149,13 @@ def _nearest(results: Mapping[str, Any], name: str, qp: int) -> int:
     return int(best["quality"])
 
 
-def _panels(record: Record, anchor: Record, sample: Sample) -> Iterator[Panel]:
-    image, cell = sample.image, record.cell
-    evaluator = workbench(cell).evaluator
-    truth = evaluator.reference(sample).mask if sample.mask is None else sample.mask
-    row, base = _row(record), _row(anchor)
-    found, plain = _coded_again(record, sample), _coded_again(anchor, sample)
-    yield Panel("Reference", f"{image.shape[1]} x {image.shape[0]}", _shrunk(image))
+def _panels(record: Record, anchor: Record, source: Source) -> Iterator[Panel]:
+    cell, row, base = record.cell, _row(record), _row(anchor)
+    shown = _shown(cell, source)
+    image = shown.sample.image
+    truth = shown.mask if shown.sample.mask is None else shown.sample.mask
+    found, plain = _coded_again(record, source), _coded_again(anchor, source)
+    yield Panel("Reference", f"{image.shape[1]} x {image.shape[0]}{_place(source)}", _shrunk(image))
     if not cell.is_still:
         overlay = qp_overlay(image, found.qp_map, cell.ctu_size)
         span = f"QP {found.qp_map.min()} to {found.qp_map.max()}"
@@ -164,18 +166,39 @@ def _panels(record: Record, anchor: Record, sample: Sample) -> Iterator[Panel]:
     yield Panel("Anchor's agreement", _dice(base), _shrunk(agreement(image, plain.mask, truth)))
 
 
-def _coded_again(record: Record, sample: Sample) -> EncodeResult:
-    """Return what a stored cell comes to.
+def _place(source: Source) -> str:
+    return f", frame {len(source) // 2} of {len(source)}" if isinstance(source, Clip) else ""
+
+
+def _shown(cell: Cell, source: Source) -> Reference:
+    """Return the image, or the middle frame of a clip."""
+    bench = workbench(cell)
+    if not isinstance(source, Clip):
+        return bench.evaluator.reference(source)
+    references = references_of(bench.video, source, cell)
+    frames = [one.frame(index) for one in references for index in range(len(one.gop))]
+    return frames[len(frames) // 2]
+
+
+def _coded_again(record: Record, source: Source) -> EncodeResult:
+    """Return what a stored cell comes to; of a clip, its middle frame.
 
     Raises:
         DmicError: codec or segmenter failed, or bitstream or Dice are not the stored ones.
     """
     cell, row = record.cell, _row(record)
     bench = workbench(cell)
-    found = bench.result(cell, bench.evaluator.reference(sample), row.qp_map)
-    if hashlib.sha256(found.encoded.bitstream).hexdigest() != row.sha256:
+    if isinstance(source, Clip):
+        references = references_of(bench.video, source, cell)
+        groups = list(coded_groups(bench.video, references, cell.point, row.qp_map))
+        frames = [frame for group in groups for frame in group.frames]
+        found: EncodeResult = frames[len(frames) // 2]
+        bitstream, dice = b"".join(group.bitstream for group in groups), None
+    else:
+        found = bench.result(cell, bench.evaluator.reference(source), row.qp_map)
+        bitstream, dice = found.encoded.bitstream, found.figures.dice
+    if hashlib.sha256(bitstream).hexdigest() != row.sha256:
         raise DmicError(f"{cell} gives another bitstream here than the stored one.")
-    dice = found.figures.dice
     if dice is not None and row.dice is not None and abs(dice - row.dice) > TOLERANCE:
         raise DmicError(f"{cell} is segmented otherwise here than for the stored Dice.")
     return found

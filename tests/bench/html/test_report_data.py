@@ -53,7 +53,7 @@ def test_images_that_changed_or_are_gone_are_not_shown(store: Path, tmp_path: Pa
         return other(found, image="00")
 
     found = read(copied(store, tmp_path, other_image))
-    assert found.samples == {}
+    assert found.sources == {}
     assert any("Changed since" in warning for warning in found.warnings)
     (section,) = make_document(found).sections
     assert section.strips == []
@@ -133,5 +133,5 @@ def test_a_report_finds_relative_data_from_another_folder(
     swept(tmp_path / "runs" / "here", data=["data"], agents=["anchor"])
     monkeypatch.chdir(tmp_path / "runs")
     found = read(tmp_path / "runs" / "here")
-    assert list(found.samples) == [("data", "one")]
+    assert list(found.sources) == [("data", "one")]
     assert found.warnings == []

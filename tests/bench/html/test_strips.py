@@ -9,6 +9,7 @@ from dmic_gym.bench import per_image
 from dmic_gym.bench.html.document import Document
 from dmic_gym.bench.html.report_data import ReportData
 from dmic_gym.bench.html.strips import make_strips
+from dmic_gym.tasks.data.sample import Sample
 
 
 def test_strips_show_best_median_and_worst(document: Document, data: ReportData) -> None:
@@ -23,7 +24,8 @@ def test_strips_show_best_median_and_worst(document: Document, data: ReportData)
     assert (rates[0], rates[-1]) == (min(defined), max(defined))
     best = section.strips[0]
     panels = {panel.title: panel for panel in best.panels}
-    sample = data.samples["phantoms?count=4&size=96", best.image]
+    sample = data.sources["phantoms?count=4&size=96", best.image]
+    assert isinstance(sample, Sample)
     np.testing.assert_array_equal(panels["Reference"].picture, sample.image)
     assert not np.array_equal(panels["Reconstruction"].picture, sample.image)
     rows = {(row["name"], row["base_qp"]): row for row in results["agents"][name]["images"]}
@@ -35,7 +37,7 @@ def test_strips_show_best_median_and_worst(document: Document, data: ReportData)
 def test_a_sweep_of_stills_alone_shows_the_best_still(data: ReportData) -> None:
     results = copy.deepcopy(dict(data.results[0]))
     results["agents"] = {"anchor": results["agents"]["anchor"]}
-    strips, missing = make_strips(results, data.records, data.samples)
+    strips, missing = make_strips(results, data.records, data.sources)
     assert missing == []
     assert strips
     assert "quality" in strips[0].point
@@ -44,7 +46,7 @@ def test_a_sweep_of_stills_alone_shows_the_best_still(data: ReportData) -> None:
 
 def test_a_stream_that_is_another_now_is_not_shown(data: ReportData) -> None:
     changed = [replace(r, row=r.row and replace(r.row, sha256="00")) for r in data.records]
-    strips, missing = make_strips(data.results[0], changed, data.samples)
+    strips, missing = make_strips(data.results[0], changed, data.sources)
     assert strips == []
     assert len(missing) == 3
     assert all("another bitstream" in note for note in missing)
@@ -52,6 +54,6 @@ def test_a_stream_that_is_another_now_is_not_shown(data: ReportData) -> None:
 
 def test_a_mask_that_is_another_now_is_not_shown(data: ReportData) -> None:
     changed = [replace(r, row=r.row and replace(r.row, dice=0.01)) for r in data.records]
-    strips, missing = make_strips(data.results[0], changed, data.samples)
+    strips, missing = make_strips(data.results[0], changed, data.sources)
     assert strips == []
     assert all("segmented otherwise" in note for note in missing)
