@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from dmic_gym.errors import DmicError, InvalidInputError
@@ -139,6 +140,28 @@ def card_of(spec: SegmenterSpec) -> Card | None:
         return read_card(find_weights(spec))
     card: Card | None = None if spec is None else getattr(find_segmenter(spec), "card", None)
     return card
+
+
+def notes_on(spec: SegmenterSpec, data: str, names: Iterable[str]) -> list[str]:
+    """Return `leakage_notes` on a segmenter; of a folder of several, on the one of each image.
+
+    Args:
+        spec: the segmenter, see `find_segmenter`.
+        data: the data set of images or clips, as the user types it.
+        names: of its images or clips.
+
+    Raises:
+        InvalidInputError, WeightsError: there is no such segmenter, or none for one of the names.
+    """
+    folder = folds_folder(expanded(spec)) if isinstance(spec, str) else None
+    if folder is None:
+        return leakage_notes(card_of(spec), str(spec), data, names)
+    folds: Any = find_segmenter(folder)
+    listed: dict[Path, list[str]] = {}
+    for name in names:
+        listed.setdefault(folds.path_of(name), []).append(name)
+    found = (leakage_notes(read_card(path), str(spec), data, own) for path, own in listed.items())
+    return [note for notes in found for note in notes]
 
 
 def leakage_notes(card: Card | None, name: str, data: str, names: Iterable[str]) -> list[str]:

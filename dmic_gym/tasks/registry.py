@@ -137,12 +137,12 @@ class Task:
         if not isinstance(self.test, str | Path):
             return []  # a card names data sets, not objects
         from dmic_gym.tasks.data.sequence import names_of
-        from dmic_gym.tasks.leakage import card_of, leakage_notes
+        from dmic_gym.tasks.leakage import notes_on
 
         data = self.load_clips() if self.kind == "clips" else self.load_data()
         names, notes = names_of(data), []
         for spec in (self.segmenter, self.second):
-            notes += leakage_notes(card_of(spec), str(spec), str(self.test), names)
+            notes += notes_on(spec, str(self.test), names)
         return notes
 
 

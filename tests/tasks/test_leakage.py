@@ -9,7 +9,7 @@ import pytest
 
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data import Sample
-from dmic_gym.tasks.leakage import UnseenSegmenters, card_of, seen_names
+from dmic_gym.tasks.leakage import UnseenSegmenters, card_of, notes_on, seen_names
 from dmic_gym.tasks.segmenters.find import describe_segmenter, find_segmenter
 from dmic_gym.tasks.segmenters.fit import Recipe
 from dmic_gym.tasks.segmenters.protocol import PerSampleSegmenter
@@ -105,6 +105,13 @@ def test_each_image_gets_a_fold_that_has_not_seen_it(folds: Path) -> None:
     assert unseen.describe()["name"] == "tiny-fold0, tiny-fold1"
     half = UnseenSegmenters({"MINE": SAMPLES[:2]}, [str(folds)], strict=True)
     assert half.describe() == describe_segmenter(half.for_sample(SAMPLES[0]))
+
+
+def test_of_a_folder_of_folds_each_image_asks_its_own(folds: Path) -> None:
+    names = [sample.name for sample in SAMPLES]
+    assert notes_on(str(folds), "MINE", names) == []
+    (note,) = notes_on(str(folds / "tiny-fold0.safetensors"), "MINE", names)
+    assert "phantom-0-0002, phantom-0-0003 of MINE" in note
 
 
 def test_the_shipped_folds_by_name() -> None:
