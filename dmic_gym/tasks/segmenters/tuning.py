@@ -36,7 +36,7 @@ class HeadRecipe:
     steps: int = 100
     views: int = 16
     batch: int = 2
-    learning_rate: float = 3e-3
+    learning_rate: float = 6e-3
     seed: int = 0
 
 
