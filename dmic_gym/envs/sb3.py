@@ -154,6 +154,7 @@ def make_sb3_vec(
     dataset: DataSpec | None = None,
     *,
     seed: int | None = None,
+    maps_per_image: int = 1,
     workers: int | None = None,
     segment_batch: int | None = None,
     render_mode: str | None = None,
@@ -168,6 +169,8 @@ def make_sb3_vec(
         num_envs: number of episodes in step.
         dataset: as for `CodingEnv`.
         seed: of the first reset; sub-environment i gets ``seed + i``.
+        maps_per_image: sub-environments side by side that get one image and base QP, for a
+            baseline from the same picture; see `dmic_gym.agents.training.CreditCallback`.
         workers: threads that encode; default: one a processor.
         segment_batch: images the segmenter gets at once; default: measured at first use.
         render_mode: "rgb_array" or None.
@@ -180,6 +183,7 @@ def make_sb3_vec(
     env = CodingVectorEnv(
         num_envs,
         dataset,
+        maps_per_image=maps_per_image,
         workers=workers,
         segment_batch=segment_batch,
         render_mode=render_mode,

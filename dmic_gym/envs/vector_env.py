@@ -31,6 +31,7 @@ from dmic_gym.envs.settings import (
 from dmic_gym.envs.setup import raise_closed
 from dmic_gym.envs.vector_inputs import (
     actions_of,
+    checked_groups,
     options_of,
     rows_of,
     seeds_of,
@@ -39,6 +40,7 @@ from dmic_gym.envs.vector_inputs import (
 from dmic_gym.envs.verdict import Info, Verdict
 from dmic_gym.errors import checked_integer, unknown_name
 from dmic_gym.tasks.data.pairs import DataSpec
+from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.types import RGB, Floats
 
 Flags = npt.NDArray[np.bool_]
@@ -94,6 +96,8 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         autoreset_mode: `gymnasium.vector.AutoresetMode` or its name, see above.
         copy: return copies of the observation buffers; without, the next call overwrites what the
             last one returned.
+        maps_per_image: neighbouring sub-environments that get one image and base QP, drawn by the
+            first of them, so that their QP maps can be compared; `num_envs` must be a multiple.
         workers: threads that encode; default: one a processor.
         segment_batch: images the segmenter gets at once; default: measured at first use.
         render_mode: "rgb_array" or None.
@@ -118,12 +122,14 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
         *,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         copy: bool = True,
+        maps_per_image: int = 1,
         workers: int | None = None,
         segment_batch: int | None = None,
         render_mode: str | None = None,
         **arguments: Unpack[CodingArguments],
     ) -> None:
         self.num_envs = checked_integer("num_envs", num_envs)
+        self.maps_per_image = checked_groups(maps_per_image, self.num_envs)
         self.autoreset_mode = _checked_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         super().__init__(
@@ -258,7 +264,10 @@ class CodingVectorEnv(CodingSetup, VectorEnv[Observation, Any, npt.NDArray[Any]]
 
     def _begin(self, rows: Sequence[int], options: Sequence[Info]) -> dict[int, Info]:
         """Start episodes in `rows`; return their reset infos."""
-        drawn = {row: self._draw(self._rng(row), options[row]) for row in rows}
+        drawn: dict[int, tuple[Sample, int]] = {}
+        for row in rows:
+            first = row - row % self.maps_per_image
+            drawn[row] = drawn.get(first) or self._draw(self._rng(row), options[row])
         references = self.evaluator.references([sample for sample, _ in drawn.values()])
         for (row, (_, base_qp)), reference in zip(drawn.items(), references, strict=True):
             self._references[row] = reference

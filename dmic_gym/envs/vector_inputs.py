@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.errors import InvalidInputError
+from dmic_gym.errors import InvalidInputError, checked_integer
 
 
 def seeds_of(seed: int | Sequence[int | None] | None, count: int) -> Sequence[int | None]:
@@ -52,6 +52,17 @@ def options_of(options: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
         for row, own in enumerate(spread):
             own[key] = value[row] if many else value
     return spread
+
+
+def checked_groups(size: int, count: int) -> int:
+    """Return the size of groups of sub-environments; raise InvalidInputError if they do not fit."""
+    size = checked_integer("maps_per_image", size)
+    if count % size:
+        raise InvalidInputError(
+            f"num_envs={count} is no multiple of maps_per_image={size}. Nearest: "
+            f"num_envs={max(round(count / size), 1) * size}."
+        )
+    return size
 
 
 def actions_of(actions: Any, count: int, choices: int) -> npt.NDArray[np.integer[Any]]:
