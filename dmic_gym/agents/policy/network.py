@@ -118,19 +118,18 @@ class HRLVSCTrunk(BaseFeaturesExtractor):
         return features
 
 
-class HRLVSCPolicy(ActorCriticPolicy):
-    """`HRLVSCTrunk` and an actor-critic head that holds 2.7 % of the parameters.
-
-    ``A2C(HRLVSCPolicy, env)`` and ``PPO(HRLVSCPolicy, env)`` work as with any policy of
-    Stable-Baselines3, and all keyword arguments of its `ActorCriticPolicy` are taken.
+class OrdinalPolicy(ActorCriticPolicy):
+    """A trunk and an actor-critic head for actions in an order, such as QP offsets.
 
     Args:
-        observation_space: `CodingEnv`'s.
-        action_space: Discrete, the table of QP offsets in ascending order; with 13 offsets the
-            head has its 2.7 %.
+        observation_space: the environment's.
+        action_space: Discrete, in ascending order.
         lr_schedule: learning rate from the remaining progress.
         **arguments: `ActorCriticPolicy`'s.
     """
+
+    trunk_class: type[BaseFeaturesExtractor]
+    """The features extractor where `arguments` name none."""
 
     def __init__(
         self,
@@ -140,7 +139,7 @@ class HRLVSCPolicy(ActorCriticPolicy):
         **arguments: Any,
     ) -> None:
         defaults: dict[str, Any] = {
-            "features_extractor_class": HRLVSCTrunk,
+            "features_extractor_class": self.trunk_class,
             "net_arch": {"pi": [_HEAD_WIDTH], "vf": [_HEAD_WIDTH]},
             "activation_fn": nn.ReLU,
         }
@@ -159,3 +158,20 @@ class HRLVSCPolicy(ActorCriticPolicy):
         probabilities: Tensor = distribution.distribution.probs
         order = torch.arange(probabilities.shape[1], device=probabilities.device)
         return torch.round(probabilities @ order.to(probabilities.dtype)).long()
+
+
+class HRLVSCPolicy(OrdinalPolicy):
+    """`HRLVSCTrunk` and an actor-critic head that holds 2.7 % of the parameters.
+
+    ``A2C(HRLVSCPolicy, env)`` and ``PPO(HRLVSCPolicy, env)`` work as with any policy of
+    Stable-Baselines3, and all keyword arguments of its `ActorCriticPolicy` are taken.
+
+    Args:
+        observation_space: `CodingEnv`'s.
+        action_space: Discrete, the table of QP offsets in ascending order; with 13 offsets the
+            head has its 2.7 %.
+        lr_schedule: learning rate from the remaining progress.
+        **arguments: `ActorCriticPolicy`'s.
+    """
+
+    trunk_class = HRLVSCTrunk

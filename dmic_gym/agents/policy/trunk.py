@@ -1,0 +1,185 @@
+"""A policy whose trunk sees: convolutions over the CTU and over the picture with its decisions.
+
+The family's pattern (Li, Shi, Chen, "Region-of-interest and semantic coding", arXiv 2106.03511): a
+64x64 window of pixels and importance, four convolutions, two dense layers, numbers beside. Sized
+for a CPU, with planes for a previous frame, so that one set of weights acts in `CodingEnv` and in
+`VideoCodingEnv`. The actor-critic head holds 2.7 % of the parameters, as DMIC's (Xie, Li, Pan,
+Chen, arXiv 2310.13250).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dmic_gym.agents.policy.network import KEYS, OrdinalPolicy
+from dmic_gym.envs.observations import BASE_QP, FEATURES, PROGRESS
+from dmic_gym.envs.video_observations import CTU_LEVEL, VIDEO_FEATURES, VideoFeatures
+from dmic_gym.errors import InvalidInputError, unknown_name
+
+INPUTS = ("pixels", "numbers", "both")
+"""What the trunk looks at: the pictures, with only those numbers that they cannot show; the numbers
+alone; or both."""
+
+STILL = VideoFeatures(CTU_LEVEL, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+"""The entries of ``video`` where the environment has none: the first frame of a group."""
+
+_SEEN, _SURVEYED = 128, 32
+_FRAME_STRIDE = 8
+_GAIN, _MIDDLE = 2.0, 0.5
+_INVISIBLE = (BASE_QP, PROGRESS, FEATURES.index("ctu_size"))
+_WIDTHS = {"pixels": 300, "both": 300}
+_WIDTHS_OF_NUMBERS = (640, 380)
+
+
+@dataclass(frozen=True, eq=False)
+class StaticFeatures:
+    """What the trunk makes of N pictures' CTUs that no decision within the frame changes.
+
+    Attributes:
+        ctus: float (N, 128), of each CTU's window.
+        frames: float (N, 32, 8, 8), of the picture it lies in, before the activation.
+    """
+
+    ctus: Tensor
+    frames: Tensor
+
+
+class CTUTrunk(BaseFeaturesExtractor):
+    """Features of a CTU from its window, the picture, the decisions so far, and numbers.
+
+    ``forward(observations)`` is ``step(static(observations), observations)``. Within a frame only
+    `progress` and five of the numbers change, so that whoever steps through a picture computes
+    `static` once, for all its CTUs, and then `step` alone.
+
+    Where the observation space lacks `previous_ctu`, `previous` and `video`, their planes are 0 and
+    their numbers those of `STILL`.
+
+    Args:
+        observation_space: of `CodingEnv` or `VideoCodingEnv`.
+        features_dim: size of the result.
+        inputs: one of `INPUTS`.
+
+    Raises:
+        InvalidInputError: the space lacks a key, or there are no such inputs.
+    """
+
+    def __init__(
+        self, observation_space: spaces.Space[Any], features_dim: int = 128, inputs: str = "both"
+    ) -> None:
+        super().__init__(observation_space, features_dim)
+        if not isinstance(observation_space, spaces.Dict) or set(KEYS) - set(observation_space):
+            raise InvalidInputError(
+                f"The policy needs the observation keys {', '.join(KEYS)}: make the environment by "
+                'gym.make("CodingEnv-v0") or gym.make("VideoCodingEnv-v0").'
+            )
+        if inputs not in INPUTS:
+            raise unknown_name("inputs", inputs, INPUTS)
+        self.inputs = inputs
+        numbers = len(FEATURES) + len(VIDEO_FEATURES)
+        shown = torch.zeros(numbers) if inputs == "pixels" else torch.ones(numbers)
+        shown[list(_INVISIBLE)] = shown[len(FEATURES) :] = 1.0
+        self.shown: Tensor
+        self.register_buffer("shown", shown, persistent=False)
+        if inputs == "numbers":
+            self.merge = _dense(numbers, *_WIDTHS_OF_NUMBERS, features_dim)
+            return
+        self.ctu = nn.Sequential(
+            nn.Conv2d(4, 16, 8, stride=4, padding=2),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(64, 64, 3, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(64 * 4 * 4, _SEEN),
+            nn.ReLU(),
+        )
+        self.frame = nn.Sequential(
+            nn.Conv2d(4, 16, 4, stride=4),
+            nn.ReLU(),
+            nn.Conv2d(16, _SURVEYED, 3, stride=2, padding=1),
+        )
+        self.decisions = nn.Sequential(
+            nn.Conv2d(2, 8, 4, stride=4),
+            nn.ReLU(),
+            nn.Conv2d(8, _SURVEYED, 3, stride=2, padding=1),
+        )
+        self.survey = nn.Sequential(nn.ReLU(), nn.Conv2d(_SURVEYED, _SURVEYED, 1), nn.ReLU())
+        self.merge = _dense(_SEEN + 2 * _SURVEYED + numbers, _WIDTHS[inputs], features_dim)
+
+    def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
+        """Return float (N, features_dim) of observations with pictures scaled to 0..1."""
+        return self.step(self.static(observations), observations)
+
+    def static(self, observations: Mapping[str, Tensor]) -> StaticFeatures | None:
+        """Return what `ctu`, `frame` and their previous planes show; None for numbers alone."""
+        if self.inputs == "numbers":
+            return None
+        return StaticFeatures(
+            ctus=self.ctu(_planes(observations, "ctu", "previous_ctu")),
+            frames=self.frame(_planes(observations, "frame", "previous")),
+        )
+
+    def step(self, static: StaticFeatures | None, observations: Mapping[str, Tensor]) -> Tensor:
+        """Return float (N, features_dim) from static features, `progress` and the numbers."""
+        numbers = self._numbers(observations)
+        if static is None:
+            alone: Tensor = self.merge(numbers)
+            return alone
+        progress = observations["progress"]
+        picture = self.survey(static.frames + self.decisions(progress))
+        here = F.avg_pool2d(progress[:, :1], _FRAME_STRIDE)
+        weight = here / here.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)
+        near, far = (picture * weight).sum(dim=(2, 3)), picture.mean(dim=(2, 3))
+        features: Tensor = self.merge(torch.cat([static.ctus, near, far, numbers], dim=1))
+        return features
+
+    def _numbers(self, observations: Mapping[str, Tensor]) -> Tensor:
+        known = observations["features"]
+        video = observations.get("video")
+        if video is None:
+            video = known.new_tensor(STILL).expand(len(known), -1)
+        centred = _GAIN * (torch.cat([known, video], dim=1) - _MIDDLE)
+        return centred * self.shown
+
+
+class DMICPolicy(OrdinalPolicy):
+    """`CTUTrunk` and an actor-critic head that holds 2.7 % of the parameters.
+
+    ``A2C(DMICPolicy, env)`` and ``PPO(DMICPolicy, env)`` work as with any policy of
+    Stable-Baselines3, and all keyword arguments of its `ActorCriticPolicy` are taken; with
+    ``policy_kwargs={"features_extractor_kwargs": {"inputs": "pixels"}}`` the trunk sees the
+    pictures alone.
+
+    Args:
+        observation_space: of `CodingEnv` or `VideoCodingEnv`.
+        action_space: Discrete, the table of QP offsets in ascending order; with 13 offsets the
+            head has its 2.7 %.
+        lr_schedule: learning rate from the remaining progress.
+        **arguments: `ActorCriticPolicy`'s.
+    """
+
+    trunk_class = CTUTrunk
+
+
+def _planes(observations: Mapping[str, Tensor], now: str, before: str) -> Tensor:
+    """Return image, importance, previous reconstruction and difference, float (N, 4, 64, 64)."""
+    shown = _GAIN * observations[now]
+    earlier = observations.get(before)
+    return torch.cat([shown, torch.zeros_like(shown) if earlier is None else earlier], dim=1)
+
+
+def _dense(*widths: int) -> nn.Sequential:
+    layers = [[nn.Linear(a, b), nn.ReLU()] for a, b in pairwise(widths)]
+    return nn.Sequential(*[layer for pair in layers for layer in pair])

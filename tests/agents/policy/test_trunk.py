@@ -1,0 +1,165 @@
+"""A policy whose trunk sees the pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.preprocessing import preprocess_obs
+
+from dmic_gym.agents.policy.freeze import PartialFreezeCallback, trainable_share
+from dmic_gym.agents.policy.loading import load_policy, save_policy
+from dmic_gym.agents.policy.network import HEAD
+from dmic_gym.agents.policy.trunk import INPUTS, CTUTrunk, DMICPolicy
+from dmic_gym.agents.training import CreditCallback
+from dmic_gym.envs.observations import observation_space
+from dmic_gym.envs.sb3 import SB3CodingVecEnv, make_sb3_vec
+from dmic_gym.envs.video_observations import video_observation_space
+from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.data.sample import Sample
+from tests.support import phantoms, vesselness
+
+
+def policy(inputs: str = "both", space: spaces.Dict | None = None, seed: int = 0) -> DMICPolicy:
+    torch.manual_seed(seed)
+    return DMICPolicy(
+        space or observation_space(),
+        spaces.Discrete(13),
+        lambda _: 1e-3,
+        features_extractor_kwargs={"inputs": inputs},
+    )
+
+
+def drawn(space: spaces.Dict, count: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    space.seed(seed)
+    keys = space.spaces.items()
+    return {k: torch.as_tensor(np.stack([s.sample() for _ in range(count)])) for k, s in keys}
+
+
+def small_env(samples: list[Sample] | None = None) -> SB3CodingVecEnv:
+    return make_sb3_vec(
+        4,
+        samples or phantoms(3),
+        segmenter=vesselness,
+        preset="ultrafast",
+        reward="priced",
+        maps_per_image=2,
+        workers=1,
+        seed=0,
+    )
+
+
+def probabilities(model: Any, observations: dict[str, Any]) -> Any:
+    with torch.no_grad():
+        tensors, _ = model.policy.obs_to_tensor(observations)
+        return model.policy.get_distribution(tensors).distribution.probs.numpy()
+
+
+def decisions(model: Any, observations: dict[str, Any]) -> Any:
+    torch.manual_seed(0)
+    return model.predict(observations, deterministic=False)[0]
+
+
+@pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize("space", [observation_space(), video_observation_space()])
+def test_the_head_holds_its_share_of_the_parameters(inputs: str, space: spaces.Dict) -> None:
+    assert trainable_share(policy(inputs, space)) == pytest.approx(0.027, abs=0.001)
+
+
+@pytest.mark.parametrize("inputs", ["pixels", "both"])
+def test_a_gradient_reaches_every_parameter(inputs: str) -> None:
+    made = policy(inputs)
+    values, log_probs, _ = made.evaluate_actions(
+        drawn(observation_space(), 16), torch.arange(16) % 13
+    )
+    loss: Any = values.mean() + log_probs.mean()
+    loss.backward()
+    for name, parameter in made.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0.0, name
+
+
+def test_one_set_of_weights_acts_on_images_and_on_video() -> None:
+    on_images, on_video = policy(), policy(space=video_observation_space())
+    on_video.load_state_dict(on_images.state_dict())
+    shown = drawn(video_observation_space(), 5)
+    shown["previous"][:] = shown["previous_ctu"][:] = 0
+    shown["video"][:] = torch.tensor([1.0, 0, 1, 0, 0, 0, 0, 0, 0])
+    still = {key: shown[key] for key in observation_space()}
+    assert torch.allclose(on_images.predict_values(still), on_video.predict_values(shown))
+    shown["previous_ctu"][:, 1, 20:40] = 255
+    assert not torch.allclose(on_images.predict_values(still), on_video.predict_values(shown))
+
+
+def test_what_no_decision_changes_is_computed_once() -> None:
+    trunk, space = policy().features_extractor, observation_space()
+    assert isinstance(trunk, CTUTrunk)
+    before: Any = preprocess_obs(drawn(space, 4), space)
+    after = {**before, "progress": before["progress"].flip(0), "features": before["features"] / 2}
+    static = trunk.static(before)
+    assert torch.allclose(trunk.step(static, after), trunk(after), atol=1e-6)
+    assert not torch.allclose(trunk(after), trunk(before))
+
+
+def test_pixels_alone_leave_out_the_numbers_that_they_show() -> None:
+    seeing, counting = policy("pixels"), policy("numbers")
+    shown = drawn(observation_space(), 3)
+    other = {**shown, "features": shown["features"].clone()}
+    other["features"][:, 6:] = 0.5
+    assert torch.equal(seeing.predict_values(shown), seeing.predict_values(other))
+    blind = {**shown, "ctu": 255 - shown["ctu"], "frame": shown["frame"].flip(0)}
+    assert torch.equal(counting.predict_values(shown), counting.predict_values(blind))
+    other["features"][:, 0] += 0.2  # the base QP stands in no picture
+    assert not torch.equal(seeing.predict_values(shown), seeing.predict_values(other))
+
+
+@pytest.mark.parametrize("algorithm", [A2C, PPO])
+def test_a_dark_picture_changes_decisions(algorithm: Any) -> None:
+    env = small_env()
+    more = {"batch_size": 36, "n_epochs": 2} if algorithm is PPO else {}
+    model = algorithm(DMICPolicy, env, n_steps=9, seed=0, learning_rate=2e-3, **more)
+    model.learn(36 * 4, CreditCallback())
+    seen = {key: value.numpy() for key, value in drawn(observation_space(), 128).items()}
+    for key in ("ctu", "frame"):
+        dark = {**seen, key: np.zeros_like(seen[key])}
+        assert (decisions(model, dark) != decisions(model, seen)).any(), key
+    env.close()
+
+
+def test_the_head_alone_is_trained() -> None:
+    env = small_env()
+    model = A2C(DMICPolicy, env, n_steps=9, seed=0)
+    before = {name: p.detach().clone() for name, p in model.policy.named_parameters()}
+    model.learn(36, [PartialFreezeCallback(), CreditCallback()])
+    changed = {n for n, p in model.policy.named_parameters() if not torch.equal(p, before[n])}
+    assert changed
+    assert all(name.startswith(HEAD) for name in changed)
+    env.close()
+
+
+@pytest.mark.parametrize("inputs", INPUTS)
+def test_a_card_builds_the_right_trunk(inputs: str, tmp_path: Path) -> None:
+    env = small_env()
+    kwargs = {"features_extractor_kwargs": {"inputs": inputs}}
+    model = A2C(DMICPolicy, env, policy_kwargs=kwargs, n_steps=9, seed=0)
+    path = save_policy(model, tmp_path, "seeing")
+    model.save(tmp_path / "model.zip")
+    seen = {key: value.numpy() for key, value in drawn(observation_space(), 8).items()}
+    for file in (path, tmp_path / "model.zip"):
+        loaded = load_policy(file, env)
+        assert isinstance(loaded.policy, DMICPolicy)
+        assert loaded.policy.features_extractor.inputs == inputs
+        assert np.array_equal(probabilities(loaded, seen), probabilities(model, seen))
+    env.close()
+
+
+def test_other_observations_and_inputs_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="VideoCodingEnv-v0"):
+        CTUTrunk(spaces.Dict({"ctu": observation_space()["ctu"]}))
+    with pytest.raises(InvalidInputError, match="pixels"):
+        policy("pixel")
