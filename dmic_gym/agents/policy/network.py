@@ -119,31 +119,7 @@ class HRLVSCTrunk(BaseFeaturesExtractor):
 
 
 class OrdinalPolicy(ActorCriticPolicy):
-    """A trunk and an actor-critic head for actions in an order, such as QP offsets.
-
-    Args:
-        observation_space: the environment's.
-        action_space: Discrete, in ascending order.
-        lr_schedule: learning rate from the remaining progress.
-        **arguments: `ActorCriticPolicy`'s.
-    """
-
-    trunk_class: type[BaseFeaturesExtractor]
-    """The features extractor where `arguments` name none."""
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        lr_schedule: Callable[[float], float],
-        **arguments: Any,
-    ) -> None:
-        defaults: dict[str, Any] = {
-            "features_extractor_class": self.trunk_class,
-            "net_arch": {"pi": [_HEAD_WIDTH], "vf": [_HEAD_WIDTH]},
-            "activation_fn": nn.ReLU,
-        }
-        super().__init__(observation_space, action_space, lr_schedule, **(defaults | arguments))
+    """A policy for actions in an order, such as QP offsets."""
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         """Return actions, integers (N,): drawn, or where `deterministic` the mean action.
@@ -174,4 +150,22 @@ class HRLVSCPolicy(OrdinalPolicy):
         **arguments: `ActorCriticPolicy`'s.
     """
 
-    trunk_class = HRLVSCTrunk
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Callable[[float], float],
+        **arguments: Any,
+    ) -> None:
+        arguments = with_trunk(HRLVSCTrunk, arguments)
+        super().__init__(observation_space, action_space, lr_schedule, **arguments)
+
+
+def with_trunk(trunk: type[BaseFeaturesExtractor], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return an `ActorCriticPolicy`'s arguments with a trunk and the small head as defaults."""
+    return {
+        "features_extractor_class": trunk,
+        "net_arch": {"pi": [_HEAD_WIDTH], "vf": [_HEAD_WIDTH]},
+        "activation_fn": nn.ReLU,
+        **arguments,
+    }

@@ -9,7 +9,7 @@ Chen, arXiv 2310.13250).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -20,7 +20,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmic_gym.agents.policy.network import KEYS, OrdinalPolicy
+from dmic_gym.agents.policy.network import KEYS, OrdinalPolicy, with_trunk
 from dmic_gym.envs.observations import BASE_QP, FEATURES, PROGRESS
 from dmic_gym.envs.video_observations import CTU_LEVEL, VIDEO_FEATURES, VideoFeatures
 from dmic_gym.errors import InvalidInputError, unknown_name
@@ -170,7 +170,15 @@ class DMICPolicy(OrdinalPolicy):
         **arguments: `ActorCriticPolicy`'s.
     """
 
-    trunk_class = CTUTrunk
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Callable[[float], float],
+        **arguments: Any,
+    ) -> None:
+        arguments = with_trunk(CTUTrunk, arguments)
+        super().__init__(observation_space, action_space, lr_schedule, **arguments)
 
 
 def _planes(observations: Mapping[str, Tensor], now: str, before: str) -> Tensor:
