@@ -89,18 +89,20 @@ class SteppingPlanner:
         while not builder.over:
             seen = builder.observation()
             action, state = self._predict(seen, state=state, deterministic=True)
-            qp = base_qp + self._offset(action)
+            qp = base_qp + offset_of(action, self.qp_offsets, self.agent)
             builder.decide(int(np.clip(qp, *evaluator.codec.qp_range)))
         return Plan(evaluator.score(reference, builder.qp_map()), 1)
 
-    def _offset(self, action: Any) -> int:
-        try:
-            return dict(enumerate(self.qp_offsets))[operator.index(np.asarray(action).item())]
-        except (TypeError, ValueError, KeyError) as error:
-            raise InvalidInputError(
-                f"{type(self.agent).__name__}.predict returned the action {action!r}: return an "
-                f"integer index into qp_offsets, 0..{len(self.qp_offsets) - 1}."
-            ) from error
+
+def offset_of(action: Any, qp_offsets: Sequence[int], agent: object) -> int:
+    """Return the offset that an agent's action means; raise InvalidInputError if it means none."""
+    try:
+        return dict(enumerate(qp_offsets))[operator.index(np.asarray(action).item())]
+    except (TypeError, ValueError, KeyError) as error:
+        raise InvalidInputError(
+            f"{type(agent).__name__}.predict returned the action {action!r}: return an "
+            f"integer index into qp_offsets, 0..{len(qp_offsets) - 1}."
+        ) from error
 
 
 class SearchAgent:

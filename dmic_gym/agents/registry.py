@@ -36,6 +36,7 @@ class AgentContext:
         seed: of agents that draw.
         ctu_size: of the encoder.
         strict: whether a policy that was trained for another is refused.
+        video: whether clips are coded, so that agents see `VideoCodingEnv`'s observations.
     """
 
     qp_offsets: Sequence[int]
@@ -43,6 +44,7 @@ class AgentContext:
     seed: int
     ctu_size: int
     strict: bool
+    video: bool = False
 
 
 def _roi(context: AgentContext, offset: str = "12", threshold: str = "0.5") -> Agent:
@@ -146,7 +148,7 @@ def file_of(spec: str) -> Path | None:
 
 
 def _find(spec: str, context: AgentContext) -> Agent | Planner:
-    name, colon, _ = spec.partition(":")
+    name = spec.partition(":")[0]
     if refined := _REFINED.fullmatch(spec):
         inner = as_planner(_find(refined["inner"], context), context.qp_offsets)
         budget = _budget(spec, refined["budget"])
@@ -158,14 +160,20 @@ def _find(spec: str, context: AgentContext) -> Agent | Planner:
             f"The agent {spec!r} codes clips, and these are images, which take: "
             f"{', '.join(DESCRIPTIONS)}."
         )
-    if colon and "@" in spec:
+    found = find_own(spec, context)
+    if found is None:
+        check_name(spec)
+        raise unknown_name("agent", spec, [*DESCRIPTIONS, *policy_names()])
+    return _checked(found, spec)
+
+
+def find_own(spec: str, context: AgentContext) -> object:
+    """Return what shipped weights, a file, or a module of the user's hold; None for other names."""
+    if ":" in spec and "@" in spec:
         return _of_class(spec, context)
     if spec in policy_names() or Path(spec).suffix in _POLICY_FILES:
         return _of_file(spec, context)
-    if colon:
-        return _of_object(spec)
-    check_name(spec)
-    raise unknown_name("agent", spec, [*DESCRIPTIONS, *policy_names()])
+    return _of_object(spec) if ":" in spec else None
 
 
 Made = TypeVar("Made")
@@ -196,14 +204,15 @@ def _budget(spec: str, text: str) -> int:
     return int(text)
 
 
-def _of_file(path: str, context: AgentContext) -> Agent:
+def _of_file(path: str, context: AgentContext) -> object:
     from dmic_gym.agents.policy.loading import load_agent
 
-    agent: Agent = load_agent(path, context.qp_offsets, context.ctu_size, strict=context.strict)
-    return agent
+    return load_agent(
+        path, context.qp_offsets, context.ctu_size, strict=context.strict, video=context.video
+    )
 
 
-def _of_class(spec: str, context: AgentContext) -> Agent | Planner:
+def _of_class(spec: str, context: AgentContext) -> object:
     """Return the agent of ``module:Class@file``, Class being what the file is to be read with."""
     from dmic_gym.agents.policy.loading import load_agent
 
@@ -211,17 +220,20 @@ def _of_class(spec: str, context: AgentContext) -> Agent | Planner:
     found = load_object(place)
     if not inspect.isclass(found):
         raise InvalidInputError(f"{place!r} is no class: write module:Class@{path}.")
-    agent = load_agent(
-        path, context.qp_offsets, context.ctu_size, read_with=found, strict=context.strict
+    return load_agent(
+        path,
+        context.qp_offsets,
+        context.ctu_size,
+        read_with=found,
+        strict=context.strict,
+        video=context.video,
     )
-    return _checked(agent, spec)
 
 
-def _of_object(spec: str) -> Agent | Planner:
+def _of_object(spec: str) -> object:
     found = load_object(spec)
     ready = hasattr(found, "predict") or hasattr(found, "plan")
-    agent = found() if inspect.isclass(found) or (not ready and callable(found)) else found
-    return _checked(agent, spec)
+    return found() if inspect.isclass(found) or (not ready and callable(found)) else found
 
 
 def _checked(agent: object, spec: str) -> Agent | Planner:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from dmic_gym.agents.registry import named
+from dmic_gym.agents.baselines import Agent
+from dmic_gym.agents.registry import AgentContext, find_own, named
+from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.agents.video_planning import (
     GopOracleAgent,
     GopPlanner,
@@ -15,35 +15,27 @@ from dmic_gym.agents.video_planning import (
     RulePlanner,
 )
 from dmic_gym.agents.video_rules import CapRule, RandomRule, ROIRule, anchor_rule, cascade_rule
+from dmic_gym.agents.video_stepping import GopSteppingPlanner
 from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS
 from dmic_gym.envs.video_evaluator import VideoEvaluator
 from dmic_gym.errors import InvalidInputError, unknown_name
-from dmic_gym.io import load_object
 
 
-@dataclass(frozen=True)
-class GopContext:
-    """What agents of clips are made of.
-
-    Attributes:
-        qp_offsets: the action table.
-        seed: of agents that draw.
-    """
-
-    qp_offsets: Sequence[int]
-    seed: int
-
-
-def _roi(_: GopContext, offset: str = "12", threshold: str = "0.5") -> GopPlanner:
+def _roi(_: AgentContext, offset: str = "12", threshold: str = "0.5") -> GopPlanner:
     return RulePlanner(ROIRule(int(offset), float(threshold)))
 
 
-def _cap(_: GopContext, offset: str = "10", cap: str = "36") -> GopPlanner:
+def _cap(_: AgentContext, offset: str = "10", cap: str = "36") -> GopPlanner:
     return RulePlanner(CapRule(int(offset), int(cap)))
 
 
-def _search(context: GopContext, budget: str) -> GopPlanner:
+def _search(context: AgentContext, budget: str) -> GopPlanner:
     return GopSearchAgent(int(budget), context.seed)
+
+
+def _levels(context: AgentContext, frame: str, ctu: str) -> GopPlanner:
+    frames, ctus = (None if path == "" else _agent(path, context) for path in (frame, ctu))
+    return GopSteppingPlanner(frames, ctus, context.qp_offsets)
 
 
 GOP_AGENTS: dict[str, Callable[..., GopPlanner]] = {
@@ -55,8 +47,9 @@ GOP_AGENTS: dict[str, Callable[..., GopPlanner]] = {
     "table": lambda _: GopTableAgent(),
     "oracle": lambda _: GopOracleAgent(),
     "search": _search,
+    "levels": _levels,
 }
-"""Agents by name; each takes a `GopContext` and what stands behind colons, as text."""
+"""Agents by name; each takes a `AgentContext` and what stands behind colons, as text."""
 
 GOP_DESCRIPTIONS = {
     "anchor": "offset 0 everywhere: x265 at constant QP",
@@ -69,7 +62,10 @@ GOP_DESCRIPTIONS = {
     "table": "one map a group, by tables of uniform encodes; 12 encodes",
     "oracle": "tables with the expert masks: not usable in practice",
     "search:N": "one map a group, searched by coding the group N times",
-    "module:object": "anything with plan(evaluator, reference, base_qp)",
+    "PATH": "a policy of VideoCodingEnv, which sets the QPs of frames and of CTUs",
+    "levels:PATH:PATH": "a policy for frames and one for CTUs; left empty, a level keeps its QPs",
+    "module:object": "anything with predict(observation) or plan(evaluator, reference, base_qp)",
+    "module:CLASS@FILE": "a file that a class of one's own reads or is named in",
 }
 
 
@@ -94,25 +90,40 @@ def make_gop_planner(
     Raises:
         InvalidInputError: there is no such agent, or it codes images only.
     """
-    name, colon, _ = spec.partition(":")
+    name = spec.partition(":")[0]
+    posteriors = PosteriorCache(evaluator.segmenter)
+    context = AgentContext(
+        qp_offsets, posteriors, seed, evaluator.codec.ctu_size, strict, video=True
+    )
     if "+refine:" in spec:
         raise _images_only(spec)
     if name in GOP_AGENTS:
-        return named(spec, GOP_AGENTS, GopContext(qp_offsets, seed))
-    if colon:
-        return _of_object(spec)
-    raise unknown_name("agent of clips", spec, GOP_DESCRIPTIONS)
-
-
-def _of_object(spec: str) -> GopPlanner:
-    found = load_object(spec)
-    made = found() if inspect.isclass(found) else found
-    if not isinstance(made, GopPlanner):
+        return named(spec, GOP_AGENTS, context)
+    found = _own(spec, context)
+    if found is None:
+        raise unknown_name("agent of clips", spec, GOP_DESCRIPTIONS)
+    if isinstance(found, Agent):
+        return GopSteppingPlanner(found, found, qp_offsets)
+    if not isinstance(found, GopPlanner):
         raise _images_only(spec)
-    return made
+    return found
 
 
-def _images_only(spec: str) -> InvalidInputError:
+def _agent(path: str, context: AgentContext) -> Agent:
+    found = _own(path, context)
+    if not isinstance(found, Agent):
+        raise InvalidInputError(f"{path!r} is no policy: write levels:frame.zip:ctu.zip.")
+    return found
+
+
+def _own(spec: str, context: AgentContext) -> object:
+    try:
+        return find_own(spec, context)
+    except InvalidInputError as error:
+        raise _images_only(spec, f" {error}") from error
+
+
+def _images_only(spec: str, why: str = "") -> InvalidInputError:
     return InvalidInputError(
-        f"The agent {spec!r} does not code clips. These do: {', '.join(GOP_DESCRIPTIONS)}."
+        f"The agent {spec!r} does not code clips. These do: {', '.join(GOP_DESCRIPTIONS)}.{why}"
     )

@@ -91,6 +91,10 @@ class VideoEpisode:
             SegmenterError: the segmenter failed.
         """
         self.evaluator.gop_anchor(self.reference, self.base_qp)
+        return self.encode()
+
+    def encode(self) -> FrameResult:
+        """Do what `code` does, without the anchor that a reward needs."""
         result = self.session.encode(self.builder.qp_map())
         if not self.session.over:
             self._show_frame()

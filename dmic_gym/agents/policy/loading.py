@@ -26,6 +26,7 @@ from dmic_gym.agents.policy.network import CRITIC, HRLVSCPolicy
 from dmic_gym.agents.policy.sb3_model import POLICIES, find_policy, policy_kwargs_of
 from dmic_gym.agents.policy.weight_files import read_tensors
 from dmic_gym.envs.observations import observation_space
+from dmic_gym.envs.video_observations import video_observation_space
 from dmic_gym.errors import InvalidInputError, WeightsError, unknown_name
 from dmic_gym.io import versions_of
 from dmic_gym.tasks.segmenters.weights import Card, load_weights, save_weights
@@ -36,15 +37,16 @@ _DQN_TRANSITIONS = 10_000
 
 
 class _Spaces(gym.Env[Any, Any]):
-    """Observations and actions of `CodingEnv`, for a policy that only predicts.
+    """Observations and actions of an environment, for a policy that only predicts.
 
     Args:
         qp_offsets: the action table.
         ctu_size: 64, 32 or 16.
+        video: whether `VideoCodingEnv`'s are meant, else `CodingEnv`'s.
     """
 
-    def __init__(self, qp_offsets: Sequence[int], ctu_size: int) -> None:
-        self.observation_space = observation_space()
+    def __init__(self, qp_offsets: Sequence[int], ctu_size: int, video: bool) -> None:
+        self.observation_space = video_observation_space() if video else observation_space()
         self.action_space = spaces.Discrete(len(qp_offsets))
         self.qp_offsets = tuple(qp_offsets)
         self.ctu_size = ctu_size
@@ -118,6 +120,7 @@ def load_agent(
     *,
     read_with: Any = None,
     strict: bool = False,
+    video: bool = False,
 ) -> Any:
     """Return the policy of a file, on the CPU, to predict on the observations of `CodingEnv`.
 
@@ -128,6 +131,7 @@ def load_agent(
         read_with: a class of the user's: the policy, algorithm or features extractor that a
             ``.zip`` names, of which nothing is run; or one whose own ``load(path)`` reads the file.
         strict: as for `load_policy`.
+        video: whether it predicts on those of `VideoCodingEnv`.
 
     Raises:
         InvalidInputError: as `load_policy`; or `read_with` is none of these.
@@ -144,7 +148,7 @@ def load_agent(
         return _load_by(read_with, Path(name_or_path))
     with torch.random.fork_rng(devices=[]):  # what is not in the file is the same every time
         torch.manual_seed(0)
-        env = _Spaces(qp_offsets, ctu_size)
+        env = _Spaces(qp_offsets, ctu_size, video)
         return load_policy(name_or_path, env, device="cpu", strict=strict, **options).policy
 
 
