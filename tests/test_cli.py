@@ -43,7 +43,7 @@ def test_info(dmic: Any) -> None:
 
 def test_info_fails_where_the_self_test_does(dmic: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selftest, "_passed", set())
-    monkeypatch.setattr(selftest, "_stream_sizes", lambda _: {20: 9, 30: 9, 40: 9})
+    monkeypatch.setattr(selftest, "_stream_sizes", lambda *_: {20: 9, 30: 9, 40: 9})
     assert "ignores QP offsets" in error_line(dmic("info"))
 
 

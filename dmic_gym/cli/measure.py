@@ -48,7 +48,8 @@ def info() -> None:
         say(f"{package:16} {found}")
     with X265Codec() as codec:
         require_working_offsets(codec, codec.encode_bitstream, "stills")
-    say(f"{'x265 self-test':16} passed: QP offsets reach the encoder")
+        codec.video((64, 64), 30).close()
+    say(f"{'x265 self-test':16} passed: QP offsets reach the encoder, in P frames too")
     say(f"{'GPU':16} {gpu_name() or 'none'}")
 
 

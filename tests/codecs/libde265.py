@@ -229,10 +229,10 @@ def _require(lib: c.CDLL, condition: bool) -> None:
 
 
 def _fits(array: _MetaData, width: int, height: int) -> bool:
-    """Whether the array can describe a picture that is cropped by less than a CTU (64)."""
+    """Whether the array can describe a picture that is cropped by less than two CTUs (of 64)."""
     sides = [(array.width << array.log2) - width, (array.height << array.log2) - height]
     plausible = 2 <= array.log2 <= 6 and array.size == array.width * array.height
-    return bool(array.data) and plausible and all(0 <= side < 64 for side in sides)
+    return bool(array.data) and plausible and all(0 <= side < 128 for side in sides)
 
 
 def _copy(address: int, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:

@@ -16,6 +16,7 @@ from dmic_gym.codecs.base import (
     check_ctu_size,
     check_frames,
     check_qp_map,
+    map_shape,
 )
 from dmic_gym.codecs.hevc.decoder import decode_stream
 from dmic_gym.codecs.hevc.nal import slice_bits
@@ -33,13 +34,17 @@ from dmic_gym.codecs.hevc.selftest import require_working_offsets
 from dmic_gym.errors import EncodeError, InvalidInputError
 from dmic_gym.types import AnyQPMap, QPMap, Samples
 
+_LEAST_WIDTH = 2
+"""In CTUs, in Low Delay P. With one, P frames of x265 4.2 differ from run to run, and no decoder
+returns the pictures whose MD5 it writes."""
+
 
 @dataclass(frozen=True, eq=False)
 class Job:
     """One picture as x265 is asked to code it.
 
     Attributes:
-        picture: (H, W), at least a CTU a side, even in 4:2:0.
+        picture: (H, W), at least a CTU a side, in Low Delay P wider than one; even in 4:2:0.
         sample_format: its depth, and whether chroma is to be coded with it.
         regions: QP offsets relative to the slice QP.
         params: the x265 parameter string, slice QP included.
@@ -127,16 +132,21 @@ class HEVCCodec(ABC):
         """Return how x265 is asked to code a checked frame: as a still, or in Low Delay P."""
         ctu_size, sample_format = self._ctu_size, self.sample_format
         even = sample_format.even(frame.shape)
-        picture = padded(frame, (max(even[0], ctu_size), max(even[1], ctu_size)))
+        least = _LEAST_WIDTH * ctu_size if low_delay and even[1] <= ctu_size else ctu_size
+        picture = padded(frame, (max(even[0], ctu_size), max(even[1], least)))
         regions = regions_of_interest(
-            qps, base_qp, picture.shape, ctu_size, sample_format.bit_depth
+            padded(qps, map_shape(picture.shape, ctu_size)),
+            base_qp,
+            picture.shape,
+            ctu_size,
+            sample_format.bit_depth,
         )
         return Job(
             picture=picture,
             sample_format=sample_format,
             regions=regions,
             params=self._params(base_qp, picture.shape, low_delay=low_delay),
-            crop=crop_filter(even, ctu_size),
+            crop=crop_filter(even, picture.shape),
         )
 
     @property

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from dmic_gym.codecs.base import QP_RANGE, QPRange
 from dmic_gym.errors import InvalidInputError
-from dmic_gym.types import Samples
+
+P = TypeVar("P", bound=npt.NDArray[np.integer[Any]])
 
 BIT_DEPTHS = (8, 10, 12)
 
@@ -83,19 +85,19 @@ GREY = SampleFormat()
 """8 bits, 4:0:0: what is trained and measured with."""
 
 
-def padded(image: Samples, shape: tuple[int, int]) -> Samples:
-    """Return `image` extended to `shape`, the last row and column repeated."""
-    missing = [(0, wanted - side) for wanted, side in zip(shape, image.shape, strict=True)]
-    return np.pad(image, missing, mode="edge") if image.shape != shape else image
+def padded(plane: P, shape: tuple[int, int]) -> P:
+    """Return `plane` (samples or QPs) extended to `shape`, the last row and column repeated."""
+    missing = [(0, wanted - side) for wanted, side in zip(shape, plane.shape, strict=True)]
+    extended: Any = np.pad(plane, missing, mode="edge") if plane.shape != shape else plane
+    return cast(P, extended)
 
 
-def crop_filter(shape: tuple[int, int], ctu_size: int) -> str | None:
-    """Return the FFmpeg bitstream filter that signals the true size of a padded picture.
+def crop_filter(shape: tuple[int, int], picture: tuple[int, ...]) -> str | None:
+    """Return the FFmpeg bitstream filter that signals that `picture` was padded from `shape`.
 
     It writes the SPS conformance window (Rec. ITU-T H.265, 7.4.3.2.1), in luma samples. None
     where nothing was padded: x265 itself signals sides that are no multiple of 8.
     """
-    height, width = shape
-    crops = {"crop_right": ctu_size - width, "crop_bottom": ctu_size - height}
+    crops = {"crop_right": picture[1] - shape[1], "crop_bottom": picture[0] - shape[0]}
     needed = [f"{name}={count}" for name, count in crops.items() if count > 0]
     return "hevc_metadata=" + ":".join(needed) if needed else None
