@@ -131,6 +131,7 @@ def list_names() -> None:
     from dmic_gym.tasks.data.clips.registry import CLIPS
     from dmic_gym.tasks.data.registry import DATASETS
     from dmic_gym.tasks.registry import TASKS
+    from dmic_gym.tasks.segmenters.folds import shipped_folders
     from dmic_gym.tasks.segmenters.weights import find_weights, read_card, shipped_names
 
     policies = [read_card(find_weights(name, SHIPPED_POLICIES)) for name in policy_names()]
@@ -142,7 +143,8 @@ def list_names() -> None:
     _show("agents", [*DESCRIPTIONS.items(), *trained.items()])
     _show("agents of clips", GOP_DESCRIPTIONS.items())
     cards = [read_card(find_weights(name)) for name in shipped_names()]
-    _show("weights", [(card.name, card.architecture) for card in cards])
+    folders = [(name, "several, each for what it has not seen") for name in shipped_folders()]
+    _show("weights", [*((card.name, card.architecture) for card in cards), *folders])
     _show("tasks", [(task.name, f"{task.test}, {task.segmenter}") for task in TASKS.values()])
     _show("data", [*((name, "") for name in DATASETS), ("a folder of images with masks", "")])
     _show("clips", [*((name, "") for name in CLIPS), ("a folder of clips, or a video file", "")])

@@ -43,7 +43,7 @@ def find_segmenter(
     text = DEFAULT if spec is None else expanded(os.fspath(spec))
     if ":" in text and not Path(text).exists():
         return _callable(load_instance(text), text)
-    from dmic_gym.tasks.segmenters.folds import folds_folder
+    from dmic_gym.tasks.segmenters.folds import folds_folder, shipped_folders
 
     if (folder := folds_folder(text)) is not None:
         return _of_folder(folder, device, dtype)
@@ -51,7 +51,7 @@ def find_segmenter(
     from dmic_gym.tasks.segmenters.weights import shipped_names
 
     if not Path(text).suffix and text not in (names := shipped_names()):
-        choices = [*names, "PATH/NAME.safetensors", "FOLDER", "module:object"]
+        choices = [*names, *shipped_folders(), "PATH/NAME.safetensors", "FOLDER", "module:object"]
         raise unknown_name("segmenter", text, choices)
     return shared_segmenter(text, device, dtype)
 

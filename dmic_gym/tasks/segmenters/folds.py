@@ -77,6 +77,11 @@ def folds_folder(spec: str) -> Path | None:
     return next((p for p in (Path(spec), SHIPPED / spec) if spec and p.is_dir()), None)
 
 
+def shipped_folders() -> list[str]:
+    """List the names of the folders of shipped weights."""
+    return sorted(path.name for path in SHIPPED.iterdir() if path.is_dir())
+
+
 def joined(described: Sequence[Mapping[str, str]], dtype: str) -> dict[str, str]:
     """Return the description of several networks as one: all names, a hash over the hashes."""
     hashes = "".join(one["sha256"] for one in described)
