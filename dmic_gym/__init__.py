@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dmic_gym.agents.policy.loading import load_policy, save_policy
     from dmic_gym.codecs.hevc.x265 import X265Codec
     from dmic_gym.deploy.api import decode, encode
-    from dmic_gym.envs.sb3 import make_sb3_vec
+    from dmic_gym.envs.sb3 import make_sb3_vec, make_sb3_video_vec
     from dmic_gym.tasks.data.clip import Clip
     from dmic_gym.tasks.data.clips.registry import load_clips
     from dmic_gym.tasks.data.registry import load_dataset
@@ -36,6 +36,7 @@ __all__ = [
     "load_policy",
     "load_segmenter",
     "make_sb3_vec",
+    "make_sb3_video_vec",
     "save_policy",
 ]
 
@@ -51,6 +52,7 @@ _LAZY = {
     "load_policy": "agents.policy.loading",
     "load_segmenter": "tasks.segmenters.find",
     "make_sb3_vec": "envs.sb3",
+    "make_sb3_video_vec": "envs.sb3",
     "save_policy": "agents.policy.loading",
 }
 

@@ -20,4 +20,8 @@ def register() -> None:
     if MAP_ENV_ID not in gym.registry:
         gym.register(MAP_ENV_ID, entry_point="dmic_gym.envs.map_env:CodingMapEnv")
     if VIDEO_ENV_ID not in gym.registry:
-        gym.register(VIDEO_ENV_ID, entry_point="dmic_gym.envs.video_env:VideoCodingEnv")
+        gym.register(
+            VIDEO_ENV_ID,
+            entry_point="dmic_gym.envs.video_env:VideoCodingEnv",
+            vector_entry_point="dmic_gym.envs.video_vector_env:VideoCodingVectorEnv",
+        )

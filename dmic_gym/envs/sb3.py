@@ -1,9 +1,9 @@
-"""Stable-Baselines3 over `CodingVectorEnv`."""
+"""Stable-Baselines3 over the vector environments."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
 import gymnasium as gym
 import numpy as np
@@ -12,13 +12,19 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
+from dmic_gym.envs.lockstep import LockstepEnv
 from dmic_gym.envs.observations import Observation
 from dmic_gym.envs.settings import CodingArguments, shows_settings
 from dmic_gym.envs.setup import SETTABLE
 from dmic_gym.envs.vector_env import CodingVectorEnv
+from dmic_gym.envs.video_settings import VideoArguments, shows_video_settings
+from dmic_gym.envs.video_vector_env import VideoCodingVectorEnv
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.pairs import DataSpec
 from dmic_gym.types import RGB
+
+if TYPE_CHECKING:
+    from dmic_gym.tasks.data.clips.registry import ClipSpec
 
 _PER_EPISODE = {
     "result": "results",
@@ -27,13 +33,16 @@ _PER_EPISODE = {
 }
 
 
-class SB3CodingVecEnv(VecEnv):
-    """A `CodingVectorEnv` as Stable-Baselines3 wants it.
+Env = TypeVar("Env", bound=LockstepEnv)
+
+
+class SB3LockstepVecEnv(VecEnv, Generic[Env]):
+    """A vector environment of dmic_gym as Stable-Baselines3 wants it.
 
     ``infos[i]["terminal_observation"]`` is the last observation of an episode that ended, and
     ``infos[i]["TimeLimit.truncated"]`` says that a tool's failure ended it. Attributes of single
     environments that `get_attr` knows: ``result``, ``reference``, ``base_qp``; all others are
-    those of the one `CodingVectorEnv`.
+    those of the one vector environment.
 
     Args:
         env: the environment to wrap, of autoreset mode SAME_STEP.
@@ -42,7 +51,7 @@ class SB3CodingVecEnv(VecEnv):
         InvalidInputError: `env` has another autoreset mode.
     """
 
-    def __init__(self, env: CodingVectorEnv) -> None:
+    def __init__(self, env: Env) -> None:
         if env.autoreset_mode is not AutoresetMode.SAME_STEP:
             raise InvalidInputError(
                 f"Stable-Baselines3 needs autoreset_mode=SAME_STEP, got {env.autoreset_mode.name}."
@@ -57,12 +66,7 @@ class SB3CodingVecEnv(VecEnv):
         observations, _ = self.env.reset(seed=self._seeds, options=self._collected_options())
         self._reset_seeds()
         self._reset_options()
-        self.reset_infos = [
-            {"sample": reference.sample.name, "base_qp": int(base_qp)}
-            for reference, base_qp in zip(
-                self.env.references, self.env.episode_base_qps, strict=True
-            )
-        ]
+        self.reset_infos = list(self.env.reset_infos)
         return observations
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
@@ -71,18 +75,16 @@ class SB3CodingVecEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Step; return observations, rewards float32 (num_envs,), dones and infos."""
-        observations, finished, begun = self.env.advance(self._actions)
+        observations, outcomes, begun = self.env.advance(self._actions)
         rewards = np.zeros(self.num_envs, np.float32)
         dones = np.zeros(self.num_envs, np.bool_)
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
-        for row, end in finished.items():
-            rewards[row], dones[row] = end.verdict.reward, True
-            self.reset_infos[row] = begun[row]
-            infos[row] = {
-                **end.verdict.info,
-                "TimeLimit.truncated": end.verdict.truncated,
-                "terminal_observation": end.observation,
-            }
+        for row, found in outcomes.items():
+            rewards[row], dones[row] = found.reward, found.terminated or found.truncated
+            infos[row] = {**found.info, "TimeLimit.truncated": found.truncated}
+            if dones[row]:
+                infos[row]["terminal_observation"] = found.observation
+                self.reset_infos[row] = begun[row]
         return observations, rewards, dones, infos
 
     def close(self) -> None:
@@ -133,8 +135,8 @@ class SB3CodingVecEnv(VecEnv):
             masks = self.env.action_masks()
             return [masks[index] for index in self._get_indices(indices)]
         raise InvalidInputError(
-            f"env_method({method_name!r}): the sub-environments are rows of one CodingVectorEnv "
-            "and have no method but action_masks. Call those of vec_env.env."
+            f"env_method({method_name!r}): the sub-environments are rows of one vector "
+            "environment and have no method but action_masks. Call those of vec_env.env."
         )
 
     def env_is_wrapped(
@@ -146,6 +148,14 @@ class SB3CodingVecEnv(VecEnv):
     def _collected_options(self) -> dict[str, Any]:
         keys = {key for options in self._options for key in options}
         return {key: [options.get(key) for options in self._options] for key in keys}
+
+
+class SB3CodingVecEnv(SB3LockstepVecEnv[CodingVectorEnv]):
+    """A `CodingVectorEnv` as Stable-Baselines3 wants it; see `SB3LockstepVecEnv`."""
+
+
+class SB3VideoVecEnv(SB3LockstepVecEnv[VideoCodingVectorEnv]):
+    """A `VideoCodingVectorEnv` as Stable-Baselines3 wants it; see `SB3LockstepVecEnv`."""
 
 
 @shows_settings
@@ -190,6 +200,39 @@ def make_sb3_vec(
         **arguments,
     )
     made = SB3CodingVecEnv(env)
+    if seed is not None:
+        made.seed(seed)
+    return made
+
+
+@shows_video_settings
+def make_sb3_video_vec(
+    num_envs: int = 8,
+    dataset: ClipSpec | None = None,
+    *,
+    seed: int | None = None,
+    workers: int | None = None,
+    render_mode: str | None = None,
+    **arguments: Unpack[VideoArguments],
+) -> SB3VideoVecEnv:
+    """Make a Stable-Baselines3 `VecEnv` over `VideoCodingVectorEnv`.
+
+    Args:
+        num_envs: number of episodes in step.
+        dataset: as for `VideoCodingEnv`.
+        seed: of the first reset; sub-environment i gets ``seed + i``.
+        workers: threads that encode; default: one a processor.
+        render_mode: "rgb_array" or None.
+        **arguments: those of `VideoCodingEnv`.
+
+    Raises:
+        InvalidInputError: an argument is none of the valid ones.
+        DataError: there are no readable clips.
+    """
+    env = VideoCodingVectorEnv(
+        num_envs, dataset, workers=workers, render_mode=render_mode, **arguments
+    )
+    made = SB3VideoVecEnv(env)
     if seed is not None:
         made.seed(seed)
     return made

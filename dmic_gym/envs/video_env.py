@@ -8,7 +8,6 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from dmic_gym.envs.evaluator import TOOL_ERRORS
 from dmic_gym.envs.observations import Observation
 from dmic_gym.envs.setup import raise_closed
 from dmic_gym.envs.video_episode import VideoEpisode
@@ -20,7 +19,6 @@ from dmic_gym.envs.video_settings import (
     shows_video_settings,
 )
 from dmic_gym.envs.video_setup import VideoSetup, picture_of, reset_info
-from dmic_gym.envs.video_verdict import FrameVerdict
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.types import RGB, QPMap
 
@@ -224,7 +222,7 @@ class VideoCodingEnv(VideoSetup, gym.Env[Observation, np.int64]):
             raise gym.error.ResetNeeded("The episode is over: call reset() before step().")
         if not episode.decide(self._chosen_qp(action)):
             return self._builder.observation(), 0.0, False, False, {}
-        verdict = self._code(episode)
+        verdict = self._verdict(episode, episode.code())
         self.result = verdict.result
         over = verdict.terminated, verdict.truncated
         return self._builder.observation(), verdict.reward, *over, verdict.info
@@ -242,12 +240,6 @@ class VideoCodingEnv(VideoSetup, gym.Env[Observation, np.int64]):
         self._closed = True
         self._end()
         self._free()
-
-    def _code(self, episode: VideoEpisode) -> FrameVerdict:
-        try:
-            return self._judge(episode, episode.code())
-        except TOOL_ERRORS as error:
-            return self._failed(episode, error)
 
     def _chosen_qp(self, action: Any) -> int:
         if isinstance(action, bool) or not self.action_space.contains(action):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmic_gym.envs.evaluator import Anchors
+from dmic_gym.envs.evaluator import TOOL_ERRORS, Anchors, ToolError
 from dmic_gym.envs.results import Reference
 from dmic_gym.envs.video_evaluator import GopReference, VideoEvaluator
 from dmic_gym.envs.video_observations import (
@@ -81,20 +81,27 @@ class VideoEpisode:
         self.builder.decide_frame(qp)
         return False
 
-    def code(self) -> FrameResult:
+    def code(self) -> FrameResult | ToolError:
         """Code the decided frame, and show the next one if there is one.
 
-        Episodes of several threads may do so at once.
+        Threads may do so at once, each with an episode of its own.
+
+        Returns:
+            The frame, or a tool's failure in its place.
+        """
+        try:
+            self.evaluator.gop_anchor(self.reference, self.base_qp)
+            return self.encode()
+        except TOOL_ERRORS as error:
+            return error
+
+    def encode(self) -> FrameResult:
+        """Do what `code` does, without the anchor that a reward needs.
 
         Raises:
             CodecError: the codec failed.
             SegmenterError: the segmenter failed.
         """
-        self.evaluator.gop_anchor(self.reference, self.base_qp)
-        return self.encode()
-
-    def encode(self) -> FrameResult:
-        """Do what `code` does, without the anchor that a reward needs."""
         result = self.session.encode(self.builder.qp_map())
         if not self.session.over:
             self._show_frame()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from threading import RLock
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 
@@ -37,6 +37,9 @@ __all__ = [
     "VideoEvaluator",
 ]
 
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
 Importance = Literal["previous", "original"]
 IMPORTANCES: tuple[Importance, ...] = ("previous", "original")
 """Where the importance map of a frame comes from."""
@@ -54,7 +57,7 @@ class VideoEvaluator:
         importance: what an encoder knows of a frame before coding it: the segmenter's probability
             on the "previous" reconstruction, which it has anyway, or on the "original" frame. A
             group's first frame has no previous one, and is asked for itself.
-        workers: threads that may code groups at once, see `pool`; with 1 the caller's own. An
+        workers: threads that may code groups at once, see `map`; with 1 the caller's own. An
             evaluator with more cannot be pickled. A segmenter that does not say ``in_parallel =
             True`` is called by one of them at a time.
         cache_bytes: bound on the kept importance maps, and on the kept uniform encodes; half of it
@@ -84,7 +87,7 @@ class VideoEvaluator:
         self.codec = self._video = codec
         self.segmenter = segmenter
         self.importance: Importance = importance
-        self.pool = start_pool(workers) if workers > 1 else None
+        self._pool = start_pool(workers) if workers > 1 else None
         alone = workers == 1 or getattr(segmenter, "in_parallel", False)
         self._turn: AbstractContextManager[object] = nullcontext() if alone else RLock()
         self._importance: ByteBoundedCache[Probability] = ByteBoundedCache(cache_bytes, _nbytes)
@@ -190,10 +193,16 @@ class VideoEvaluator:
             probability: Probability = segmented(segmenter, images)[0].copy()
         return probability
 
+    def map(self, call: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
+        """Return ``[call(item) for item in items]``, made by the threads where there are any."""
+        if self._pool is None or len(items) == 1:
+            return [call(item) for item in items]
+        return list(self._pool.map(call, items))
+
     def close(self) -> None:
         """End the threads. The codec stays open: who made it closes it."""
-        if self.pool is not None:
-            self.pool.shutdown(wait=True, cancel_futures=True)
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
 
     def map_shape(self, clip: Clip) -> tuple[int, int]:
         """Return (rows, cols) of the QP map of a clip's frames."""

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from dmic_gym.envs.dataset_cache import DatasetCache
-from dmic_gym.envs.evaluator import ToolError
+from dmic_gym.envs.evaluator import TOOL_ERRORS, ToolError
 from dmic_gym.envs.settings import check_base_qps, find_item
 from dmic_gym.envs.setup import EncoderSetup
 from dmic_gym.envs.video_episode import VideoEpisode
@@ -92,25 +92,22 @@ class VideoSetup(EncoderSetup):
         """Return the QP that an action comes to."""
         return int(self._qps_of(episode.builder.frame_qp)[action])
 
-    def _judge(self, episode: VideoEpisode, frame: FrameResult) -> FrameVerdict:
-        """Pay for the frame coded last.
-
-        Raises:
-            CodecError, SegmenterError: an anchor that the reward asks for cannot be made.
-        """
-        verdict = judge(self.reward, episode, frame)
-        if verdict.terminated:
-            self._failures.clear()
-        return verdict
-
-    def _failed(self, episode: VideoEpisode, error: ToolError) -> FrameVerdict:
-        """End an episode that a tool's failure has hit.
+    def _verdict(self, episode: VideoEpisode, found: FrameResult | ToolError) -> FrameVerdict:
+        """Pay for the frame coded last, or end an episode that a tool's failure has hit.
 
         Raises:
             CodecError, SegmenterError: too many episodes in a row have failed.
         """
-        verdict = failed(episode, error)
-        self._failures.add(error)
+        try:
+            if isinstance(found, TOOL_ERRORS):
+                raise found
+            verdict = judge(self.reward, episode, found)
+        except TOOL_ERRORS as error:
+            verdict = failed(episode, error)
+            self._failures.add(error)
+            return verdict
+        if verdict.terminated:
+            self._failures.clear()
         return verdict
 
     def _free(self) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import warnings
-from typing import Any
+from typing import Any, get_type_hints
 
 import gymnasium as gym
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
+from dmic_gym import make_sb3_video_vec
+from dmic_gym.codecs.base import Codec
 from dmic_gym.codecs.hevc.x265 import X265Codec
 from dmic_gym.envs import VIDEO_ENV_ID
 from dmic_gym.envs.observations import FEATURES, Observation
@@ -19,7 +22,8 @@ from dmic_gym.envs.rewards import LinearReward, PricedReward
 from dmic_gym.envs.video_env import VideoCodingEnv
 from dmic_gym.envs.video_evaluator import VideoEvaluator
 from dmic_gym.envs.video_observations import VIDEO_FEATURES
-from dmic_gym.envs.video_settings import MODES, Mode
+from dmic_gym.envs.video_settings import MODES, Mode, VideoArguments, VideoCodingSettings
+from dmic_gym.envs.video_vector_env import VideoCodingVectorEnv
 from dmic_gym.errors import EncodeError, InvalidInputError
 from dmic_gym.tasks.data.clip import Gop
 from tests.envs.video_support import moving_clip, play_video, small_evaluator, small_video_env
@@ -391,3 +395,15 @@ def test_the_default_reward_and_table() -> None:
     assert env.mode == "hierarchical"
     made = gym.make(VIDEO_ENV_ID, dataset=[moving_clip(2)], segmenter=vesselness)
     assert isinstance(made.unwrapped, VideoCodingEnv)
+
+
+@pytest.mark.parametrize("make", [VideoCodingEnv, VideoCodingVectorEnv, make_sb3_video_vec])
+def test_a_signature_shows_every_argument_with_its_default(make: Any) -> None:
+    settings, shown = (
+        {name: p.default for name, p in inspect.signature(one).parameters.items()}
+        for one in (VideoCodingSettings, make)
+    )
+    assert settings.items() <= shown.items()
+    assert set(get_type_hints(VideoArguments, localns={"Codec": Codec})) == set(settings) - {
+        "dataset"
+    }
