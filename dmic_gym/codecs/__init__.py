@@ -5,6 +5,8 @@ from dmic_gym.codecs.base import (
     QP_RANGE,
     Codec,
     Encoded,
+    VideoCodec,
+    VideoStream,
     map_shape,
     uniform_map,
 )
@@ -19,6 +21,8 @@ __all__ = [
     "Decoded",
     "Encoded",
     "FFmpegCodec",
+    "VideoCodec",
+    "VideoStream",
     "X265Codec",
     "decode_stream",
     "map_shape",
