@@ -77,8 +77,8 @@ class ROIRule:
 class CapRule:
     """Region of interest whose background is never coded more coarsely than at a certain QP.
 
-    Object CTUs, and those around them, keep the base QP; all others have `background_offset` more,
-    but at most `cap`, and never less than the base QP.
+    CTUs that the object touches keep the base QP, those around it do not; all others have
+    `background_offset` more, but at most `cap`, and never less than the base QP.
 
     Attributes:
         background_offset: QP offset elsewhere, 0 or more.
@@ -91,7 +91,7 @@ class CapRule:
     def __call__(self, frame: NextFrame) -> QPMap:
         """Keep the QP on the object, raise it elsewhere up to the cap."""
         spared = max(frame.base_qp, min(frame.base_qp + self.background_offset, self.cap))
-        return _within(frame, np.where(object_ctus(frame), frame.base_qp, spared))
+        return _within(frame, np.where(object_ctus(frame, dilation=0), frame.base_qp, spared))
 
 
 def cascade_rule(frame: NextFrame) -> QPMap:

@@ -73,8 +73,8 @@ def test_the_object_is_every_ctu_that_it_touches_and_those_around() -> None:
 @pytest.mark.parametrize(("base_qp", "spared"), [(22, 32), (27, 36), (36, 36), (42, 42), (51, 51)])
 def test_the_cap_spares_the_rest_up_to_36_and_never_refines_it(base_qp: int, spared: int) -> None:
     qps = CapRule()(spot(slice(0, 1), slice(0, 1), base_qp))
-    assert np.unique(qps[:2, :2]).tolist() == [base_qp]
-    assert np.unique(qps[2:]).tolist() == [spared]
+    assert qps[0, 0] == base_qp
+    assert np.unique(qps.flat[1:]).tolist() == [spared]
 
 
 @pytest.mark.parametrize(("base_qp", "spared"), [(22, 26), (49, 51)])
