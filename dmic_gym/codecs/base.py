@@ -120,16 +120,6 @@ class VideoCodec(Codec, Protocol):
         ...
 
 
-def check_video_codec(codec: Codec) -> VideoCodec:
-    """Return `codec` if it codes video, else raise InvalidInputError."""
-    if not isinstance(codec, VideoCodec):
-        raise InvalidInputError(
-            f"{type(codec).__name__} has no video(shape, base_qp): it codes stills alone. "
-            "Use X265Codec."
-        )
-    return codec
-
-
 def check_ctu_size(ctu_size: int) -> int:
     """Return `ctu_size` if HEVC and x265 have it, else raise InvalidInputError."""
     if not isinstance(ctu_size, int):
