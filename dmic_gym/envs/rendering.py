@@ -52,7 +52,7 @@ def draw(
         (f"QP {qp_map.min()}..{qp_map.max()}", qp_overlay(image, qp_map, ctu_size)),
         *_results(reference, result, of),
     ]
-    framed = [_captioned(_sized(panel, side), caption) for caption, panel in panels]
+    framed = [captioned(_sized(panel, side), caption) for caption, panel in panels]
     gap = np.full((framed[0].shape[0], _GAP, 3), _WHITE, np.uint8)
     strip = [part for panel in framed for part in (gap, panel)][1:]
     return np.concatenate(strip, axis=1)
@@ -122,7 +122,8 @@ def _padded(panel: RGB, height: int, width: int) -> RGB:
     return np.pad(panel, beyond, constant_values=_WHITE)
 
 
-def _captioned(panel: RGB, text: str) -> RGB:
+def captioned(panel: RGB, text: str) -> RGB:
+    """Put a line of text above a picture."""
     bar = np.full((_CAPTION, panel.shape[1], 3), _WHITE, np.uint8)
     cv2.putText(bar, text, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
     return np.concatenate([bar, panel], axis=0)

@@ -17,9 +17,9 @@ _QPS_CHEAPER = 4
 def gop_price(base_qp: int) -> float:
     """Return the Dice that one bit per pixel has to buy in a group of pictures, at a base QP.
 
-    It is `bit_price` of 4 QPs below. Predicted frames take fewer bits than images for the same
-    Dice, but at `bit_price` itself a search gives up more Dice than the anchor loses anywhere
-    within 5 QPs.
+    It is `bit_price` of 4 QPs below, 1.0 at QP 39.5. The anchor's Dice on DAVIS' val split, whose
+    predicted frames take fewer bits than images do, rises by 0.9 for a bit per pixel there (QP 37
+    to 42), where `bit_price` itself is 3.2.
     """
     return bit_price(base_qp - _QPS_CHEAPER)
 
