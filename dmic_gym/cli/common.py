@@ -81,13 +81,23 @@ def names_of(text: str) -> list[str]:
 
 
 def integers_of(option: str, text: str) -> list[int]:
-    """Return the integers of a list with commas; raise InvalidInputError for others."""
+    """Return the integers of a list with commas, in which 26..47 stands for all from 26 to 47.
+
+    Raises:
+        InvalidInputError: it holds something else.
+    """
     try:
-        return [int(word) for word in names_of(text)]
+        return [number for word in names_of(text) for number in _integers(word)]
     except ValueError as error:
         raise InvalidInputError(
-            f"{option} {text!r} must be integers with commas between, as in {option} 22,27,32,37."
+            f"{option} {text!r} must be integers with commas between, as in {option} 22,27,32,37, "
+            f"or a range, as in {option} 26..47."
         ) from error
+
+
+def _integers(word: str) -> Sequence[int]:
+    first, _, last = word.partition("..")
+    return range(int(first), int(last or first) + 1)
 
 
 def command_line() -> str:

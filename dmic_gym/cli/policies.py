@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -39,11 +40,38 @@ SegmentersOption = Annotated[
         "one for all data, or one each. Default: the task's, or the shipped network."
     ),
 ]
-QPsOption = Annotated[str, typer.Option(help="Base QPs to learn at.")]
+QPsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Base QPs to learn at, as in 22,27,32 or 26..47. Default: 22,27,32,37,42,47; with "
+        "--credit 26..47."
+    ),
+]
 CTUOption = Annotated[int, typer.Option(help="CTU size: 64, 32 or 16.")]
-EnvsOption = Annotated[int, typer.Option(help="Episodes at once.")]
+EnvsOption = Annotated[
+    int | None,
+    typer.Option(help="Episodes at once. Default: 16; with --credit 30, or 6 for each of --maps."),
+]
 WarmStartRateOption = Annotated[float, typer.Option(help="Learning rate of the warm start.")]
-RateOption = Annotated[float, typer.Option(help="Learning rate of A2C.")]
+RateOption = Annotated[
+    float | None,
+    typer.Option(help="Learning rate of A2C. Default: 2e-4; with --credit 3e-4."),
+]
+CreditOption = Annotated[
+    bool, typer.Option("--credit", help="Pay each CTU for what it did; see --maps.")
+]
+MapsOption = Annotated[
+    int,
+    typer.Option(
+        help="With --credit: maps of one image at one base QP that are compared with each other; "
+        "1: the critic is the baseline instead."
+    ),
+]
+PresetOption = Annotated[str, typer.Option(help="x265's, such as medium or ultrafast.")]
+HeldOutOption = Annotated[
+    int, typer.Option(help="Images kept back and coded now and then: BD-rates in learning.jsonl.")
+]
+JudgeOption = Annotated[int, typer.Option(help="Updates of A2C between these.")]
 SeedOption = Annotated[
     int, typer.Option(help="Of weights, order, exploration, samples and their variations.")
 ]
@@ -51,6 +79,8 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 
 _QPS = "22,27,32,37,42,47"
+_ENTROPY = {False: (0.003, 0.003), True: (0.01, 0.003)}
+"""Weight of the entropy at the first and last step, without and with --credit."""
 
 
 @app.command()
@@ -58,8 +88,10 @@ def pretrain(
     data: Annotated[
         list[str],
         typer.Option(
+            "--data",
+            "--task",
             help="Source domain: a task, a data set or a folder, with options as in "
-            '"phantoms?count=800&select=100::" or "DAVIS?size=240"; repeatable.'
+            '"phantoms?count=800&select=100::" or "DAVIS?size=240"; repeatable.',
         ),
     ],
     out: OutOption,
@@ -69,13 +101,24 @@ def pretrain(
     ] = 0,
     steps: StepsOption = 0,
     epochs: EpochsOption = 35,
-    qps: QPsOption = _QPS,
+    qps: QPsOption = None,
     ctu: CTUOption = 64,
-    envs: EnvsOption = 16,
+    envs: EnvsOption = None,
     warm_start_rate: WarmStartRateOption = 1e-3,
-    rate: RateOption = 2e-4,
+    rate: RateOption = None,
+    credit: CreditOption = False,
+    maps: MapsOption = 5,
+    preset: PresetOption = "medium",
+    held_out: HeldOutOption = 0,
+    judge_every: JudgeOption = 25,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
+    policy: Annotated[
+        str, typer.Option(help="DMICPolicy, which sees, or HRLVSCPolicy, by numbers alone.")
+    ] = "HRLVSCPolicy",
+    inputs: Annotated[
+        str, typer.Option(help="What DMICPolicy looks at: pixels, numbers or both.")
+    ] = "both",
     name: NameOption = "pretrained",
     resume: ResumeOption = False,
 ) -> None:
@@ -84,16 +127,26 @@ def pretrain(
     from dmic_gym.agents.training.variations import Variations
     from dmic_gym.tasks.registry import task_of
 
-    base_qps = tuple(integers_of("--qps", qps))
-    config = TrainingConfig(epochs, warm_start_rate, steps, rate, ctu, base_qps, envs, seed)
+    config = TrainingConfig(
+        epochs,
+        warm_start_rate,
+        steps,
+        ctu_size=ctu,
+        seed=seed,
+        policy=policy,
+        inputs=inputs,
+        **_reinforcement(qps, envs, rate, credit, maps, preset),
+    )
     tasks = [task_of(spec) for spec in data]
     images = {str(task.train): task.load_data("train") for task in tasks}
-    words = [f"{portable(spec)} ({len(own)} images)" for spec, own in images.items()]
+    kept_back, learned = _kept_back(images, held_out, seed)
+    words = [f"{portable(spec)} ({len(own)} images)" for spec, own in learned.items()]
 
     def train(on_progress: ProgressCallback) -> Path:
         specs = segmenter or [str(task.training_segmenter) for task in tasks]
         run = _run(name, out, config, images, specs, words, device, resume, on_progress)
-        varied = [Variations(own, max(variations, len(own)), seed)[:] for own in images.values()]
+        run = _judged(run, kept_back, judge_every)
+        varied = [Variations(own, max(variations, len(own)), seed)[:] for own in learned.values()]
         return run.run([sample for own in varied for sample in own])
 
     _watch(train)
@@ -101,7 +154,12 @@ def pretrain(
 
 @app.command()
 def finetune(
-    data: Annotated[str, typer.Option(help="A task, a data set or a folder of annotated images.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data", "--task", help="A task, a data set or a folder of annotated images."
+        ),
+    ],
     out: OutOption,
     segmenter: SegmentersOption = None,
     samples: Annotated[int, typer.Option(help="How many of the images, drawn at random.")] = 1,
@@ -111,11 +169,16 @@ def finetune(
     variations: Annotated[int, typer.Option(help="Images made of the samples, in all.")] = 24,
     steps: StepsOption = 20_000,
     epochs: EpochsOption = 30,
-    qps: QPsOption = _QPS,
+    qps: QPsOption = None,
     ctu: CTUOption = 64,
-    envs: EnvsOption = 16,
+    envs: EnvsOption = None,
     warm_start_rate: WarmStartRateOption = 5e-4,
-    rate: RateOption = 2e-4,
+    rate: RateOption = None,
+    credit: CreditOption = False,
+    maps: MapsOption = 5,
+    preset: PresetOption = "medium",
+    held_out: HeldOutOption = 0,
+    judge_every: JudgeOption = 25,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     name: NameOption = "finetuned",
@@ -127,12 +190,20 @@ def finetune(
     from dmic_gym.envs.settings import find_sample
     from dmic_gym.tasks.registry import task_of
 
-    base_qps = tuple(integers_of("--qps", qps))
-    config = TrainingConfig(epochs, warm_start_rate, steps, rate, ctu, base_qps, envs, seed)
+    config = TrainingConfig(
+        epochs,
+        warm_start_rate,
+        steps,
+        ctu_size=ctu,
+        seed=seed,
+        **_reinforcement(qps, envs, rate, credit, maps, preset),
+    )
     task = task_of(data)
     found = task.load_data("train")
+    kept_back, rest = _kept_back({str(task.train): found}, held_out, seed)
+    found = rest[str(task.train)]
     chosen = [find_sample(found, image)] if image else tuning.choose_samples(found, samples, seed)
-    images = {str(task.train): chosen}
+    images = {str(task.train): [*chosen, *kept_back]}
     words = [f"{portable(str(task.train))}: {', '.join(sample.name for sample in chosen)}"]
 
     def train(on_progress: ProgressCallback) -> Path:
@@ -140,9 +211,53 @@ def finetune(
         run = _run(
             name, out, config, images, specs, words, device, resume, on_progress, strict=True
         )
+        run = _judged(run, kept_back, judge_every)
         return tuning.finetune(chosen, run, weights=weights, tune=tune, variations=variations)
 
     _watch(train)
+
+
+def _reinforcement(
+    qps: str | None, envs: int | None, rate: float | None, credit: bool, maps: int, preset: str
+) -> dict[str, Any]:
+    """Return the part of a configuration whose defaults hang on --credit."""
+    return {
+        "base_qps": tuple(integers_of("--qps", qps or ("26..47" if credit else _QPS))),
+        "envs": envs or ((30 if maps == 1 else 6 * maps) if credit else 16),
+        "learning_rate": rate or (3e-4 if credit else 2e-4),
+        "credit": credit,
+        "maps": maps if credit else 1,
+        "entropy": _ENTROPY[credit],
+        "preset": preset,
+    }
+
+
+def _kept_back(
+    images: Mapping[str, Sequence[Sample]], count: int, seed: int
+) -> tuple[list[Sample], dict[str, Sequence[Sample]]]:
+    """Draw images of all data sets that are not learned from; return them and the others."""
+    import numpy as np
+
+    places = [(spec, n) for spec, own in images.items() for n in range(len(own))]
+    drawn = np.random.default_rng(seed).permutation(len(places))[:count].tolist()
+    chosen = {places[n] for n in drawn}
+    rest = {
+        spec: [own[n] for n in range(len(own)) if (spec, n) not in chosen] if count else own
+        for spec, own in images.items()
+    }
+    return [images[spec][n] for spec, n in sorted(chosen)], rest
+
+
+def _judged(run: TrainingRun, samples: Sequence[Sample], every: int) -> TrainingRun:
+    """Return a run that is judged on `samples` while it learns."""
+    from dmic_gym.agents.training.learning_log import HeldOut
+    from dmic_gym.bench.held_out import held_out_judge
+
+    if not samples:
+        return run
+    return replace(
+        run, held_out=lambda evaluator: HeldOut(held_out_judge(evaluator, samples), every)
+    )
 
 
 def _run(

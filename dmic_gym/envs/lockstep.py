@@ -172,6 +172,10 @@ class LockstepEnv(VectorEnv[Observation, Any, npt.NDArray[Any]]):
         self._ready = True
         return self._observations(), outcomes, begun
 
+    def reseed(self, seed: int) -> None:
+        """Seed the draws of the episodes to come, sub-environment i with ``seed + i``."""
+        self._rngs = [seeding.np_random(seed + row)[0] for row in range(self.num_envs)]
+
     def render(self) -> tuple[RGB, ...] | None:
         """Return a picture of each running episode, as the environment of one draws it."""
         self._check_ready()

@@ -6,10 +6,13 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
+import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 
+from dmic_gym.envs.sb3 import SB3LockstepVecEnv
 from dmic_gym.errors import WeightsError
 from dmic_gym.io import write_atomically
 
@@ -86,6 +89,34 @@ class Checkpoints(BaseCallback):
         steps = _checkpoints(self._out)
         for done in sorted(steps)[:-KEPT]:
             steps[done].unlink(missing_ok=True)
+
+
+class Reseeding(BaseCallback):
+    """Seed every rollout by its first step, so that a resumed run draws what an unbroken one does.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._seed = seed
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        seed = seed_of(self._seed, self.model.num_timesteps)
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        env = self.training_env.unwrapped
+        if isinstance(env, SB3LockstepVecEnv):
+            env.env.reseed(seed)
+
+
+def seed_of(seed: int, steps: int) -> int:
+    """Return the seed of the rollout that begins after so many steps."""
+    return (seed * 1_000_003 + steps) % (1 << 32)
 
 
 def _checkpoints(out: Path) -> dict[int, Path]:

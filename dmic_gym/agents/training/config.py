@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dmic_gym.envs.vector_inputs import checked_groups
 from dmic_gym.errors import InvalidInputError
 
 
@@ -22,9 +23,18 @@ class TrainingConfig:
         envs: episodes at once.
         seed: of weights, order, exploration.
         checkpoint_every: A2C steps between checkpoints.
+        credit: pay each CTU for what it did, see `CreditCallback`; a rollout then holds one episode
+            of each of the `envs`.
+        maps: with `credit`, maps of one image at one base QP that are compared with each other;
+            with 1 the critic is the baseline. `envs` must be a multiple.
+        entropy: weight of the policy's entropy at the first step and at the last.
+        preset: x265's.
+        policy: name of the policy's class, for a new one.
+        inputs: what the trunk of a new `DMICPolicy` looks at: "pixels", "numbers" or "both".
 
     Raises:
-        InvalidInputError: a number is negative, a rate is not above 0, or nothing is to be done.
+        InvalidInputError: a number is negative, a rate is not above 0, `envs` is no multiple of
+            `maps`, or nothing is to be done.
     """
 
     epochs: int = 35
@@ -36,6 +46,12 @@ class TrainingConfig:
     envs: int = 16
     seed: int = 0
     checkpoint_every: int = 5_000
+    credit: bool = False
+    maps: int = 1
+    entropy: tuple[float, float] = (0.003, 0.003)
+    preset: str = "medium"
+    policy: str = "HRLVSCPolicy"
+    inputs: str = "both"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "steps", "seed"):
@@ -44,5 +60,6 @@ class TrainingConfig:
         for name in ("warm_start_rate", "learning_rate", "checkpoint_every"):
             if not (value := getattr(self, name)) > 0:
                 raise InvalidInputError(f"{name}={value} must be above 0.")
+        checked_groups(self.maps, self.envs)
         if not self.steps and not self.epochs:
             raise InvalidInputError("Nothing would be learned: pass steps or epochs above 0.")

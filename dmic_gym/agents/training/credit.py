@@ -53,14 +53,12 @@ class _Ended:
         last: the rollout's step that ended it.
         group: image and base QP.
         returns: float (CTUs,), what its steps are paid.
-        uniform: whether it chose one QP for all CTUs.
     """
 
     row: int
     last: int
     group: Hashable
     returns: Floats
-    uniform: bool
 
     def steps(self, values: Floats) -> tuple[slice, Floats]:
         """Return where this rollout holds its steps, and their part of `values`."""
@@ -76,8 +74,7 @@ class CreditCallback(BaseCallback):
     rollout, and clipped. Steps of episodes that have not ended, or that a tool's failure ended,
     teach nothing: let a rollout hold whole episodes, ``n_steps = rows * cols``.
 
-    Logged, over the rollout: ``credit/paid_share`` of its steps, ``credit/uniform_maps``, the share
-    of its episodes that chose one QP for all CTUs, and ``credit/reward``, their mean reward.
+    Logged: ``credit/paid_share``, the share of the rollout's steps that were paid.
 
     Args:
         baseline: "group": the mean return of the same CTU over all maps of the same image and base
@@ -106,17 +103,15 @@ class CreditCallback(BaseCallback):
         self.baseline = baseline
         self.neighbours, self.picture, self.clip = neighbours, picture, clip
         self._ended: list[_Ended] = []
-        self._rewards: list[float] = []
 
     def _on_rollout_start(self) -> None:
-        self._ended, self._rewards = [], []
+        self._ended = []
 
     def _on_step(self) -> bool:
         last = self._buffer.pos
         for row in np.flatnonzero(self.locals["dones"]).tolist():
             info = self.locals["infos"][row]
             if "error" not in info:
-                self._rewards.append(float(self.locals["rewards"][row]))
                 self._ended.append(self._paid(row, last, info))
         return True
 
@@ -133,7 +128,7 @@ class CreditCallback(BaseCallback):
         if paid.any():
             advantages[paid] = self._normalised(advantages[paid])
         buffer.returns[:], buffer.advantages[:] = returns, advantages
-        self._log(float(paid.mean()))
+        self.logger.record("credit/paid_share", float(paid.mean()))
 
     @property
     def _buffer(self) -> RolloutBuffer:
@@ -147,8 +142,7 @@ class CreditCallback(BaseCallback):
                 "make_sb3_vec() or CodingEnv-v0."
             )
         returns = step_returns(info["ctu_rewards"], self.neighbours, self.picture)
-        uniform = bool(np.ptp(info["qp_map"]) == 0)
-        return _Ended(row, last, (info["sample"], info["base_qp"], len(returns)), returns, uniform)
+        return _Ended(row, last, (info["sample"], info["base_qp"], len(returns)), returns)
 
     def _baselines(self) -> Sequence[Floats | None]:
         """Return what each finished episode is compared with, None where with nothing."""
@@ -177,13 +171,6 @@ class CreditCallback(BaseCallback):
         centred = advantages - advantages.mean()
         scaled = centred / max(float(centred.std()), 1e-8)
         return np.asarray(scaled.clip(-self.clip, self.clip))
-
-    def _log(self, paid: float) -> None:
-        self.logger.record("credit/paid_share", paid)
-        if self._ended:
-            uniform = [episode.uniform for episode in self._ended]
-            self.logger.record("credit/uniform_maps", float(np.mean(uniform)))
-            self.logger.record("credit/reward", float(np.mean(self._rewards)))
 
 
 class EntropySchedule(BaseCallback):

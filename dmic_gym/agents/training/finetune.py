@@ -77,7 +77,7 @@ def finetune(
         if tune == "scratch":
             return new_model(env, run.config, run.device)
         device = str(pick_device(run.device))
-        model = load_policy(weights, env, device=device, **a2c_arguments(run.config))
+        model = load_policy(weights, env, device=device, **a2c_arguments(run.config, env))
         assert isinstance(model, OnPolicyAlgorithm)
         return model
 

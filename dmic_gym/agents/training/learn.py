@@ -19,48 +19,67 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 from dmic_gym.agents.policy.freeze import PartialFreezeCallback, frozen_but
 from dmic_gym.agents.policy.network import WARM_STARTED_PARTS, HRLVSCPolicy
-from dmic_gym.agents.training.checkpoints import WARM_STARTED, Checkpoints, restore, save_checkpoint
+from dmic_gym.agents.policy.sb3_model import POLICIES
+from dmic_gym.agents.policy.trunk import DMICPolicy
+from dmic_gym.agents.training.checkpoints import (
+    WARM_STARTED,
+    Checkpoints,
+    Reseeding,
+    restore,
+    save_checkpoint,
+    seed_of,
+)
 from dmic_gym.agents.training.config import TrainingConfig
+from dmic_gym.agents.training.credit import CreditCallback, EntropySchedule
+from dmic_gym.agents.training.learning_log import LEARNING, HeldOut, LearningLog
 from dmic_gym.agents.training.progress import Episodes, ProgressCallback, silent
 from dmic_gym.agents.training.value_tables import collect_value_tables
 from dmic_gym.agents.training.warm_start import TableOfImage, warm_start
 from dmic_gym.envs.evaluator import Evaluator
 from dmic_gym.envs.image_view import ImageView
 from dmic_gym.envs.sb3 import SB3CodingVecEnv
-from dmic_gym.errors import InvalidInputError
+from dmic_gym.errors import InvalidInputError, unknown_name
 from dmic_gym.tasks.segmenters.network import pick_device
 
 VALUE_TABLES = "qp-value-tables.jsonl"
 
-_ENTROPY = 0.003
 
-
-def a2c_arguments(config: TrainingConfig) -> dict[str, Any]:
+def a2c_arguments(config: TrainingConfig, env: SB3CodingVecEnv) -> dict[str, Any]:
     """Return the keyword arguments of `A2C` for a configuration.
 
     The reward comes once, at the end of an episode, and nothing is discounted: a CTU's advantage
     is the episode's return less what the critic expected of it. Where an image has more CTUs than
-    `n_steps`, the critic stands for the return that is still to come.
+    `n_steps`, the critic stands for the return that is still to come. With credit, a rollout is as
+    long as an episode on the data set's first image, and Adam takes RMSprop's place.
     """
+    rows, cols = env.env.evaluator.map_shape(env.env.dataset[0])
     return {
         "learning_rate": config.learning_rate,
-        "n_steps": 25,
+        "n_steps": rows * cols if config.credit else 25,
         "gamma": 1.0,
         "gae_lambda": 1.0,
-        "ent_coef": _ENTROPY,
+        "ent_coef": config.entropy[0],
         "vf_coef": 0.25,
+        "use_rms_prop": not config.credit,
         "normalize_advantage": True,
         "seed": config.seed,
     }
 
 
 def new_model(env: SB3CodingVecEnv, config: TrainingConfig, device: str = "auto") -> A2C:
-    """Return an untrained HRLVSC policy in A2C.
+    """Return an untrained policy in A2C.
 
     Raises:
-        InvalidInputError: there is no such device.
+        InvalidInputError: there is no such device or policy.
     """
-    return A2C(HRLVSCPolicy, env, device=pick_device(device), **a2c_arguments(config))
+    if config.policy not in POLICIES:
+        raise unknown_name("policy", config.policy, POLICIES)
+    kwargs: dict[str, Any] = {}
+    if config.policy == DMICPolicy.__name__ and config.inputs != "both":
+        kwargs["features_extractor_kwargs"] = {"inputs": config.inputs}
+    arguments = a2c_arguments(config, env)
+    kind: Any = POLICIES[config.policy]
+    return A2C(kind, env, device=pick_device(device), policy_kwargs=kwargs or None, **arguments)
 
 
 def train(
@@ -72,9 +91,13 @@ def train(
     parts: Sequence[str] | None = None,
     resume: bool = False,
     callbacks: Sequence[BaseCallback] = (),
+    held_out: HeldOut | None = None,
     on_progress: ProgressCallback = silent,
 ) -> None:
     """Train a model, in place.
+
+    A run that is resumed goes on as the unbroken one would have, to the bit, where a rollout holds
+    whole episodes, as with ``config.credit`` and images of one size.
 
     Args:
         model: with a policy for `env`.
@@ -84,6 +107,7 @@ def train(
         parts: module prefixes to train; None trains all.
         resume: go on where the run in `out` stopped, instead of refusing to mix two runs.
         callbacks: more of Stable-Baselines3's.
+        held_out: judges the policy while it learns.
         on_progress: told of the progress.
 
     Raises:
@@ -106,9 +130,16 @@ def train(
             save_checkpoint(model, out / WARM_STARTED)
         if config.steps > model.num_timesteps:
             frozen: list[BaseCallback] = [] if parts is None else [PartialFreezeCallback(parts)]
-            saved = Checkpoints(out, config.checkpoint_every)
-            told = Episodes(on_progress, config.steps)
-            _reinforce(model, env, config, [*frozen, saved, told, *callbacks])
+            paid = [CreditCallback("group" if config.maps > 1 else "critic")]
+            always = [
+                Checkpoints(out, config.checkpoint_every),
+                Reseeding(config.seed),
+                Episodes(on_progress, config.steps),
+                EntropySchedule(*config.entropy),
+                LearningLog(out / LEARNING, held_out),
+            ]
+            used = [*frozen, *(paid if config.credit else []), *always, *callbacks]
+            _reinforce(model, env, config, used)
     finally:
         logger.close()
 
@@ -170,7 +201,8 @@ def _reinforce(
 ) -> None:
     done = model.num_timesteps
     model.set_env(VecMonitor(env))
-    model.set_random_seed(config.seed + done)  # one that goes on does not draw the same again
+    rollout = model.n_steps * env.num_envs
+    model.set_random_seed(seed_of(config.seed, done - rollout) if done else config.seed)
     steps, first = config.steps - done, done == 0
     model.learn(steps, CallbackList(callbacks), log_interval=1, reset_num_timesteps=first)
 

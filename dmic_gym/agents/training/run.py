@@ -21,8 +21,10 @@ from dmic_gym.agents.training.learn import (
     train,
     warm_started_parts,
 )
+from dmic_gym.agents.training.learning_log import HeldOut
 from dmic_gym.agents.training.progress import ProgressCallback, TelemetryCallback, silent
 from dmic_gym.agents.training.telemetry import GpuMonitor
+from dmic_gym.envs.evaluator import Evaluator
 from dmic_gym.envs.sb3 import SB3CodingVecEnv, make_sb3_vec
 from dmic_gym.errors import DataError, InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
@@ -60,6 +62,7 @@ class TrainingRun:
         device: a torch device or "auto".
         resume: go on with the run in `out`.
         card: words for the card.
+        held_out: makes what judges the policy while it learns, with the run's evaluator.
         on_progress: told of the progress.
 
     Raises:
@@ -73,6 +76,7 @@ class TrainingRun:
     device: str = "auto"
     resume: bool = False
     card: CardNotes = field(default_factory=CardNotes)
+    held_out: Callable[[Evaluator], HeldOut] | None = None
     on_progress: ProgressCallback = silent
 
     def __post_init__(self) -> None:
@@ -117,6 +121,8 @@ class TrainingRun:
             ctu_size=config.ctu_size,
             base_qps=config.base_qps,
             reward=REWARD,
+            preset=config.preset,
+            maps_per_image=config.maps,
         )
         try:
             model = start(env) if start else new_model(env, config, self.device)
@@ -137,6 +143,7 @@ class TrainingRun:
                     parts=parts,
                     resume=self.resume,
                     callbacks=[TelemetryCallback(monitor)],
+                    held_out=self.held_out(env.env.evaluator) if self.held_out else None,
                     on_progress=self.on_progress,
                 )
             return self._save(model, begun, parts, asdict(monitor.telemetry))
