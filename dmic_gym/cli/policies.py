@@ -221,10 +221,13 @@ def _reinforcement(
     qps: str | None, envs: int | None, rate: float | None, credit: bool, maps: int, preset: str
 ) -> dict[str, Any]:
     """Return the part of a configuration whose defaults hang on --credit."""
+    usual = ("26..47", 30 if maps == 1 else 6 * maps, 3e-4) if credit else (_QPS, 16, 2e-4)
+    given = zip((qps, envs, rate), usual, strict=True)
+    chosen = [default if value is None else value for value, default in given]
     return {
-        "base_qps": tuple(integers_of("--qps", qps or ("26..47" if credit else _QPS))),
-        "envs": envs or ((30 if maps == 1 else 6 * maps) if credit else 16),
-        "learning_rate": rate or (3e-4 if credit else 2e-4),
+        "base_qps": tuple(integers_of("--qps", str(chosen[0]))),
+        "envs": chosen[1],
+        "learning_rate": chosen[2],
         "credit": credit,
         "maps": maps if credit else 1,
         "entropy": _ENTROPY[credit],
