@@ -211,6 +211,7 @@ def make_sb3_video_vec(
     dataset: ClipSpec | None = None,
     *,
     seed: int | None = None,
+    maps_per_image: int = 1,
     workers: int | None = None,
     render_mode: str | None = None,
     **arguments: Unpack[VideoArguments],
@@ -221,6 +222,8 @@ def make_sb3_video_vec(
         num_envs: number of episodes in step.
         dataset: as for `VideoCodingEnv`.
         seed: of the first reset; sub-environment i gets ``seed + i``.
+        maps_per_image: sub-environments side by side that get the same frames and base QP; see
+            `make_sb3_vec`.
         workers: threads that encode; default: one a processor.
         render_mode: "rgb_array" or None.
         **arguments: those of `VideoCodingEnv`.
@@ -230,7 +233,12 @@ def make_sb3_video_vec(
         DataError: there are no readable clips.
     """
     env = VideoCodingVectorEnv(
-        num_envs, dataset, workers=workers, render_mode=render_mode, **arguments
+        num_envs,
+        dataset,
+        maps_per_image=maps_per_image,
+        workers=workers,
+        render_mode=render_mode,
+        **arguments,
     )
     made = SB3VideoVecEnv(env)
     if seed is not None:

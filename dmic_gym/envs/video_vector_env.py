@@ -13,6 +13,7 @@ from dmic_gym.envs.evaluator import ToolError
 from dmic_gym.envs.lockstep import Flags, LockstepEnv, Outcome
 from dmic_gym.envs.parallel import default_workers
 from dmic_gym.envs.setup import Ints
+from dmic_gym.envs.vector_inputs import checked_groups
 from dmic_gym.envs.verdict import Info
 from dmic_gym.envs.video_episode import VideoEpisode
 from dmic_gym.envs.video_evaluator import GopReference, GopResult
@@ -55,6 +56,8 @@ class VideoCodingVectorEnv(VideoSetup, LockstepEnv):
         autoreset_mode: `gymnasium.vector.AutoresetMode` or its name.
         copy: return copies of the observation buffers; without, the next call overwrites what the
             last one returned.
+        maps_per_image: neighbouring sub-environments that get the same frames and base QP, as in
+            `CodingVectorEnv`.
         workers: threads that encode; default: one a processor.
         render_mode: "rgb_array" or None.
         **arguments: those of `VideoCodingEnv`.
@@ -74,10 +77,12 @@ class VideoCodingVectorEnv(VideoSetup, LockstepEnv):
         *,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         copy: bool = True,
+        maps_per_image: int = 1,
         workers: int | None = None,
         render_mode: str | None = None,
         **arguments: Unpack[VideoArguments],
     ) -> None:
+        self.maps_per_image = checked_groups(maps_per_image, checked_integer("num_envs", num_envs))
         super().__init__(
             VideoCodingSettings(dataset, **arguments),
             workers=default_workers() if workers is None else checked_integer("workers", workers),
@@ -115,15 +120,18 @@ class VideoCodingVectorEnv(VideoSetup, LockstepEnv):
         return picture_of(self, self._episode(row))
 
     def _begin_rows(self, rows: Sequence[int], options: Sequence[Info]) -> dict[int, Info]:
-        drawn = [(row, *self._draw(self._rng(row), options[row])) for row in rows]
+        drawn: dict[int, tuple[Gop, int]] = {}
         for row in rows:
+            first = row - row % self.maps_per_image
+            drawn[row] = drawn.get(first) or self._draw(self._rng(row), options[row])
             self._end(row)
-        for row, episode in zip(rows, self.evaluator.map(self._begun_in, drawn), strict=True):
+        begun = self.evaluator.map(self._begun_in, list(drawn.items()))
+        for row, episode in zip(rows, begun, strict=True):
             self._episodes[row] = episode
         return {row: reset_info(self._episode(row)) for row in rows}
 
-    def _begun_in(self, drawn: tuple[int, Gop, int]) -> VideoEpisode:
-        row, gop, base_qp = drawn
+    def _begun_in(self, drawn: tuple[int, tuple[Gop, int]]) -> VideoEpisode:
+        row, (gop, base_qp) = drawn
         return self._begin(self._builders[row], gop, base_qp)
 
     def _act(self, rows: Sequence[int], actions: Ints) -> dict[int, Outcome]:

@@ -110,7 +110,7 @@ def _frame_info(episode: VideoEpisode, frame: FrameResult) -> Info:
 
 
 def _end_info(episode: VideoEpisode, figures: Figures, base: Figures, terms: Terms) -> Info:
-    gop = episode.reference.gop
+    gop, qp_maps = episode.reference.gop, episode.qp_maps
     return {
         "sample": gop.name,
         "clip": gop.clip.name,
@@ -124,7 +124,8 @@ def _end_info(episode: VideoEpisode, figures: Figures, base: Figures, terms: Ter
         "psnr": figures.psnr,
         "anchor_bits": float(base.bits),
         "anchor_dice": base.dice,
-        "qp_maps": episode.qp_maps,
+        "qp_map": qp_maps,
+        "qp_maps": qp_maps,
         "encodes": 1,
         "reward_terms": dict(terms),
         "frame_rewards": np.array(episode.rewards, np.float64),

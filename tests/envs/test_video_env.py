@@ -38,7 +38,7 @@ START: dict[str, Any] = {"options": {"clip": 0, "start": 1, "base_qp": 32}}
 FRAME_KEYS = {"frame", "frame_reward", "frame_bits", "frame_dice", "frame_consistency"}
 END_KEYS = FRAME_KEYS | {
     *("sample", "clip", "start", "base_qp", "bits", "slice_bits", "dice", "consistency_dice"),
-    *("iou", "psnr", "anchor_bits", "anchor_dice", "qp_maps", "encodes", "reward_terms"),
+    *("iou", "psnr", "anchor_bits", "anchor_dice", "qp_map", "qp_maps", "encodes", "reward_terms"),
     *("frame_rewards", "ctu_rewards"),
 }
 

@@ -12,6 +12,7 @@ from stable_baselines3 import A2C
 from stable_baselines3.common.vec_env import VecMonitor
 
 import dmic_gym
+from dmic_gym.agents.training.credit import CreditCallback
 from dmic_gym.envs import VIDEO_ENV_ID
 from dmic_gym.envs.video_vector_env import VideoCodingVectorEnv
 from dmic_gym.errors import InvalidInputError
@@ -120,8 +121,28 @@ def test_a2c_learns_on_the_sb3_form() -> None:
     vec.close()
 
 
+def test_maps_of_the_same_frames_side_by_side_teach_each_other() -> None:
+    """What `CreditCallback` compares: maps of the same frames at the same base QP."""
+    settings = SETTINGS | {"mode": "ctu", "dataset": CLIPS[:1]}
+    vec = dmic_gym.make_sb3_video_vec(4, maps_per_image=2, seed=1, **settings)
+    vec.reset()
+    infos = vec.reset_infos
+    assert infos[0] == infos[1]
+    assert infos[2] == infos[3]
+    assert infos[0] != infos[2]
+    credit = CreditCallback()
+    model = A2C("MultiInputPolicy", vec, n_steps=18, seed=0)
+    model.learn(72, callback=credit)
+    assert len(credit._ended) == 4
+    assert all(len(episode.returns) == 18 for episode in credit._ended)
+    assert model.rollout_buffer.advantages.any(axis=1).all()
+    vec.close()
+
+
 def test_arguments_are_checked() -> None:
     with pytest.raises(InvalidInputError, match="num_envs"):
         VideoCodingVectorEnv(0, **SETTINGS)
+    with pytest.raises(InvalidInputError, match="no multiple of maps_per_image=2"):
+        VideoCodingVectorEnv(3, maps_per_image=2, **SETTINGS)
     with pytest.raises(InvalidInputError, match="autoreset_mode"):
         VideoCodingVectorEnv(1, autoreset_mode="LATER", **SETTINGS)
