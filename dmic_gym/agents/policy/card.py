@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -105,11 +105,19 @@ class PolicyArguments:
             )
         return self.policy_kwargs | {"activation_fn": ACTIVATIONS[name]}
 
-    def check(self, met: PolicyArguments, name: str, strict: bool) -> None:
+    def check(
+        self, met: PolicyArguments, name: str, strict: bool, optional: Collection[str] = ()
+    ) -> None:
         """Compare with the environment that the policy is to act in.
 
         Where it can act all the same, but was trained for another CTU size or for other QP offsets,
         it warns by `PolicyMismatchWarning`.
+
+        Args:
+            met: the environment's.
+            name: of the policy, for messages.
+            strict: refuse instead of warning.
+            optional: keys of the observation that the policy can do without.
 
         Raises:
             InvalidInputError: observations or the number of actions differ, or, if `strict`, CTU
@@ -117,7 +125,8 @@ class PolicyArguments:
         """
         for key in sorted(self.observation.keys() | met.observation.keys()):
             own, other = self.observation.get(key), met.observation.get(key)
-            if own != other:
+            absent = None in (own, other)
+            if own != other and not (absent and key in optional):
                 raise InvalidInputError(
                     f"{name} was trained on the observation {key!r} = {_words(own)}; this "
                     f"environment has {_words(other)}. Pass CodingEnv-v0 or make_sb3_vec() "

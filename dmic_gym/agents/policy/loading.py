@@ -24,6 +24,7 @@ from dmic_gym.agents.policy.card import AnyEnv, PolicyArguments
 from dmic_gym.agents.policy.matching import copy_tensors, own_tensors, rename
 from dmic_gym.agents.policy.network import CRITIC, HRLVSCPolicy
 from dmic_gym.agents.policy.sb3_model import POLICIES, find_policy, policy_kwargs_of
+from dmic_gym.agents.policy.trunk import VIDEO_KEYS, DMICPolicy
 from dmic_gym.agents.policy.weight_files import read_tensors
 from dmic_gym.envs.observations import observation_space
 from dmic_gym.envs.video_observations import video_observation_space
@@ -70,7 +71,8 @@ def load_policy(
     ``model.save()`` say themselves what the policy is. Any other file, be it safetensors or a
     ``state_dict`` in ``.pt``, is taken for the tensors of `HRLVSCPolicy` unless `policy` says
     otherwise. Nothing in a file is run. A card knows for which CTU size and QP offsets the policy
-    was trained; a ``.zip`` does not.
+    was trained; a ``.zip`` does not. A `DMICPolicy` that was trained on video acts on images too,
+    as on the first frame of a group, and the other way round.
 
     Args:
         name_or_path: the name of shipped weights, or a file.
@@ -100,7 +102,8 @@ def load_policy(
     file = _read(name_or_path, policy, algorithm, given)
     optional: tuple[str, ...] = ()
     if file.arguments is not None:
-        file.arguments.check(PolicyArguments.of_env(env), file.source, strict)
+        unneeded = VIDEO_KEYS if issubclass(file.policy, DMICPolicy) else ()
+        file.arguments.check(PolicyArguments.of_env(env), file.source, strict, unneeded)
         optional = () if file.arguments.critic else CRITIC
     chosen = _algorithm(algorithm, file)
     if issubclass(chosen, DQN):

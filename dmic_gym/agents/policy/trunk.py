@@ -32,6 +32,9 @@ alone; or both."""
 STILL = VideoFeatures(CTU_LEVEL, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """The entries of ``video`` where the environment has none: the first frame of a group."""
 
+VIDEO_KEYS = ("previous", "previous_ctu", "video")
+"""Keys of the observation that `CodingEnv` lacks and the trunk can do without."""
+
 _SEEN, _SURVEYED = 128, 32
 _FRAME_STRIDE = 8
 _GAIN, _MIDDLE = 2.0, 0.5
@@ -60,8 +63,8 @@ class CTUTrunk(BaseFeaturesExtractor):
     `progress` and five of the numbers change, so that whoever steps through a picture computes
     `static` once, for all its CTUs, and then `step` alone.
 
-    Where the observation space lacks `previous_ctu`, `previous` and `video`, their planes are 0 and
-    their numbers those of `STILL`.
+    Where the observation space lacks `VIDEO_KEYS`, their planes are 0 and their numbers those of
+    `STILL`.
 
     Args:
         observation_space: of `CodingEnv` or `VideoCodingEnv`.

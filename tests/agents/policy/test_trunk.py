@@ -22,7 +22,9 @@ from dmic_gym.envs.sb3 import SB3CodingVecEnv, make_sb3_vec
 from dmic_gym.envs.video_observations import video_observation_space
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
+from tests.envs.video_support import small_video_env
 from tests.support import phantoms, vesselness
+from tests.support import small_env as single_env
 
 
 def policy(inputs: str = "both", space: spaces.Dict | None = None, seed: int = 0) -> DMICPolicy:
@@ -174,6 +176,24 @@ def test_a_card_builds_the_right_trunk(inputs: str, tmp_path: Path) -> None:
         assert loaded.policy.features_extractor.inputs == inputs
         assert np.array_equal(probabilities(loaded, seen), probabilities(model, seen))
     env.close()
+
+
+@pytest.mark.parametrize("learned_on", ["video", "images"])
+def test_a_policy_of_video_loads_for_images_and_back(learned_on: str, tmp_path: Path) -> None:
+    envs: list[Any] = [small_video_env(mode="ctu"), single_env(ctu_size=32)]
+    start, other = envs if learned_on == "video" else envs[::-1]
+    model = A2C(DMICPolicy, start, seed=0, n_steps=4)
+    path = save_policy(model, tmp_path, "moved")
+    loaded = load_policy(path, other)
+    for name, tensor in model.policy.state_dict().items():
+        assert torch.equal(loaded.policy.state_dict()[name], tensor), name
+    observation, _ = other.reset(seed=0)
+    assert 0 <= int(loaded.predict(observation)[0]) < 13
+    plain = A2C("MultiInputPolicy", start, seed=0, n_steps=4)
+    with pytest.raises(InvalidInputError, match="previous"):
+        load_policy(save_policy(plain, tmp_path, "plain"), other)
+    for env in envs:
+        env.close()
 
 
 def test_other_observations_and_inputs_are_refused() -> None:
