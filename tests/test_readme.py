@@ -13,6 +13,7 @@ from dmic_gym.agents.policy.loading import load_agent
 from dmic_gym.agents.policy.shipped import policy_names
 from dmic_gym.bench.provenance import state_sha256
 from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS
+from dmic_gym.tasks.segmenters.find import describe_segmenter, find_segmenter
 from dmic_gym.tasks.segmenters.weights import SHIPPED, read_card
 from tests.support import ROOT
 
@@ -53,6 +54,7 @@ def test_recorded_results_were_made_with_the_shipped_networks(folder: Path) -> N
     policies = (load_agent(name, DEFAULT_QP_OFFSETS, 64) for name in policy_names())
     shipped = {state_sha256(policy.state_dict()) for policy in policies}
     shipped |= {read_card(path).sha256 for path in SHIPPED.glob("*.safetensors")}
+    shipped.add(describe_segmenter(find_segmenter("davis-net", dtype="float32"))["sha256"])
     used = {
         part["sha256"]
         for line in (folder / "rows.jsonl").read_text().splitlines()

@@ -24,10 +24,12 @@ class GopPlan:
     Attributes:
         result: of the maps it chose.
         encodes: how often the group was coded to find them, its own time included.
+        seconds_saved: what encodes that an earlier plan had made would have taken.
     """
 
     result: GopResult
     encodes: float
+    seconds_saved: float = 0.0
 
 
 @runtime_checkable
@@ -152,4 +154,5 @@ class GopSearchAgent:
 
 
 def _coded(objective: GopObjective, qp_map: QPMap) -> GopPlan:
-    return GopPlan(objective.code(qp_map), objective.encodes + 1)
+    result = objective.code(qp_map)
+    return GopPlan(result, objective.encodes + 1, objective.seconds_saved)

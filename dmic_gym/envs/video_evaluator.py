@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from threading import RLock
@@ -91,7 +92,9 @@ class VideoEvaluator:
         alone = workers == 1 or getattr(segmenter, "in_parallel", False)
         self._turn: AbstractContextManager[object] = nullcontext() if alone else RLock()
         self._importance: ByteBoundedCache[Probability] = ByteBoundedCache(cache_bytes, _nbytes)
-        self._uniform: ByteBoundedCache[GopResult] = ByteBoundedCache(cache_bytes, _nbytes)
+        self._uniform = ByteBoundedCache[tuple[GopResult, float]](
+            cache_bytes, lambda kept: kept[0].nbytes
+        )
         self._anchors: ByteBoundedCache[GopAnchor] = ByteBoundedCache(cache_bytes // 2, _nbytes)
 
     def reference(self, gop: Gop) -> GopReference:
@@ -148,16 +151,25 @@ class VideoEvaluator:
                 session.encode(qp_map)
             return session.result()
 
-    def uniform(self, reference: GopReference, qp: int) -> GopResult:
-        """Return the encode at constant `qp`, which is kept.
+    def uniform(self, reference: GopReference, qp: int) -> tuple[GopResult, float]:
+        """Return the encode at constant `qp`, which is kept, and the seconds that keeping saved.
+
+        See `Evaluator.uniform`.
 
         Raises:
             CodecError: the codec failed.
             SegmenterError: the segmenter failed.
         """
-        made = self._uniform.get((reference.key, qp), lambda: self._at(reference, qp))
-        self._anchors.get((reference.key, qp), lambda: GopAnchor.of(made))
-        return made
+        made = False
+
+        def timed() -> tuple[GopResult, float]:
+            nonlocal made
+            made, begin = True, time.perf_counter()
+            return self._at(reference, qp), time.perf_counter() - begin
+
+        result, seconds = self._uniform.get((reference.key, qp), timed)
+        self._anchors.get((reference.key, qp), lambda: GopAnchor.of(result))
+        return result, 0.0 if made else seconds
 
     def anchor(self, reference: GopReference, qp: int) -> Figures:
         """Return the anchor's figures at constant `qp`; each is encoded once."""
@@ -324,5 +336,5 @@ class GopSession:
         return FrameResult(found.figures, encoded, found.mask, found.qp_map, probability)
 
 
-def _nbytes(kept: Probability | GopResult | GopAnchor) -> int:
+def _nbytes(kept: Probability | GopAnchor) -> int:
     return kept.nbytes

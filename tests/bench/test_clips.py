@@ -158,7 +158,7 @@ def test_a_second_network_scores_the_decoded_frames() -> None:
     row = code_clip(evaluator, make_gop_planner("anchor", evaluator), clip, cell, second)
     assert clip.masks is not None
     (gop,) = clip.gops(4)
-    frames = evaluator.uniform(evaluator.reference(gop), 37).frames[1:]
+    frames = evaluator.uniform(evaluator.reference(gop), 37)[0].frames[1:]
     masks = [binarize(inverted(frame.encoded.reconstruction[None])[0]) for frame in frames]
     expected = [dice(mask, truth) for mask, truth in zip(masks, clip.masks[1:], strict=True)]
     assert row.second_dice == pytest.approx(np.mean(expected))

@@ -101,7 +101,7 @@ def test_offset_0_everywhere_is_the_anchor_bit_for_bit(mode: Mode) -> None:
     env = small_video_env(mode=mode)
     play_video(env, keep, **START)
     evaluator = small_evaluator()
-    anchor = evaluator.uniform(evaluator.reference(Gop(moving_clip(5), 1, 4)), 32)
+    anchor, _ = evaluator.uniform(evaluator.reference(Gop(moving_clip(5), 1, 4)), 32)
     assert env.result is not None
     assert env.result.bitstream == anchor.bitstream
 

@@ -123,10 +123,10 @@ def test_the_anchor_is_the_base_qp_everywhere_and_is_coded_once(
     evaluator = small_evaluator()
     flat = [np.full((2, 3), QP)] * 4
     expected = evaluator.score(reference, QP, flat)
-    assert evaluator.uniform(reference, QP).bitstream == expected.bitstream
+    assert evaluator.uniform(reference, QP)[0].bitstream == expected.bitstream
     monkeypatch.setattr(evaluator, "open", None)
     assert evaluator.anchor(reference, QP) == expected.figures
-    assert evaluator.uniform(reference, QP).figures == expected.figures
+    assert evaluator.uniform(reference, QP)[0].figures == expected.figures
 
 
 @pytest.mark.parametrize("reward", [PricedReward(), LinearReward(), RateSavingReward()])
@@ -149,7 +149,9 @@ def test_without_expert_masks_there_is_consistency_alone(evaluator: VideoEvaluat
 def test_where_no_frame_is_scored_all_count(evaluator: VideoEvaluator) -> None:
     alone = evaluator.reference(Gop(moving_clip(), 0, 1))
     assert (alone.scored.tolist(), alone.counted.tolist()) == ([False], [True])
-    assert evaluator.anchor(alone, QP).dice == evaluator.uniform(alone, QP).frames[0].figures.dice
+    assert (
+        evaluator.anchor(alone, QP).dice == evaluator.uniform(alone, QP)[0].frames[0].figures.dice
+    )
 
 
 def test_each_clip_has_its_own_segmenter() -> None:

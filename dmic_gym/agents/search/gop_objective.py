@@ -63,7 +63,9 @@ class GopObjective(SearchObjective[None]):
         return self._accept(self.code(qp_map))
 
     def _code_uniform(self, qp: int) -> Trial[None]:
-        return self._accept(self.evaluator.uniform(self.reference, qp))
+        result, saved = self.evaluator.uniform(self.reference, qp)
+        self.seconds_saved += saved
+        return self._accept(result)
 
     def _accept(self, result: GopResult) -> Trial[None]:
         masks = np.stack([frame.mask for frame in result.frames])[self.reference.counted]
