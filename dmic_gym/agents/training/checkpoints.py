@@ -19,6 +19,9 @@ from dmic_gym.io import write_atomically
 WARM_STARTED = "warm-started.zip"
 """The policy after its warm start, before A2C."""
 
+WARM_STARTING = "warm-starting.pt"
+"""The state of a warm start that is not over."""
+
 KEPT = 2
 _STEPS = re.compile(r"a2c_(\d+)_steps\.zip")
 

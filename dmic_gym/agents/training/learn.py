@@ -23,6 +23,7 @@ from dmic_gym.agents.policy.sb3_model import POLICIES
 from dmic_gym.agents.policy.trunk import DMICPolicy
 from dmic_gym.agents.training.checkpoints import (
     WARM_STARTED,
+    WARM_STARTING,
     Checkpoints,
     Reseeding,
     restore,
@@ -33,15 +34,17 @@ from dmic_gym.agents.training.config import TrainingConfig
 from dmic_gym.agents.training.credit import CreditCallback, EntropySchedule
 from dmic_gym.agents.training.learning_log import LEARNING, HeldOut, LearningLog
 from dmic_gym.agents.training.progress import Episodes, ProgressCallback, silent
+from dmic_gym.agents.training.table_images import TableImages
 from dmic_gym.agents.training.value_tables import collect_value_tables
-from dmic_gym.agents.training.warm_start import TableOfImage, warm_start
+from dmic_gym.agents.training.warm_start import warm_start
 from dmic_gym.envs.evaluator import Evaluator
-from dmic_gym.envs.image_view import ImageView
 from dmic_gym.envs.sb3 import SB3CodingVecEnv
 from dmic_gym.errors import InvalidInputError, unknown_name
 from dmic_gym.tasks.segmenters.network import pick_device
 
 VALUE_TABLES = "qp-value-tables.jsonl"
+IMAGES = "images"
+"""Folder of the images that the warm start learns from, with their importance maps."""
 
 
 def a2c_arguments(config: TrainingConfig, env: SB3CodingVecEnv) -> dict[str, Any]:
@@ -125,9 +128,11 @@ def train(
     try:
         if done is None:
             if config.epochs:
-                tables = _value_tables(env, out, on_progress)
-                _warm_start(model, tables, env, config, parts, on_progress)
+                seeing = isinstance(model.policy, DMICPolicy)
+                images = _table_images(env, out, seeing, on_progress)
+                _warm_start(model, images, env, config, out, parts, on_progress)
             save_checkpoint(model, out / WARM_STARTED)
+            (out / WARM_STARTING).unlink(missing_ok=True)
         if config.steps > model.num_timesteps:
             frozen: list[BaseCallback] = [] if parts is None else [PartialFreezeCallback(parts)]
             paid = [CreditCallback("group" if config.maps > 1 else "critic")]
@@ -160,27 +165,30 @@ def warm_started_parts(
     return WARM_STARTED_PARTS if ours else parts
 
 
-def _value_tables(
-    env: SB3CodingVecEnv, out: Path, on_progress: ProgressCallback
-) -> list[TableOfImage]:
-    """Return the QP value table of each image."""
-    shared, samples = env.env.evaluator, list(env.env.dataset)
+def _table_images(
+    env: SB3CodingVecEnv, out: Path, augmented: bool, on_progress: ProgressCallback
+) -> TableImages:
+    """Return the images with their QP value tables; what `out` has of them is not made again."""
+    shared, samples = env.env.evaluator, env.env.dataset
     evaluator = Evaluator(shared.codec, shared.segmenter)
 
     def tell(done: int, total: int) -> None:
         on_progress("QP value tables", done, total, "")
 
     tables = collect_value_tables(evaluator, samples, out / VALUE_TABLES, on_table=tell)
-    size = shared.codec.ctu_size
-    views = (ImageView(evaluator.reference(sample), size) for sample in samples)
-    return list(zip(views, tables, strict=True))
+    images = TableImages(out / IMAGES / str(shared.codec.ctu_size), tables, augmented)
+    for number, sample in enumerate(samples):
+        if not images.is_kept(number):
+            images.keep(number, evaluator.reference(sample))
+    return images
 
 
 def _warm_start(
     model: OnPolicyAlgorithm,
-    tables: Sequence[TableOfImage],
+    images: TableImages,
     env: SB3CodingVecEnv,
     config: TrainingConfig,
+    out: Path,
     parts: Sequence[str] | None,
     on_progress: ProgressCallback,
 ) -> None:
@@ -190,7 +198,8 @@ def _warm_start(
         on_progress("warm start", number, config.epochs, f"loss {loss:.3f}")
 
     with frozen_but(model.policy, warm_started_parts(model, parts)):
-        warm_start(model.policy, tables, env.env.qp_offsets, config, on_epoch)
+        offsets, state = env.env.qp_offsets, out / WARM_STARTING
+        warm_start(model.policy, images, offsets, config, on_epoch, state)
 
 
 def _reinforce(

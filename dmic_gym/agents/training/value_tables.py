@@ -109,8 +109,7 @@ def collect_value_tables(
         try:
             for future in as_completed(pending):
                 table = future.result()
-                known[table.name] = table
-                _append(path, table)
+                known[table.name] = _append(path, table)
                 on_table(sum(sample.name in known for sample in samples), len(samples))
         finally:
             pool.shutdown(cancel_futures=True)
@@ -154,9 +153,12 @@ def _parsed(line: str) -> QPValueTable:
     return QPValueTable(tables=Tables(np.array(content.pop("qps"), np.int16), **arrays), **content)
 
 
-def _append(path: Path, table: QPValueTable) -> None:
+def _append(path: Path, table: QPValueTable) -> QPValueTable:
+    """Write a table; return it with the digits that a resumed run reads."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {key: value for key, value in vars(table).items() if key != "tables"}
     arrays = {key: array.round(3).tolist() for key, array in vars(table.tables).items()}
     with path.open("a") as file:
-        file.write(json.dumps({**content, **arrays}) + "\n")
+        line = json.dumps({**content, **arrays}) + "\n"
+        file.write(line)
+    return _parsed(line)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +15,12 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
 from dmic_gym.agents.training.config import TrainingConfig
-from dmic_gym.agents.training.value_tables import QPValueTable
+from dmic_gym.agents.training.table_images import TableImages, TableOfImage
 from dmic_gym.codecs.base import QP_RANGE
-from dmic_gym.envs.image_view import ImageView
 from dmic_gym.envs.observations import ObservationBuilder
+from dmic_gym.errors import WeightsError
+from dmic_gym.io import write_atomically
 from dmic_gym.types import Floats
-
-TableOfImage = tuple[ImageView, QPValueTable]
-"""An image and its table."""
 
 _BATCH = 8
 _WEIGHT_DECAY = 1e-2
@@ -35,10 +36,11 @@ _BOUND = 3.0
 
 def warm_start(
     policy: ActorCriticPolicy,
-    tables: Sequence[TableOfImage],
+    images: TableImages,
     qp_offsets: Sequence[int],
     config: TrainingConfig,
     on_epoch: Callable[[int, float], None] = lambda number, loss: None,
+    state: Path | None = None,
 ) -> None:
     """Raise the expected value of the policy's actions; the critic is left as it is.
 
@@ -48,21 +50,26 @@ def warm_start(
 
     Args:
         policy: of an environment with the observations of `CodingEnv`.
-        tables: QP value tables with the views of their images.
+        images: with their QP value tables.
         qp_offsets: the action table.
         config: epochs, rate, seed, and base QPs: any QP from the least to the greatest is used.
         on_epoch: called after each epoch with its number from 1 and its mean loss a CTU.
+        state: file that the state is kept in after each epoch; one that is there is gone on from.
+
+    Raises:
+        WeightsError: `state` is damaged, or of another network.
     """
     tuned = [parameter for parameter in policy.parameters() if parameter.requires_grad]
-    rate, steps = config.warm_start_rate, config.epochs * -(-len(tables) // _BATCH)
+    rate, steps = config.warm_start_rate, config.epochs * -(-len(images) // _BATCH)
     optimizer = torch.optim.AdamW(tuned, rate, weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, max(steps, 2))
-    rng = np.random.default_rng(config.seed)
+    progress = _Progress(policy, optimizer, schedule)
+    done = 0 if state is None else progress.restore(state)
     least, greatest = min(config.base_qps), max(config.base_qps)
     policy.set_training_mode(True)
-    for number in range(1, config.epochs + 1):
-        losses = []
-        for batch in _batches(tables, rng):
+    for number in range(done + 1, config.epochs + 1):
+        losses, rng = [], np.random.default_rng([config.seed, number])
+        for batch in _batches(images, rng):
             qps = rng.integers(least, greatest, len(batch), endpoint=True).tolist()
             loss = _loss(policy, *_examples(batch, qps, qp_offsets, rng))
             optimizer.zero_grad(set_to_none=True)
@@ -71,8 +78,39 @@ def warm_start(
             optimizer.step()
             schedule.step()
             losses.append(float(loss.detach()))
+        if state is not None:
+            progress.save(state, number)
         on_epoch(number, float(np.mean(losses)))
     policy.set_training_mode(False)
+
+
+@dataclass(frozen=True, eq=False)
+class _Progress:
+    """What a warm start has changed so far."""
+
+    policy: ActorCriticPolicy
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+
+    def save(self, path: Path, epochs: int) -> None:
+        parts = {name: vars(self)[name].state_dict() for name in vars(self)}
+        data = io.BytesIO()
+        torch.save({"epochs": epochs, **parts}, data)
+        write_atomically(path, data.getvalue())
+
+    def restore(self, path: Path) -> int:
+        """Load what was saved; return the epochs that are done, 0 where there is no file."""
+        if not path.exists():
+            return 0
+        try:
+            kept = torch.load(path, weights_only=True, map_location=self.policy.device)
+            for name in vars(self):
+                vars(self)[name].load_state_dict(kept[name])
+            return int(kept["epochs"])
+        except Exception as error:  # pickle, zipfile and torch raise all kinds
+            raise WeightsError(
+                f"{path} cannot be resumed ({error}). Delete it to begin the warm start again."
+            ) from error
 
 
 def _loss(
@@ -88,12 +126,10 @@ def _loss(
     return loss
 
 
-def _batches(
-    tables: Sequence[TableOfImage], rng: np.random.Generator
-) -> Iterator[list[TableOfImage]]:
-    order = rng.permutation(len(tables)).tolist()
+def _batches(images: TableImages, rng: np.random.Generator) -> Iterator[list[TableOfImage]]:
+    order = rng.permutation(len(images)).tolist()
     for start in range(0, len(order), _BATCH):
-        yield [tables[n] for n in order[start : start + _BATCH]]
+        yield [images.drawn(n, rng) for n in order[start : start + _BATCH]]
 
 
 def _examples(
