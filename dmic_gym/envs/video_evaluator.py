@@ -107,7 +107,7 @@ class VideoEvaluator:
         keys = [(clip_key(clip), index) for index in indices]
 
         def computed(missing: list[int]) -> list[Probability]:
-            segmenter = segmenter_for_clip(self.segmenter, clip)
+            segmenter = self.segmenter_of(clip)
             return [self.segment(segmenter, clip.frames[indices[n]]) for n in missing]
 
         importance = self._importance.get_all(keys, computed)
@@ -193,6 +193,11 @@ class VideoEvaluator:
         """
         return self._anchors.get((reference.key, qp), lambda: GopAnchor.of(self._at(reference, qp)))
 
+    def segmenter_of(self, clip: Clip) -> Segmenter:
+        """Return the segmenter of a clip's frames."""
+        with self._turn:
+            return segmenter_for_clip(self.segmenter, clip)
+
     def segment(self, segmenter: Segmenter, frame: Samples) -> Probability:
         """Return a clip's segmenter's checked probability of one frame, float32 (H, W), a copy.
 
@@ -242,7 +247,7 @@ class GopSession:
         self.reference = reference
         self.frames: list[FrameResult] = []
         self._evaluator = evaluator
-        self._segmenter = segmenter_for_clip(evaluator.segmenter, reference.gop.clip)
+        self._segmenter = evaluator.segmenter_of(reference.gop.clip)
         self._stream: VideoStream | None = stream
 
     @property
