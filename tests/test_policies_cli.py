@@ -21,6 +21,9 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 from dmic_gym.agents.policy.network import HEAD
 from dmic_gym.agents.training.checkpoints import WARM_STARTED
 from dmic_gym.agents.training.learn import VALUE_TABLES
+from dmic_gym.agents.training.learning_log import LEARNING
+from dmic_gym.cli.common import integers_of
+from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.segmenters.weights import load_weights, read_card
 from tests.support import ROOT, error_line, phantoms
 
@@ -281,3 +284,29 @@ def test_several_data_sets_have_a_segmenter_each(dmic: Any, folder: Path, tmp_pa
     assert card.metrics["segmenters"].keys() == judges
     once = error_line(dmic(*both, "--segmenter", "unet", "--out", "p"))
     assert "--segmenter is given 3 times for 2 data sets" in once
+
+
+@pytest.mark.slow
+def test_pretrain_with_credit_by_one_command(dmic: Any, tmp_path: Path) -> None:
+    command = (
+        "pretrain", "--task", "phantoms?count=4&size=96", "--credit", "--maps", 2, "--envs", 4,
+        "--epochs", 1, "--steps", 32, "--held-out", 1, "--judge-every", 1, "--qps", "26..40",
+        "--policy", "DMICPolicy", "--inputs", "pixels", "--preset", "ultrafast",
+        "--out", tmp_path / "run", "--resume",
+    )  # fmt: skip
+    code, out, _ = dmic(*command)
+    assert code == 0
+    assert "32 A2C steps, 100.0% of the parameters trained" in out
+    lines = [json.loads(line) for line in (tmp_path / "run" / LEARNING).read_text().splitlines()]
+    assert [line["steps"] for line in lines if "reward" in line] == [16, 32]
+    assert [line["steps"] for line in lines if "held_out" in line] == [0, 16, 32]
+    card = read_card(tmp_path / "run" / "pretrained.safetensors")
+    assert card.architecture == "DMICPolicy"
+    assert card.metrics["images"] == 3
+    assert card.metrics["config"]["base_qps"] == list(range(26, 41))
+
+
+def test_a_range_stands_for_its_integers() -> None:
+    assert integers_of("--qps", "22, 26..28,40") == [22, 26, 27, 28, 40]
+    with pytest.raises(InvalidInputError, match=r"--qps 26..47"):
+        integers_of("--qps", "26-47")

@@ -103,6 +103,32 @@ def test_what_no_decision_changes_is_computed_once() -> None:
     assert not torch.allclose(trunk(after), trunk(before))
 
 
+def test_equal_pictures_are_seen_once_and_unlike_ones_apart() -> None:
+    made, space = policy(), video_observation_space()
+    seeing = policy(space=space)
+    seeing.load_state_dict(made.state_dict())
+    shown = drawn(space, 3)
+    many = {key: value[[0, 1, 0, 0, 1, 2, 2, 0]] for key, value in shown.items()}
+    many["previous_ctu"][3, 1, 5, 5] ^= 1  # unlike the others in one pixel
+    together = seeing.predict_values(many)
+    alone = torch.cat(
+        [seeing.predict_values({k: v[n : n + 1] for k, v in many.items()}) for n in range(8)]
+    )
+    assert torch.allclose(together, alone, atol=1e-6)
+    assert together[0] == together[2] != together[3]
+    made.zero_grad()
+    loss: Any = together.sum()
+    loss.backward()
+    one_by_one = [p.grad.clone() for p in seeing.parameters() if p.grad is not None]
+    seeing.zero_grad()
+    for n in range(8):
+        part: Any = seeing.predict_values({k: v[n : n + 1] for k, v in many.items()}).sum()
+        part.backward()
+    grads = [p.grad for p in seeing.parameters() if p.grad is not None]
+    for one, other in zip(one_by_one, grads, strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
+
+
 def test_pixels_alone_leave_out_the_numbers_that_they_show() -> None:
     seeing, counting = policy("pixels"), policy("numbers")
     shown = drawn(observation_space(), 3)
