@@ -9,15 +9,37 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dmic_gym.cli.clip_training import clip_training
 from dmic_gym.cli.common import (
     app,
     command_line,
     each,
     integers_of,
     progress_bar,
+    say,
     stages,
     stderr,
     stdout,
+)
+from dmic_gym.cli.training_options import (
+    CreditOption,
+    CTUOption,
+    DeviceOption,
+    EnvsOption,
+    EpochsOption,
+    HeldOutOption,
+    JudgeOption,
+    MapsOption,
+    NameOption,
+    OutOption,
+    PresetOption,
+    QPsOption,
+    RateOption,
+    ResumeOption,
+    SeedOption,
+    SegmentersOption,
+    StepsOption,
+    WarmStartRateOption,
 )
 from dmic_gym.io import portable
 
@@ -25,58 +47,8 @@ if TYPE_CHECKING:
     from dmic_gym.agents.training.config import TrainingConfig
     from dmic_gym.agents.training.progress import ProgressCallback
     from dmic_gym.agents.training.run import TrainingRun
+    from dmic_gym.agents.training.video import TrainedLevels
     from dmic_gym.tasks.data import Sample
-
-OutOption = Annotated[Path, typer.Option(help="Folder for weights, checkpoints and log.")]
-StepsOption = Annotated[int, typer.Option(help="A2C steps (CTUs); 0: warm start alone.")]
-EpochsOption = Annotated[
-    int, typer.Option(help="Passes of the warm start over the QP value tables; 0: A2C alone.")
-]
-NameOption = Annotated[str, typer.Option(help="Name of the weights.")]
-SegmentersOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Weights by name or path, module:object, or a folder of train-segmenter --folds; "
-        "one for all data, or one each. Default: the task's, or the shipped network."
-    ),
-]
-QPsOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Base QPs to learn at, as in 22,27,32 or 26..47. Default: 22,27,32,37,42,47; with "
-        "--credit 26..47."
-    ),
-]
-CTUOption = Annotated[int, typer.Option(help="CTU size: 64, 32 or 16.")]
-EnvsOption = Annotated[
-    int | None,
-    typer.Option(help="Episodes at once. Default: 16; with --credit 30, or 6 for each of --maps."),
-]
-WarmStartRateOption = Annotated[float, typer.Option(help="Learning rate of the warm start.")]
-RateOption = Annotated[
-    float | None,
-    typer.Option(help="Learning rate of A2C. Default: 2e-4; with --credit 3e-4."),
-]
-CreditOption = Annotated[
-    bool, typer.Option("--credit", help="Pay each CTU for what it did; see --maps.")
-]
-MapsOption = Annotated[
-    int,
-    typer.Option(
-        help="With --credit: maps of one image at one base QP that are compared with each other; "
-        "1: the critic is the baseline instead."
-    ),
-]
-PresetOption = Annotated[str, typer.Option(help="x265's, such as medium or ultrafast.")]
-HeldOutOption = Annotated[
-    int, typer.Option(help="Images kept back and coded now and then: BD-rates in learning.jsonl.")
-]
-JudgeOption = Annotated[int, typer.Option(help="Updates of A2C between these.")]
-SeedOption = Annotated[
-    int, typer.Option(help="Of weights, order, exploration, samples and their variations.")
-]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda.")]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 
 _QPS = "22,27,32,37,42,47"
 _ENTROPY = {False: (0.003, 0.003), True: (0.01, 0.003)}
@@ -99,8 +71,20 @@ def pretrain(
     variations: Annotated[
         int, typer.Option(help="Data of fewer images is brought to so many by variations of them.")
     ] = 0,
-    steps: StepsOption = 0,
-    epochs: EpochsOption = 35,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="A2C steps (CTUs); 0: warm start alone. Default: 0; of clips 500,000, for each "
+            "level as many CTUs."
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Passes of the warm start over the QP value tables; 0: A2C alone. Default: 35; "
+            "clips have none."
+        ),
+    ] = None,
     qps: QPsOption = None,
     ctu: CTUOption = 64,
     envs: EnvsOption = None,
@@ -114,30 +98,51 @@ def pretrain(
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     policy: Annotated[
-        str, typer.Option(help="DMICPolicy, which sees, or HRLVSCPolicy, by numbers alone.")
-    ] = "HRLVSCPolicy",
+        str | None,
+        typer.Option(
+            help="DMICPolicy, which sees, or HRLVSCPolicy, by numbers alone. Default: the latter; "
+            "of clips the former."
+        ),
+    ] = None,
     inputs: Annotated[
         str, typer.Option(help="What DMICPolicy looks at: pixels, numbers or both.")
     ] = "both",
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="Of clips: levels trains a policy for CTUs and then one for frames, hierarchical "
+            "one for both, ctu or frame one of the two."
+        ),
+    ] = "levels",
+    turns: Annotated[int, typer.Option(help="Of clips: how often each level is trained.")] = 1,
     name: NameOption = "pretrained",
     resume: ResumeOption = False,
 ) -> None:
-    """Train a policy on a source domain: supervised by QP value tables, then by A2C."""
+    """Train a policy on a source domain: supervised by QP value tables, then by A2C.
+
+    Of clips by A2C alone, with credit.
+    """
     from dmic_gym.agents.training.config import TrainingConfig
+    from dmic_gym.agents.training.run import TrainingRun
     from dmic_gym.agents.training.variations import Variations
     from dmic_gym.tasks.registry import task_of
 
+    tasks = [task_of(spec) for spec in data]
+    clips = any(task.kind == "clips" for task in tasks)
     config = TrainingConfig(
-        epochs,
+        (0 if clips else 35) if epochs is None else epochs,
         warm_start_rate,
-        steps,
+        (500_000 if clips else 0) if steps is None else steps,
         ctu_size=ctu,
         seed=seed,
-        policy=policy,
+        policy=policy or ("DMICPolicy" if clips else "HRLVSCPolicy"),
         inputs=inputs,
-        **_reinforcement(qps, envs, rate, credit, maps, preset),
+        **_reinforcement(qps, envs, rate, credit, maps, preset, clips),
     )
-    tasks = [task_of(spec) for spec in data]
+    if clips:
+        runs = TrainingRun(name, out, config, device=device, resume=resume)
+        _watch(clip_training(tasks, runs, segmenter, mode, turns))
+        return
     images = {str(task.train): task.load_data("train") for task in tasks}
     kept_back, learned = _kept_back(images, held_out, seed)
     words = [f"{portable(spec)} ({len(own)} images)" for spec, own in learned.items()]
@@ -218,10 +223,18 @@ def finetune(
 
 
 def _reinforcement(
-    qps: str | None, envs: int | None, rate: float | None, credit: bool, maps: int, preset: str
+    qps: str | None,
+    envs: int | None,
+    rate: float | None,
+    credit: bool,
+    maps: int,
+    preset: str,
+    clips: bool = False,
 ) -> dict[str, Any]:
-    """Return the part of a configuration whose defaults hang on --credit."""
+    """Return the part of a configuration whose defaults hang on --credit, which clips have."""
     usual = ("26..47", 30 if maps == 1 else 6 * maps, 3e-4) if credit else (_QPS, 16, 2e-4)
+    if clips:
+        credit, usual = True, ("22..47", 10 if maps == 1 else 2 * maps, 3e-4)
     given = zip((qps, envs, rate), usual, strict=True)
     chosen = [default if value is None else value for value, default in given]
     return {
@@ -296,14 +309,21 @@ def _run(
     )
 
 
-def _watch(train: Callable[[ProgressCallback], Path]) -> None:
+def _watch(train: Callable[[ProgressCallback], Path | TrainedLevels]) -> None:
     """Train with progress bars, and say what came of it or how to go on after Ctrl-C."""
     try:
         with progress_bar() as progress:
-            path = train(stages(progress))
+            trained = train(stages(progress))
     except KeyboardInterrupt:
         stderr.print("Stopped. The same command with --resume goes on.")
         raise typer.Exit(130) from None
+    for path in [trained] if isinstance(trained, Path) else trained.paths:
+        _report(path)
+    if not isinstance(trained, Path):
+        say(f"the agent of dmic bench --agents: {trained.agent}")
+
+
+def _report(path: Path) -> None:
     from dmic_gym.agents.training.telemetry import Telemetry
     from dmic_gym.tasks.segmenters.weights import read_card
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dmic_gym.envs.vector_inputs import checked_groups
+from dmic_gym.envs.video_settings import Mode
 from dmic_gym.errors import InvalidInputError
 
 
@@ -31,6 +32,9 @@ class TrainingConfig:
         preset: x265's.
         policy: name of the policy's class, for a new one.
         inputs: what the trunk of a new `DMICPolicy` looks at: "pixels", "numbers" or "both".
+        mode: `VideoCodingEnv`'s, what is decided of clips: "ctu", "frame" or "hierarchical"; None
+            where images are learned from. Clips are learned from with credit and without warm
+            start.
 
     Raises:
         InvalidInputError: a number is negative, a rate is not above 0, `envs` is no multiple of
@@ -52,6 +56,7 @@ class TrainingConfig:
     preset: str = "medium"
     policy: str = "HRLVSCPolicy"
     inputs: str = "both"
+    mode: Mode | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "steps", "seed"):
@@ -61,5 +66,10 @@ class TrainingConfig:
             if not (value := getattr(self, name)) > 0:
                 raise InvalidInputError(f"{name}={value} must be above 0.")
         checked_groups(self.maps, self.envs)
+        if self.mode is not None and (self.epochs or not self.credit):
+            raise InvalidInputError(
+                f"Clips have no warm start and need credit, got epochs={self.epochs} and "
+                f"credit={self.credit}. Pass epochs=0 (--epochs 0) and credit=True."
+            )
         if not self.steps and not self.epochs:
             raise InvalidInputError("Nothing would be learned: pass steps or epochs above 0.")

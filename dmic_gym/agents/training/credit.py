@@ -24,24 +24,37 @@ from dmic_gym.types import CTUTable, Floats
 BASELINES = ("group", "critic")
 
 
-def step_returns(ctu_rewards: CTUTable, neighbours: float, picture: float) -> Floats:
+def step_returns(
+    ctu_rewards: CTUTable, neighbours: float, picture: float, later: float = 0.0
+) -> Floats:
     """Return what each step of an episode is paid, float (CTUs,), in the order of the steps.
 
     The CTU's own reward, a share of those of its eight neighbours, whose pixels the segmenter sees
     together with its own, and a share of the whole picture's, by the root of the number of CTUs:
-    as much as one CTU's reward varies where CTUs are independent.
+    as much as one CTU's reward varies where CTUs are independent. In video, where the frames that
+    follow are predicted from a CTU, also a share of what the CTU in its place earns there.
 
     Args:
-        ctu_rewards: float (..., rows, cols), of one picture or of consecutive ones.
+        ctu_rewards: float (rows, cols) of one picture, or (T, rows, cols) of consecutive ones.
         neighbours: the share of the neighbours' rewards.
-        picture: the share of the picture's reward.
+        picture: the share of the picture's reward, or of that of all pictures.
+        later: the share of the next picture's, its square of the one after that, and so on.
     """
     rows, cols = ctu_rewards.shape[-2:]
     padded = np.pad(ctu_rewards, [(0, 0)] * (ctu_rewards.ndim - 2) + [(1, 1)] * 2)
     square = sum(padded[..., y : y + rows, x : x + cols] for y, x in product(range(3), repeat=2))
     whole = ctu_rewards.sum() / np.sqrt(ctu_rewards.size)
-    own = ctu_rewards + neighbours * (square - ctu_rewards) + picture * whole
-    return np.asarray(own, np.float64).ravel()
+    own = ctu_rewards + neighbours * (square - ctu_rewards)
+    own = _discounted(own, later) if own.ndim == 3 else own
+    return np.asarray(own + picture * whole, np.float64).ravel()
+
+
+def _discounted(rewards: Floats, later: float) -> Floats:
+    """Return each frame's reward and a share of those of the frames after it, by distance."""
+    returns = np.array(rewards, np.float64)
+    for frame in reversed(range(len(returns) - 1)):
+        returns[frame] += later * returns[frame + 1]
+    return returns
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +87,10 @@ class CreditCallback(BaseCallback):
     rollout, and clipped. Steps of episodes that have not ended, or that a tool's failure ended,
     teach nothing: let a rollout hold whole episodes, ``n_steps = rows * cols``.
 
+    In `VideoCodingEnv` a CTU is also paid a share of what its place earns in the frames that
+    follow, and a step that sets a frame's QP is paid ``info["frame_rewards"]`` of the frame and a
+    share of those that follow; where both levels step, by the root of the number of its CTUs.
+
     Logged: ``credit/paid_share``, the share of the rollout's steps that were paid.
 
     Args:
@@ -82,6 +99,7 @@ class CreditCallback(BaseCallback):
             critic expected.
         neighbours: share of the rewards of the eight neighbouring CTUs that a step is paid.
         picture: share of the whole picture's reward.
+        later: share of the next frame's reward, its square of the one after that, and so on.
         clip: bound on the advantages, in standard deviations.
 
     Raises:
@@ -95,6 +113,7 @@ class CreditCallback(BaseCallback):
         *,
         neighbours: float = 0.3,
         picture: float = 0.5,
+        later: float = 0.7,
         clip: float = 3.0,
     ) -> None:
         super().__init__()
@@ -102,17 +121,24 @@ class CreditCallback(BaseCallback):
             raise unknown_name("baseline", baseline, BASELINES)
         self.baseline = baseline
         self.neighbours, self.picture, self.clip = neighbours, picture, clip
+        self.later = later
         self._ended: list[_Ended] = []
+        self._steps = np.zeros(0, np.int64)
+
+    def _on_training_start(self) -> None:
+        self._steps = np.zeros(self.training_env.num_envs, np.int64)
 
     def _on_rollout_start(self) -> None:
         self._ended = []
 
     def _on_step(self) -> bool:
         last = self._buffer.pos
+        self._steps += 1
         for row in np.flatnonzero(self.locals["dones"]).tolist():
             info = self.locals["infos"][row]
             if "error" not in info:
                 self._ended.append(self._paid(row, last, info))
+            self._steps[row] = 0
         return True
 
     def _on_rollout_end(self) -> None:
@@ -141,8 +167,25 @@ class CreditCallback(BaseCallback):
                 'The environment does not say what each CTU earned (info["ctu_rewards"]): train in '
                 "make_sb3_vec() or CodingEnv-v0."
             )
-        returns = step_returns(info["ctu_rewards"], self.neighbours, self.picture)
+        returns = self._returns(info, int(self._steps[row]))
         return _Ended(row, last, (info["sample"], info["base_qp"], len(returns)), returns)
+
+    def _returns(self, info: Mapping[str, Any], steps: int) -> Floats:
+        """Return what the steps of an episode are paid, at the level or levels that it stepped.
+
+        Nothing, where the callback has not seen all of them.
+        """
+        rewards = info["ctu_rewards"]
+        ctus = step_returns(rewards, self.neighbours, self.picture, self.later)
+        if rewards.ndim == 2 or steps == len(ctus):
+            return ctus
+        frames = _discounted(info["frame_rewards"], self.later)
+        if steps == len(frames):
+            return frames
+        by_frame = ctus.reshape(len(frames), -1)
+        scaled = frames[:, np.newaxis] / np.sqrt(by_frame.shape[1])
+        both = np.concatenate([scaled, by_frame], axis=1).ravel()
+        return both if steps == len(both) else both[:0]
 
     def _baselines(self) -> Sequence[Floats | None]:
         """Return what each finished episode is compared with, None where with nothing."""

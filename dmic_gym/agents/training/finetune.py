@@ -12,10 +12,10 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from dmic_gym.agents.policy.loading import load_policy
 from dmic_gym.agents.policy.network import HEAD
 from dmic_gym.agents.policy.shipped import SHIPPED_POLICIES, check_name
+from dmic_gym.agents.training.environments import TrainingEnv
 from dmic_gym.agents.training.learn import a2c_arguments, new_model
 from dmic_gym.agents.training.run import TrainingRun
 from dmic_gym.agents.training.variations import Variations
-from dmic_gym.envs.sb3 import SB3CodingVecEnv
 from dmic_gym.errors import InvalidInputError, unknown_name
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.network import pick_device
@@ -73,7 +73,7 @@ def finetune(
         raise unknown_name("tune", tune, TUNE)
     dataset = Variations(samples, max(variations, len(samples)), run.config.seed)
 
-    def start(env: SB3CodingVecEnv) -> OnPolicyAlgorithm:
+    def start(env: TrainingEnv) -> OnPolicyAlgorithm:
         if tune == "scratch":
             return new_model(env, run.config, run.device)
         device = str(pick_device(run.device))
@@ -82,14 +82,14 @@ def finetune(
         return model
 
     facts = {
-        "start": "random" if tune == "scratch" else _identity(weights),
+        "start": "random" if tune == "scratch" else identity_of(weights),
         "tune": tune,
         "names": [sample.name for sample in samples],
     }
     return run.run(dataset[:], start, parts=TUNE[tune], facts=facts)
 
 
-def _identity(weights: str | Path) -> str:
+def identity_of(weights: str | Path) -> str:
     """Return name and SHA-256 of the weights' file, the same wherever it lies."""
     check_name(str(weights))
     path = Path(weights) if Path(weights).is_file() else find_weights(weights, SHIPPED_POLICIES)

@@ -32,13 +32,13 @@ from dmic_gym.agents.training.checkpoints import (
 )
 from dmic_gym.agents.training.config import TrainingConfig
 from dmic_gym.agents.training.credit import CreditCallback, EntropySchedule
+from dmic_gym.agents.training.environments import TrainingEnv, episode_steps
 from dmic_gym.agents.training.learning_log import LEARNING, HeldOut, LearningLog
 from dmic_gym.agents.training.progress import Episodes, ProgressCallback, silent
 from dmic_gym.agents.training.table_images import TableImages
 from dmic_gym.agents.training.value_tables import collect_value_tables
 from dmic_gym.agents.training.warm_start import warm_start
 from dmic_gym.envs.evaluator import Evaluator
-from dmic_gym.envs.sb3 import SB3CodingVecEnv
 from dmic_gym.errors import InvalidInputError, unknown_name
 from dmic_gym.tasks.segmenters.network import pick_device
 
@@ -47,18 +47,17 @@ IMAGES = "images"
 """Folder of the images that the warm start learns from, with their importance maps."""
 
 
-def a2c_arguments(config: TrainingConfig, env: SB3CodingVecEnv) -> dict[str, Any]:
+def a2c_arguments(config: TrainingConfig, env: TrainingEnv) -> dict[str, Any]:
     """Return the keyword arguments of `A2C` for a configuration.
 
     The reward comes once, at the end of an episode, and nothing is discounted: a CTU's advantage
     is the episode's return less what the critic expected of it. Where an image has more CTUs than
     `n_steps`, the critic stands for the return that is still to come. With credit, a rollout is as
-    long as an episode on the data set's first image, and Adam takes RMSprop's place.
+    long as an episode on the data set's first image or clip, and Adam takes RMSprop's place.
     """
-    rows, cols = env.env.evaluator.map_shape(env.env.dataset[0])
     return {
         "learning_rate": config.learning_rate,
-        "n_steps": rows * cols if config.credit else 25,
+        "n_steps": episode_steps(env, config) if config.credit else 25,
         "gamma": 1.0,
         "gae_lambda": 1.0,
         "ent_coef": config.entropy[0],
@@ -69,7 +68,7 @@ def a2c_arguments(config: TrainingConfig, env: SB3CodingVecEnv) -> dict[str, Any
     }
 
 
-def new_model(env: SB3CodingVecEnv, config: TrainingConfig, device: str = "auto") -> A2C:
+def new_model(env: TrainingEnv, config: TrainingConfig, device: str = "auto") -> A2C:
     """Return an untrained policy in A2C.
 
     Raises:
@@ -87,7 +86,7 @@ def new_model(env: SB3CodingVecEnv, config: TrainingConfig, device: str = "auto"
 
 def train(
     model: OnPolicyAlgorithm,
-    env: SB3CodingVecEnv,
+    env: TrainingEnv,
     config: TrainingConfig,
     out: Path,
     *,
@@ -166,7 +165,7 @@ def warm_started_parts(
 
 
 def _table_images(
-    env: SB3CodingVecEnv, out: Path, augmented: bool, on_progress: ProgressCallback
+    env: TrainingEnv, out: Path, augmented: bool, on_progress: ProgressCallback
 ) -> TableImages:
     """Return the images with their QP value tables; what `out` has of them is not made again."""
     shared, samples = env.env.evaluator, env.env.dataset
@@ -186,7 +185,7 @@ def _table_images(
 def _warm_start(
     model: OnPolicyAlgorithm,
     images: TableImages,
-    env: SB3CodingVecEnv,
+    env: TrainingEnv,
     config: TrainingConfig,
     out: Path,
     parts: Sequence[str] | None,
@@ -204,7 +203,7 @@ def _warm_start(
 
 def _reinforce(
     model: OnPolicyAlgorithm,
-    env: SB3CodingVecEnv,
+    env: TrainingEnv,
     config: TrainingConfig,
     callbacks: list[BaseCallback],
 ) -> None:

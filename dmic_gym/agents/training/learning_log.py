@@ -62,11 +62,12 @@ class LearningLog(BaseCallback):
         self._episodes = []
 
     def _on_step(self) -> bool:
-        for info, reward in zip(self.locals["infos"], self.locals["rewards"], strict=True):
+        for info in self.locals["infos"]:
             if "reward_terms" in info and "error" not in info:
+                reward = float(sum(info["reward_terms"].values()))
                 uniform = bool(np.ptp(info["qp_map"]) == 0)
                 share = float(info["bits"] / info["anchor_bits"])
-                self._episodes.append((float(reward), uniform, share))
+                self._episodes.append((reward, uniform, share))
         return True
 
     def _on_rollout_end(self) -> None:

@@ -42,11 +42,12 @@ class Episodes(BaseCallback):
         self._failed = 0
 
     def _on_step(self) -> bool:
-        for info, reward in zip(self.locals["infos"], self.locals["rewards"], strict=True):
+        for info in self.locals["infos"]:
             if "error" in info:
                 self._failed += 1
             elif "reward_terms" in info:
-                self._recent.append((float(reward), _dice_gain(info), _bits_share(info)))
+                reward = float(sum(info["reward_terms"].values()))
+                self._recent.append((reward, _dice_gain(info), _bits_share(info)))
         return True
 
     def _on_rollout_end(self) -> None:

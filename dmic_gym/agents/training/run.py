@@ -15,6 +15,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from dmic_gym.agents.policy.freeze import trainable_share
 from dmic_gym.agents.policy.loading import save_policy
 from dmic_gym.agents.training.config import TrainingConfig
+from dmic_gym.agents.training.environments import REWARD, TrainingEnv, make_training_env
 from dmic_gym.agents.training.learn import (
     check_out,
     new_model,
@@ -24,16 +25,13 @@ from dmic_gym.agents.training.learn import (
 from dmic_gym.agents.training.learning_log import HeldOut
 from dmic_gym.agents.training.progress import ProgressCallback, TelemetryCallback, silent
 from dmic_gym.agents.training.telemetry import GpuMonitor
-from dmic_gym.envs.evaluator import Evaluator
-from dmic_gym.envs.sb3 import SB3CodingVecEnv, make_sb3_vec
+from dmic_gym.envs.video_levels import Predictor
 from dmic_gym.errors import DataError, InvalidInputError
+from dmic_gym.tasks.data.clip import Clip
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.find import describe_segmenter
 from dmic_gym.tasks.segmenters.protocol import Segmenter, SegmenterSpec, segmenter_for
 from dmic_gym.tasks.segmenters.weights import write_json
-
-REWARD = "priced"
-"""See `dmic_gym.envs.rewards.PricedReward`."""
 
 RUN = "run.json"
 """What a folder's run was begun with, and how long it has run."""
@@ -76,7 +74,7 @@ class TrainingRun:
     device: str = "auto"
     resume: bool = False
     card: CardNotes = field(default_factory=CardNotes)
-    held_out: Callable[[Evaluator], HeldOut] | None = None
+    held_out: Callable[[Any], HeldOut] | None = None
     on_progress: ProgressCallback = silent
 
     def __post_init__(self) -> None:
@@ -88,19 +86,22 @@ class TrainingRun:
 
     def run(
         self,
-        dataset: Sequence[Sample],
-        start: Callable[[SB3CodingVecEnv], OnPolicyAlgorithm] | None = None,
+        dataset: Sequence[Sample] | Sequence[Clip],
+        start: Callable[[TrainingEnv], OnPolicyAlgorithm] | None = None,
         *,
         parts: Sequence[str] | None = None,
         facts: Mapping[str, Any] | None = None,
+        other: Predictor | None = None,
     ) -> Path:
         """Train on a data set and write the policy with its card.
 
         Args:
-            dataset: annotated images.
+            dataset: annotated images or, where the configuration has a mode, clips.
             start: makes the model to train; None makes a new one.
             parts: module prefixes to train; None trains all.
             facts: what the card says beside the configuration, JSON values.
+            other: plays the level of video that is not trained; None: frames keep the base QP, or
+                CTUs their frame's.
 
         Returns:
             The path of ``NAME.safetensors``.
@@ -113,17 +114,7 @@ class TrainingRun:
             CodecError: the codec failed.
         """
         config = self.config
-        env = make_sb3_vec(
-            config.envs,
-            seed=config.seed,
-            dataset=dataset,
-            segmenter=self.segmenter,
-            ctu_size=config.ctu_size,
-            base_qps=config.base_qps,
-            reward=REWARD,
-            preset=config.preset,
-            maps_per_image=config.maps,
-        )
+        env = make_training_env(config, dataset, self.segmenter, other)
         try:
             model = start(env) if start else new_model(env, config, self.device)
             begun = {
@@ -198,10 +189,11 @@ class TrainingRun:
         )
 
 
-def _segmenters(segmenter: Segmenter, dataset: Sequence[Sample]) -> dict[str, str]:
-    """Return name and SHA-256 of the segmenters that judge the images."""
-    used = dict.fromkeys(segmenter_for(segmenter, sample) for sample in dataset)
-    found = [describe_segmenter(one) for one in used]
+def _segmenters(segmenter: Segmenter, dataset: Sequence[Sample | Clip]) -> dict[str, str]:
+    """Return name and SHA-256 of the segmenters that judge the images or clips."""
+    samples = [sample for sample in dataset if isinstance(sample, Sample)]
+    used = [segmenter_for(segmenter, sample) for sample in samples] or [segmenter]
+    found = [describe_segmenter(one) for one in dict.fromkeys(used)]
     return {about["name"]: about["sha256"] for about in found}
 
 

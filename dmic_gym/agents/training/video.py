@@ -1,0 +1,143 @@
+"""Training on video: HRLVSC's two levels in turns, or one policy for both.
+
+Each level is a `TrainingRun` in a folder of its own. The lower one, which sets the QPs of CTUs, is
+trained first, then the upper one, which sets the QPs of frames, with the lower one fixed (Xie et
+al., arXiv 2208.11529).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+from dmic_gym.agents.policy.loading import load_agent, load_policy
+from dmic_gym.agents.training.config import TrainingConfig
+from dmic_gym.agents.training.environments import TrainingEnv
+from dmic_gym.agents.training.finetune import identity_of
+from dmic_gym.agents.training.learn import a2c_arguments, new_model
+from dmic_gym.agents.training.run import TrainingRun
+from dmic_gym.codecs.base import map_shape
+from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS
+from dmic_gym.errors import unknown_name
+from dmic_gym.tasks.data.clip import Clip
+from dmic_gym.tasks.segmenters.network import pick_device
+
+Level = Literal["ctu", "frame"]
+LEVELS: tuple[Level, ...] = ("ctu", "frame")
+"""In the order in which they are trained."""
+
+MODES = ("levels", *LEVELS, "hierarchical")
+"""What is trained: both levels, one of them alone, or one policy for both."""
+
+
+@dataclass(frozen=True)
+class TrainedLevels:
+    """The weights that a training on clips wrote, the last of each.
+
+    Attributes:
+        frame: of the policy that sets the QPs of frames, or None.
+        ctu: of the policy that sets the QPs of CTUs, or None; of both levels, they are the same.
+    """
+
+    frame: Path | None = None
+    ctu: Path | None = None
+
+    @property
+    def paths(self) -> list[Path]:
+        """Of the weights, each once."""
+        return list(dict.fromkeys(path for path in (self.ctu, self.frame) if path is not None))
+
+    @property
+    def agent(self) -> str:
+        """What ``dmic bench --agents`` takes."""
+        if self.frame == self.ctu:
+            return str(self.ctu)
+        return f"levels:{self.frame or ''}:{self.ctu or ''}"
+
+
+def train_on_clips(
+    clips: Sequence[Clip], run: TrainingRun, mode: str = "levels", turns: int = 1
+) -> TrainedLevels:
+    """Train on clips and write the policies with their cards.
+
+    Level X of the run NAME in OUT is ``OUT/X/NAME-X.safetensors``; in its second turn, which begins
+    with these weights, ``OUT/X-2/NAME-X-2.safetensors``. The frame level learns from as many frames
+    as the CTU level, which is one step where that has one for each CTU.
+
+    Args:
+        clips: with expert masks, or those of the segmenter on the original frames stand for them.
+        run: how and where; its configuration's steps are those of the CTU level.
+        mode: one of `MODES`.
+        turns: how often each of the two levels is trained, in turns.
+
+    Raises:
+        InvalidInputError: there is no such mode.
+        DmicError: as `TrainingRun.run`.
+    """
+    if mode not in MODES:
+        raise unknown_name("mode", mode, MODES)
+    if mode == "hierarchical":
+        config = replace(run.config, mode="hierarchical")
+        path = replace(run, out=run.out / mode, config=config).run(clips)
+        return TrainedLevels(path, path)
+    found = TrainedLevels()
+    if mode != "levels":
+        level: Level = "ctu" if mode == "ctu" else "frame"
+        return _trained(clips, run, level, found, 1)
+    for turn in range(1, turns + 1):
+        for level in LEVELS:
+            found = _trained(clips, run, level, found, turn)
+    return found
+
+
+def _trained(
+    clips: Sequence[Clip], run: TrainingRun, level: Level, found: TrainedLevels, turn: int
+) -> TrainedLevels:
+    """Train one level, the other one fixed as it was found."""
+    name = level if turn == 1 else f"{level}-{turn}"
+    before, other = (found.ctu, found.frame) if level == "ctu" else (found.frame, found.ctu)
+    config = _config(run.config, level, clips[0])
+
+    def start(env: TrainingEnv) -> OnPolicyAlgorithm:
+        if before is None:
+            return new_model(env, config, run.device)
+        device = str(pick_device(run.device))
+        model = load_policy(before, env, device=device, **a2c_arguments(config, env))
+        assert isinstance(model, OnPolicyAlgorithm)
+        return model
+
+    path = replace(
+        run,
+        name=f"{run.name}-{name}",
+        out=run.out / name,
+        config=config,
+        on_progress=lambda stage, *rest: run.on_progress(f"{stage} {name}", *rest),
+    ).run(
+        clips,
+        start,
+        facts={
+            "start": "random" if before is None else identity_of(before),
+            "other_level": None if other is None else identity_of(other),
+        },
+        other=None
+        if other is None
+        else load_agent(other, DEFAULT_QP_OFFSETS, config.ctu_size, video=True),
+    )
+    return replace(found, **{level: path})
+
+
+def _config(config: TrainingConfig, level: Level, clip: Clip) -> TrainingConfig:
+    if level == "ctu":
+        return replace(config, mode=level)
+    rows, cols = map_shape(clip.shape, config.ctu_size)
+    ctus = rows * cols
+    return replace(
+        config,
+        mode=level,
+        steps=-(-config.steps // ctus),
+        checkpoint_every=-(-config.checkpoint_every // ctus),
+    )

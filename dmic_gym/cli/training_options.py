@@ -1,0 +1,62 @@
+"""The options that ``dmic pretrain`` and ``finetune`` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+OutOption = Annotated[Path, typer.Option(help="Folder for weights, checkpoints and log.")]
+StepsOption = Annotated[int, typer.Option(help="A2C steps (CTUs); 0: warm start alone.")]
+EpochsOption = Annotated[
+    int, typer.Option(help="Passes of the warm start over the QP value tables; 0: A2C alone.")
+]
+NameOption = Annotated[str, typer.Option(help="Name of the weights.")]
+SegmentersOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Weights by name or path, module:object, or a folder of train-segmenter --folds; "
+        "one for all data, or one each. Default: the task's, or the shipped network."
+    ),
+]
+QPsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Base QPs to learn at, as in 22,27,32 or 26..47. Default: 22,27,32,37,42,47; with "
+        "--credit 26..47, of clips 22..47."
+    ),
+]
+CTUOption = Annotated[int, typer.Option(help="CTU size: 64, 32 or 16.")]
+EnvsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Episodes at once. Default: 16; with --credit 30, or 6 for each of --maps; of clips "
+        "10, or 2 for each."
+    ),
+]
+WarmStartRateOption = Annotated[float, typer.Option(help="Learning rate of the warm start.")]
+RateOption = Annotated[
+    float | None,
+    typer.Option(help="Learning rate of A2C. Default: 2e-4; with --credit 3e-4."),
+]
+CreditOption = Annotated[
+    bool, typer.Option("--credit", help="Pay each CTU for what it did; see --maps.")
+]
+MapsOption = Annotated[
+    int,
+    typer.Option(
+        help="With --credit: maps of one image at one base QP that are compared with each other; "
+        "1: the critic is the baseline instead."
+    ),
+]
+PresetOption = Annotated[str, typer.Option(help="x265's, such as medium or ultrafast.")]
+HeldOutOption = Annotated[
+    int, typer.Option(help="Images kept back and coded now and then: BD-rates in learning.jsonl.")
+]
+JudgeOption = Annotated[int, typer.Option(help="Updates of A2C between these.")]
+SeedOption = Annotated[
+    int, typer.Option(help="Of weights, order, exploration, samples and their variations.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
