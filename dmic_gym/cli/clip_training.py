@@ -13,7 +13,8 @@ from dmic_gym.io import portable
 if TYPE_CHECKING:
     from dmic_gym.agents.training.progress import ProgressCallback
     from dmic_gym.agents.training.run import TrainingRun
-    from dmic_gym.agents.training.video import TrainedLevels
+    from dmic_gym.agents.training.video import MakeJudge, TrainedLevels
+    from dmic_gym.tasks.data.clip import Clip
     from dmic_gym.tasks.registry import Task
 
 
@@ -23,6 +24,8 @@ def clip_training(
     segmenters: Sequence[str] | None,
     mode: str,
     turns: int,
+    held_out: int,
+    every: int,
 ) -> Callable[[ProgressCallback], TrainedLevels]:
     """Return what trains on the clips of a task.
 
@@ -32,6 +35,8 @@ def clip_training(
         segmenters: one that judges the frames, or None for the task's.
         mode: what is trained, see `train_on_clips`.
         turns: how often.
+        held_out: clips kept back, on which the policies are judged.
+        every: updates between two judgements.
 
     Raises:
         InvalidInputError: there are several tasks or segmenters.
@@ -46,18 +51,53 @@ def clip_training(
         raise InvalidInputError("Of clips, pass --data once, and --segmenter once at most.")
     (task,) = tasks
     clips, spec = task.load_clips("train"), (segmenters or [str(task.training_segmenter)])[0]
+    kept_back, learned = split_off(clips, held_out, run.config.seed)
     judge, data = find_segmenter(spec), str(task.train)
     notes = notes_on(spec, data, names_of(clips))
     for note in notes:
         stderr.print(f"[yellow]Note:[/] {note}", highlight=False, soft_wrap=True)
     words = [
-        f"{portable(data)} ({len(clips)} clips)",
+        f"{portable(data)} ({len(learned)} clips)",
         f"segmenter {portable(describe_segmenter(judge)['name'])}",
     ]
     card = CardNotes(words, command_line(), [portable(note) for note in notes])
 
     def train(on_progress: ProgressCallback) -> TrainedLevels:
         chosen = replace(run, segmenter=judge, card=card, on_progress=on_progress)
-        return train_on_clips(clips, chosen, mode, turns)
+        return train_on_clips(learned, chosen, mode, turns, _judge(kept_back, every))
 
     return train
+
+
+def split_off(
+    clips: Sequence[Clip], count: int, seed: int
+) -> tuple[Sequence[Clip], Sequence[Clip]]:
+    """Draw clips that are not learned from; return them and the others.
+
+    Raises:
+        InvalidInputError: none would be left.
+    """
+    import numpy as np
+
+    if not count:
+        return [], clips
+    if not 0 < count < len(clips):
+        raise InvalidInputError(
+            f"--held-out {count} of {len(clips)} clips: keep back between 0 and {len(clips) - 1}."
+        )
+    drawn = set(np.random.default_rng(seed).permutation(len(clips))[:count].tolist())
+    both: tuple[list[Clip], list[Clip]] = ([], [])
+    for place in range(len(clips)):
+        both[place not in drawn].append(clips[place])
+    return both
+
+
+def _judge(clips: Sequence[Clip], every: int) -> MakeJudge | None:
+    from dmic_gym.agents.training.learning_log import HeldOut
+    from dmic_gym.bench.held_out import held_out_clips_judge
+
+    if not clips:
+        return None
+    return lambda evaluator, mode, other: HeldOut(
+        held_out_clips_judge(evaluator, clips, mode, other), every
+    )

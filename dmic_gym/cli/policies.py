@@ -141,7 +141,7 @@ def pretrain(
     )
     if clips:
         runs = TrainingRun(name, out, config, device=device, resume=resume)
-        _watch(clip_training(tasks, runs, segmenter, mode, turns))
+        _watch(clip_training(tasks, runs, segmenter, mode, turns, held_out, judge_every))
         return
     images = {str(task.train): task.load_data("train") for task in tasks}
     kept_back, learned = _kept_back(images, held_out, seed)

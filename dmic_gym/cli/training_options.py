@@ -52,7 +52,10 @@ MapsOption = Annotated[
 ]
 PresetOption = Annotated[str, typer.Option(help="x265's, such as medium or ultrafast.")]
 HeldOutOption = Annotated[
-    int, typer.Option(help="Images kept back and coded now and then: BD-rates in learning.jsonl.")
+    int,
+    typer.Option(
+        help="Images or clips kept back and coded now and then: BD-rates in learning.jsonl."
+    ),
 ]
 JudgeOption = Annotated[int, typer.Option(help="Updates of A2C between these.")]
 SeedOption = Annotated[

@@ -7,21 +7,24 @@ al., arXiv 2208.11529).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from dmic_gym.agents.baselines import Agent
 from dmic_gym.agents.policy.loading import load_agent, load_policy
 from dmic_gym.agents.training.config import TrainingConfig
 from dmic_gym.agents.training.environments import TrainingEnv
 from dmic_gym.agents.training.finetune import identity_of
 from dmic_gym.agents.training.learn import a2c_arguments, new_model
+from dmic_gym.agents.training.learning_log import HeldOut
 from dmic_gym.agents.training.run import TrainingRun
 from dmic_gym.codecs.base import map_shape
 from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS
+from dmic_gym.envs.video_settings import Mode
 from dmic_gym.errors import unknown_name
 from dmic_gym.tasks.data.clip import Clip
 from dmic_gym.tasks.segmenters.network import pick_device
@@ -32,6 +35,11 @@ LEVELS: tuple[Level, ...] = ("ctu", "frame")
 
 MODES = ("levels", *LEVELS, "hierarchical")
 """What is trained: both levels, one of them alone, or one policy for both."""
+
+
+MakeJudge = Callable[[Any, Mode, Agent | None], HeldOut]
+"""Makes what judges a policy while it learns: of the evaluator, what the policy decides, and who
+decides the other level."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,11 @@ class TrainedLevels:
 
 
 def train_on_clips(
-    clips: Sequence[Clip], run: TrainingRun, mode: str = "levels", turns: int = 1
+    clips: Sequence[Clip],
+    run: TrainingRun,
+    mode: str = "levels",
+    turns: int = 1,
+    make_judge: MakeJudge | None = None,
 ) -> TrainedLevels:
     """Train on clips and write the policies with their cards.
 
@@ -73,6 +85,7 @@ def train_on_clips(
         run: how and where; its configuration's steps are those of the CTU level.
         mode: one of `MODES`.
         turns: how often each of the two levels is trained, in turns.
+        make_judge: makes what judges the policies on other clips.
 
     Raises:
         InvalidInputError: there is no such mode.
@@ -82,20 +95,26 @@ def train_on_clips(
         raise unknown_name("mode", mode, MODES)
     if mode == "hierarchical":
         config = replace(run.config, mode="hierarchical")
-        path = replace(run, out=run.out / mode, config=config).run(clips)
+        run = replace(run, out=run.out / mode, config=config)
+        path = _judged(run, make_judge, None).run(clips)
         return TrainedLevels(path, path)
     found = TrainedLevels()
     if mode != "levels":
         level: Level = "ctu" if mode == "ctu" else "frame"
-        return _trained(clips, run, level, found, 1)
+        return _trained(clips, run, level, found, 1, make_judge)
     for turn in range(1, turns + 1):
         for level in LEVELS:
-            found = _trained(clips, run, level, found, turn)
+            found = _trained(clips, run, level, found, turn, make_judge)
     return found
 
 
 def _trained(
-    clips: Sequence[Clip], run: TrainingRun, level: Level, found: TrainedLevels, turn: int
+    clips: Sequence[Clip],
+    run: TrainingRun,
+    level: Level,
+    found: TrainedLevels,
+    turn: int,
+    make_judge: MakeJudge | None,
 ) -> TrainedLevels:
     """Train one level, the other one fixed as it was found."""
     name = level if turn == 1 else f"{level}-{turn}"
@@ -110,24 +129,33 @@ def _trained(
         assert isinstance(model, OnPolicyAlgorithm)
         return model
 
-    path = replace(
+    fixed = None
+    if other is not None:
+        fixed = load_agent(other, DEFAULT_QP_OFFSETS, config.ctu_size, video=True)
+    chosen = replace(
         run,
         name=f"{run.name}-{name}",
         out=run.out / name,
         config=config,
         on_progress=lambda stage, *rest: run.on_progress(f"{stage} {name}", *rest),
-    ).run(
+    )
+    path = _judged(chosen, make_judge, fixed).run(
         clips,
         start,
         facts={
             "start": "random" if before is None else identity_of(before),
             "other_level": None if other is None else identity_of(other),
         },
-        other=None
-        if other is None
-        else load_agent(other, DEFAULT_QP_OFFSETS, config.ctu_size, video=True),
+        other=fixed,
     )
     return replace(found, **{level: path})
+
+
+def _judged(run: TrainingRun, make_judge: MakeJudge | None, other: Agent | None) -> TrainingRun:
+    mode = run.config.mode
+    if make_judge is None or mode is None:
+        return run
+    return replace(run, held_out=lambda evaluator: make_judge(evaluator, mode, other))
 
 
 def _config(config: TrainingConfig, level: Level, clip: Clip) -> TrainingConfig:

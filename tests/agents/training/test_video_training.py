@@ -17,10 +17,12 @@ from dmic_gym.agents.policy.trunk import DMICPolicy
 from dmic_gym.agents.training.config import TrainingConfig
 from dmic_gym.agents.training.credit import CreditCallback, step_returns
 from dmic_gym.agents.training.environments import episode_steps, make_training_env
-from dmic_gym.agents.training.learning_log import LEARNING, read_log
+from dmic_gym.agents.training.learning_log import LEARNING, HeldOut, read_log
 from dmic_gym.agents.training.run import CardNotes, TrainingRun
 from dmic_gym.agents.training.video import TrainedLevels, train_on_clips
 from dmic_gym.agents.video_registry import make_gop_planner
+from dmic_gym.bench.held_out import held_out_clips_judge
+from dmic_gym.cli.clip_training import split_off
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.clip import Clip
 from dmic_gym.tasks.segmenters.weights import load_weights, read_card
@@ -221,3 +223,28 @@ def test_errors_say_what_to_pass(clips: list[Clip], tmp_path: Path) -> None:
         train_on_clips(clips, small_run(tmp_path), "level")
     with pytest.raises(InvalidInputError, match="epochs=0"):
         replace(CONFIG, mode="ctu", epochs=1)
+
+
+def test_clips_kept_back_are_judged_while_a_level_learns(clips: list[Clip], tmp_path: Path) -> None:
+    def judge(evaluator: Any, mode: Any, other: Any) -> HeldOut:
+        return HeldOut(held_out_clips_judge(evaluator, clips[1:], mode, other), 1)
+
+    config = replace(CONFIG, steps=36)
+    found = train_on_clips(clips[:1], small_run(tmp_path, config=config), "ctu", make_judge=judge)
+    assert found.ctu is not None
+    lines = [line for line in read_log(found.ctu.parent / LEARNING) if "held_out" in line]
+    assert [line["steps"] for line in lines] == [0, 36]
+    evaluator = small_evaluator()
+    reference = evaluator.reference(clips[1].gops(8)[0])
+    planner = make_gop_planner(found.agent, evaluator)
+    coded = [planner.plan(evaluator, reference, qp).result.figures for qp in (32, 37, 42, 47)]
+    assert lines[-1]["held_out"]["bits"] == [one.bits for one in coded]
+    assert "bd_rate_consistency" in lines[-1]["held_out"]
+
+
+def test_clips_are_kept_back_by_seed(clips: list[Clip]) -> None:
+    assert split_off(clips, 0, 0) == ([], clips)
+    (kept,), (learned,) = split_off(clips, 1, 0)
+    assert {kept, learned} == set(clips)
+    with pytest.raises(InvalidInputError, match="between 0 and 1"):
+        split_off(clips, 2, 0)
