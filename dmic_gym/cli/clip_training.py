@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dmic_gym.cli.common import command_line, stderr
@@ -24,6 +25,7 @@ def clip_training(
     segmenters: Sequence[str] | None,
     mode: str,
     turns: int,
+    weights: Path | None,
     held_out: int,
     every: int,
 ) -> Callable[[ProgressCallback], TrainedLevels]:
@@ -35,6 +37,7 @@ def clip_training(
         segmenters: one that judges the frames, or None for the task's.
         mode: what is trained, see `train_on_clips`.
         turns: how often.
+        weights: where to begin.
         held_out: clips kept back, on which the policies are judged.
         every: updates between two judgements.
 
@@ -64,7 +67,8 @@ def clip_training(
 
     def train(on_progress: ProgressCallback) -> TrainedLevels:
         chosen = replace(run, segmenter=judge, card=card, on_progress=on_progress)
-        return train_on_clips(learned, chosen, mode, turns, _judge(kept_back, every))
+        make_judge = _judge(kept_back, every)
+        return train_on_clips(learned, chosen, mode, turns, weights, make_judge)
 
     return train
 

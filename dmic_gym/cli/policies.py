@@ -115,6 +115,13 @@ def pretrain(
         ),
     ] = "levels",
     turns: Annotated[int, typer.Option(help="Of clips: how often each level is trained.")] = 1,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of clips: a DMICPolicy that the CTU level begins with; with --mode frame it is "
+            "the CTU level and stays as it is."
+        ),
+    ] = None,
     name: NameOption = "pretrained",
     resume: ResumeOption = False,
 ) -> None:
@@ -141,7 +148,7 @@ def pretrain(
     )
     if clips:
         runs = TrainingRun(name, out, config, device=device, resume=resume)
-        _watch(clip_training(tasks, runs, segmenter, mode, turns, held_out, judge_every))
+        _watch(clip_training(tasks, runs, segmenter, mode, turns, weights, held_out, judge_every))
         return
     images = {str(task.train): task.load_data("train") for task in tasks}
     kept_back, learned = _kept_back(images, held_out, seed)
@@ -317,7 +324,7 @@ def _watch(train: Callable[[ProgressCallback], Path | TrainedLevels]) -> None:
     except KeyboardInterrupt:
         stderr.print("Stopped. The same command with --resume goes on.")
         raise typer.Exit(130) from None
-    for path in [trained] if isinstance(trained, Path) else trained.paths:
+    for path in [trained] if isinstance(trained, Path) else trained.written:
         _report(path)
     if not isinstance(trained, Path):
         say(f"the agent of dmic bench --agents: {trained.agent}")

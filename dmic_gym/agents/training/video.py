@@ -19,7 +19,7 @@ from dmic_gym.agents.policy.loading import load_agent, load_policy
 from dmic_gym.agents.training.config import TrainingConfig
 from dmic_gym.agents.training.environments import TrainingEnv
 from dmic_gym.agents.training.finetune import identity_of
-from dmic_gym.agents.training.learn import a2c_arguments, new_model
+from dmic_gym.agents.training.learn import a2c_arguments
 from dmic_gym.agents.training.learning_log import HeldOut
 from dmic_gym.agents.training.run import TrainingRun
 from dmic_gym.codecs.base import map_shape
@@ -44,20 +44,17 @@ decides the other level."""
 
 @dataclass(frozen=True)
 class TrainedLevels:
-    """The weights that a training on clips wrote, the last of each.
+    """The weights that a training on clips came to.
 
     Attributes:
         frame: of the policy that sets the QPs of frames, or None.
         ctu: of the policy that sets the QPs of CTUs, or None; of both levels, they are the same.
+        written: those that it wrote, in order.
     """
 
     frame: Path | None = None
     ctu: Path | None = None
-
-    @property
-    def paths(self) -> list[Path]:
-        """Of the weights, each once."""
-        return list(dict.fromkeys(path for path in (self.ctu, self.frame) if path is not None))
+    written: tuple[Path, ...] = ()
 
     @property
     def agent(self) -> str:
@@ -72,6 +69,7 @@ def train_on_clips(
     run: TrainingRun,
     mode: str = "levels",
     turns: int = 1,
+    weights: Path | None = None,
     make_judge: MakeJudge | None = None,
 ) -> TrainedLevels:
     """Train on clips and write the policies with their cards.
@@ -85,6 +83,9 @@ def train_on_clips(
         run: how and where; its configuration's steps are those of the CTU level.
         mode: one of `MODES`.
         turns: how often each of the two levels is trained, in turns.
+        weights: a `DMICPolicy` of images or video that the CTU level, or the one policy for both,
+            begins with; where the frame level is trained alone, it is the fixed CTU level. None:
+            random weights, and CTUs that keep their frame's QP.
         make_judge: makes what judges the policies on other clips.
 
     Raises:
@@ -96,9 +97,10 @@ def train_on_clips(
     if mode == "hierarchical":
         config = replace(run.config, mode="hierarchical")
         run = replace(run, out=run.out / mode, config=config)
-        path = _judged(run, make_judge, None).run(clips)
-        return TrainedLevels(path, path)
-    found = TrainedLevels()
+        start, facts = _start(run, weights), {"start": _named(weights)}
+        path = _judged(run, make_judge, None).run(clips, start, facts=facts)
+        return TrainedLevels(path, path, (path,))
+    found = TrainedLevels(ctu=weights)
     if mode != "levels":
         level: Level = "ctu" if mode == "ctu" else "frame"
         return _trained(clips, run, level, found, 1, make_judge)
@@ -121,14 +123,6 @@ def _trained(
     before, other = (found.ctu, found.frame) if level == "ctu" else (found.frame, found.ctu)
     config = _config(run.config, level, clips[0])
 
-    def start(env: TrainingEnv) -> OnPolicyAlgorithm:
-        if before is None:
-            return new_model(env, config, run.device)
-        device = str(pick_device(run.device))
-        model = load_policy(before, env, device=device, **a2c_arguments(config, env))
-        assert isinstance(model, OnPolicyAlgorithm)
-        return model
-
     fixed = None
     if other is not None:
         fixed = load_agent(other, DEFAULT_QP_OFFSETS, config.ctu_size, video=True)
@@ -141,14 +135,34 @@ def _trained(
     )
     path = _judged(chosen, make_judge, fixed).run(
         clips,
-        start,
+        _start(chosen, before),
         facts={
-            "start": "random" if before is None else identity_of(before),
+            "start": _named(before),
             "other_level": None if other is None else identity_of(other),
         },
         other=fixed,
     )
-    return replace(found, **{level: path})
+    return replace(found, written=(*found.written, path), **{level: path})
+
+
+def _start(
+    run: TrainingRun, weights: Path | None
+) -> Callable[[TrainingEnv], OnPolicyAlgorithm] | None:
+    """Return what makes the model to train of weights; None makes a new one."""
+    if weights is None:
+        return None
+
+    def start(env: TrainingEnv) -> OnPolicyAlgorithm:
+        arguments = a2c_arguments(run.config, env)
+        model = load_policy(weights, env, device=str(pick_device(run.device)), **arguments)
+        assert isinstance(model, OnPolicyAlgorithm)
+        return model
+
+    return start
+
+
+def _named(weights: Path | None) -> str:
+    return "random" if weights is None else identity_of(weights)
 
 
 def _judged(run: TrainingRun, make_judge: MakeJudge | None, other: Agent | None) -> TrainingRun:

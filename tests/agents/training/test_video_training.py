@@ -225,6 +225,24 @@ def test_errors_say_what_to_pass(clips: list[Clip], tmp_path: Path) -> None:
         replace(CONFIG, mode="ctu", epochs=1)
 
 
+@pytest.mark.slow
+def test_a_ctu_level_goes_on_from_weights_or_stays_under_the_frame_level(
+    levels: TrainedLevels, clips: list[Clip], tmp_path: Path
+) -> None:
+    assert levels.ctu is not None
+    config = replace(CONFIG, steps=36)
+    run = small_run(tmp_path, config=config)
+    further = train_on_clips(clips, run, "ctu", weights=levels.ctu)
+    over = train_on_clips(clips, run, "frame", weights=levels.ctu)
+    assert further.ctu is not None
+    assert over.frame is not None
+    assert read_card(further.ctu).metrics["start"].startswith("tiny-ctu.safetensors ")
+    assert not same(further.ctu, levels.ctu)
+    assert read_card(over.frame).metrics["other_level"].startswith("tiny-ctu.safetensors ")
+    assert over.ctu == levels.ctu
+    assert over.written == (over.frame,)
+
+
 def test_clips_kept_back_are_judged_while_a_level_learns(clips: list[Clip], tmp_path: Path) -> None:
     def judge(evaluator: Any, mode: Any, other: Any) -> HeldOut:
         return HeldOut(held_out_clips_judge(evaluator, clips[1:], mode, other), 1)
