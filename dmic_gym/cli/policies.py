@@ -241,7 +241,7 @@ def _reinforcement(
     """Return the part of a configuration whose defaults hang on --credit, which clips have."""
     usual = ("26..47", 30 if maps == 1 else 6 * maps, 3e-4) if credit else (_QPS, 16, 2e-4)
     if clips:
-        credit, usual = True, ("22..47", 10 if maps == 1 else 2 * maps, 3e-4)
+        credit, usual = True, ("22..47", 10 if maps == 1 else 2 * maps, 1e-3)
     given = zip((qps, envs, rate), usual, strict=True)
     chosen = [default if value is None else value for value, default in given]
     return {

@@ -38,7 +38,7 @@ EnvsOption = Annotated[
 WarmStartRateOption = Annotated[float, typer.Option(help="Learning rate of the warm start.")]
 RateOption = Annotated[
     float | None,
-    typer.Option(help="Learning rate of A2C. Default: 2e-4; with --credit 3e-4."),
+    typer.Option(help="Learning rate of A2C. Default: 2e-4; with --credit 3e-4, of clips 1e-3."),
 ]
 CreditOption = Annotated[
     bool, typer.Option("--credit", help="Pay each CTU for what it did; see --maps.")

@@ -218,6 +218,15 @@ def discounted(rewards: Sequence[float], share: float) -> Any:
     return [sum(share ** (k - n) * rewards[k] for k in range(n, 3)) for n in range(3)]
 
 
+@pytest.mark.slow
+def test_the_ctu_level_learns_what_is_paid(clips: list[Clip], tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=20 * 180, envs=10, maps=5, base_qps=(37,), learning_rate=3e-3)
+    found = train_on_clips(clips[:1], small_run(tmp_path, config=config), "ctu")
+    assert found.ctu is not None
+    rewards = [line["reward"] for line in read_log(found.ctu.parent / LEARNING)]
+    assert np.mean(rewards[-4:]) > np.mean(rewards[:4]) + 0.3
+
+
 def test_errors_say_what_to_pass(clips: list[Clip], tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="levels"):
         train_on_clips(clips, small_run(tmp_path), "level")
