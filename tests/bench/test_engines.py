@@ -55,7 +55,7 @@ def test_order_does_not_matter(tmp_path: Path) -> None:
     class Backwards(SerialEngine):
         def run(self, groups: Any) -> Any:
             for group in reversed(groups):
-                turned = type(group)(group.sample, group.cells[::-1])
+                turned = type(group)(group.source, group.cells[::-1])
                 yield from super().run([turned])
 
     changes = {"agents": ["random", "search:8"]}

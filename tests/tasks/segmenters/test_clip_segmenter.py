@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from dmic_gym.errors import InvalidInputError, MissingDependencyError, WeightsError
 from dmic_gym.tasks.data.clip import Clip
+from dmic_gym.tasks.data.clips.registry import load_clips
 from dmic_gym.tasks.leakage import seen_names
 from dmic_gym.tasks.metrics import binarize, dice
 from dmic_gym.tasks.segmenters import backbone, find_segmenter
@@ -181,6 +183,18 @@ def test_shipped_heads_have_seen_no_clip_that_they_judge() -> None:
 def test_shipped_heads_follow_a_disc(tmp_path: Path) -> None:
     found = ClipSegmenters(SHIPPED / "davis-net", cache=tmp_path, tuning=QUICK)
     assert measure_clips(segmenter_for_clip(found, CLIP), [CLIP])["unseen"]["dice"] > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("DMIC_DATA" not in os.environ, reason="DMIC_DATA is not set")
+@pytest.mark.parametrize("name", ["camel", "goat", "bear", "lucia"])
+def test_shipped_heads_reach_their_cards_figures(name: str, tmp_path: Path) -> None:
+    found = ClipSegmenters(SHIPPED / "davis-net", cache=tmp_path)
+    told = read_card(found.path_of(name)).metrics
+    claimed = (told.get("test_clips") or told["held_out"])[name]
+    (clip,) = load_clips(f"davis-clips?size=240&frames=20&sequences={name}")
+    scores = measure_clips(found, [clip])[name]
+    assert scores["dice"] == pytest.approx(claimed["dice"], abs=0.03)
 
 
 def test_training_refuses_what_it_cannot_use(tmp_path: Path) -> None:
