@@ -71,18 +71,25 @@ def _rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for name, part in results["agents"].items():
         if name == ANCHOR:
             continue
-        low = part["low_rate"]
+        standard, low = (_of_set(results, part, qps) for qps in ("standard", "low_rate"))
         level = part["bits_at"]["dice"]["97"]
         mark = " (knows the mask)" if name.startswith(UNUSABLE) else ""
         yield (
             f"`{name}`{mark}",
-            _text(bd_entry(part)),
+            _text(bd_entry(standard)),
             _text(bd_entry(low)),
             _text(bd_entry(low["second"])) if has_second else "not asked",
             _text(bd_entry({**level, "bd_rate_percent": level["percent"], "bd_rate_note": ""})),
             costs[name][1].text,
             costs[name][2].text,
         )
+
+
+def _of_set(results: Mapping[str, Any], part: Mapping[str, Any], qps: str) -> Mapping[str, Any]:
+    """Return what an agent came to over a set of QPs; the first of a run stands without a name."""
+    first = next(iter(results["protocol"]["qp_sets"]))
+    found: Mapping[str, Any] = part if qps == first else part[qps]
+    return found
 
 
 def _text(entry: Entry) -> str:
