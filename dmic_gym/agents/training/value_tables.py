@@ -27,9 +27,6 @@ from dmic_gym.errors import DataError, InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.types import Floats
 
-VALUE_TABLE_QPS = tuple(range(17, 52, 2))
-"""QPs of the uniform encodes that fill a table."""
-
 
 @dataclass(frozen=True, eq=False)
 class QPValueTable:
@@ -74,7 +71,7 @@ def collect_value_tables(
     path: Path,
     on_table: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[QPValueTable]:
-    """Fill the tables of each sample by uniform encodes at `VALUE_TABLE_QPS`.
+    """Fill the tables of each sample by uniform encodes at `TABLE_QPS`.
 
     Each table is appended to `path` as it is found, so that a run that was stopped goes on
     where it was. A sample without expert mask is judged by the calibrated posterior.
@@ -101,7 +98,7 @@ def collect_value_tables(
         reference = evaluator.reference(sample)
         posterior = posteriors(reference) if sample.mask is None else sample.mask
         objective = Objective(evaluator, reference, posterior, price=0.0)
-        tables = build_tables(objective, VALUE_TABLE_QPS)
+        tables = build_tables(objective)
         return QPValueTable(sample.name, size, sample.image.size, objective.expected_area, tables)
 
     with start_pool(default_workers()) as pool:

@@ -12,11 +12,12 @@ import pytest
 
 from dmic_gym.agents.policy.network import CRITIC, HEAD
 from dmic_gym.agents.registry import make_agent
+from dmic_gym.agents.search.tables import TABLE_QPS
 from dmic_gym.agents.training.config import TrainingConfig
 from dmic_gym.agents.training.finetune import choose_samples, finetune
 from dmic_gym.agents.training.learn import VALUE_TABLES, new_model, train
 from dmic_gym.agents.training.run import RUN, TrainingRun
-from dmic_gym.agents.training.value_tables import VALUE_TABLE_QPS, read_value_tables
+from dmic_gym.agents.training.value_tables import read_value_tables
 from dmic_gym.agents.training.variations import Variations
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.sb3 import SB3CodingVecEnv, make_sb3_vec
@@ -207,7 +208,7 @@ def test_images_of_several_folds_are_judged_each_by_its_own(
 
     config = replace(CONFIG, epochs=1, steps=0)
     small_run(tmp_path, config=config, segmenter=Both()).run(samples)
-    encodes = len(VALUE_TABLE_QPS) + 1  # and the reference
+    encodes = len(TABLE_QPS) + 1  # and the reference
     assert judged == {"even": 2 * encodes, "odd": encodes}
     judged.clear()
     more = replace(CONFIG, epochs=0, steps=100)
