@@ -126,15 +126,15 @@ def test_a_table_values_a_uniform_map_as_its_encode_does(tmp_path: Path) -> None
     sample = env.dataset[0]
     (table,) = collect_value_tables(env.evaluator, [sample], tmp_path / VALUE_TABLES)
     reference = env.evaluator.reference(sample)
-    base, coarse = (env.evaluator.anchor(reference, qp) for qp in (TABLE_QPS[5], TABLE_QPS[8]))
-    values = table.values(TABLE_QPS[5], [0, TABLE_QPS[8] - TABLE_QPS[5], 99])
+    base, coarse = (env.evaluator.anchor(reference, qp) for qp in (TABLE_QPS[2], TABLE_QPS[4]))
+    values = table.values(TABLE_QPS[2], [0, TABLE_QPS[4] - TABLE_QPS[2], 99])
     assert values[:, 0].tolist() == [0.0] * len(values)
     saved = 1 - coarse.slice_bits / base.slice_bits
-    price = bit_price(TABLE_QPS[5]) * base.slice_bits / sample.image.size
+    price = bit_price(TABLE_QPS[2]) * base.slice_bits / sample.image.size
     assert base.dice is not None
     assert coarse.dice is not None
     ours, theirs = values[:, 1].mean(), saved + (coarse.dice - base.dice) / price
     assert np.sign(ours - saved) == np.sign(theirs - saved)
     assert ours == pytest.approx(theirs, rel=0.3)
-    last = table.values(TABLE_QPS[5], [51 - TABLE_QPS[5]])
+    last = table.values(TABLE_QPS[2], [51 - TABLE_QPS[2]])
     np.testing.assert_allclose(values[:, 2], last[:, 0])
