@@ -12,6 +12,7 @@ from dmic_gym.cli.common import SegmenterOption, app
 from dmic_gym.errors import InvalidInputError
 
 _DEFAULT_QP = 32
+_ANCHOR = "anchor"
 
 
 @app.command()
@@ -38,6 +39,13 @@ def encode(
     fps: Annotated[
         float | None, typer.Option(help="Pictures a second of a stack in .mp4 and .dcm.")
     ] = None,
+    save_map: Annotated[
+        Path | None, typer.Option(help="Text file for the QP maps, or folder for NAME.txt.")
+    ] = None,
+    qp_map: Annotated[
+        Path | None,
+        typer.Option("--map", help="Code with the QPs of such a file, or folder; no agent."),
+    ] = None,
     to: Annotated[str, typer.Option(help="In a folder: hevc, mp4 or dcm.")] = "hevc",
     overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
     strict: Annotated[
@@ -51,8 +59,12 @@ def encode(
     from dmic_gym.deploy.coder import Coder, Settings
     from dmic_gym.deploy.files import Reading, encode_file
     from dmic_gym.deploy.jobs import encoding_jobs
+    from dmic_gym.deploy.qp_maps import MapPaths
     from dmic_gym.deploy.window import parse_window
 
+    if qp_map is not None:
+        _check_alone(agent=agent, qp=qp, target_dice=target_dice, target_bytes=target_bytes)
+        agent = _ANCHOR  # asks no network
     if qp is not None and (target_dice is not None or target_bytes is not None):
         raise InvalidInputError("Pass --qp or a target, not both: a target finds the QP.")
     settings = Settings(
@@ -67,9 +79,21 @@ def encode(
     )
     reading = Reading(bit_depth, None if window is None else parse_window(window), fps)
     jobs = encoding_jobs(source, target, f".{to}", overwrite=overwrite)
+    maps = MapPaths(qp_map, save_map)
+    maps.prepare(jobs)
     with Coder(settings) as coder:
         coder.prepare()
-        run_batch(jobs, lambda job, on_frame: encode_file(job, coder, reading, on_frame))
+        run_batch(jobs, lambda job, on_frame: encode_file(job, coder, reading, on_frame, maps))
+
+
+def _check_alone(**options: object) -> None:
+    """Raise InvalidInputError for an option beside --map."""
+    for name, value in options.items():
+        if value is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise InvalidInputError(
+                f"Pass --map or {option}, not both: a map holds every QP; leave out {option}."
+            )
 
 
 @app.command()

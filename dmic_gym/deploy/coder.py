@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Self
@@ -119,6 +119,7 @@ class Coder:
         format: str = "hevc",
         on_frame: OnFrame = lambda *_: None,
         rate: Fraction = DEFAULT_RATE,
+        qp_maps: Sequence[QPMap] | None = None,
     ) -> Encoding:
         """Code a picture; see `dmic_gym.encode` for formats and errors.
 
@@ -128,6 +129,7 @@ class Coder:
             on_frame: called when a frame is coded, with how many are, and of how many; a search
                 for a target begins anew with each base QP.
             rate: frames a second, which "mp4" alone keeps.
+            qp_maps: one a frame, in place of the agent's.
         """
         if format not in FORMATS:
             raise unknown_name("format", format, FORMATS)
@@ -135,7 +137,8 @@ class Coder:
         settings = self._settings
 
         def coded(qp: int) -> Encoding:
-            return self._encode_at(qp, picture, format, on_frame, rate)
+            chosen = self._allocator.qp_maps(picture, qp) if qp_maps is None else qp_maps
+            return self._encode_with(chosen, qp, picture, format, on_frame, rate)
 
         if settings.target_dice is not None:
             return _for_dice(settings.target_dice, coded)
@@ -163,14 +166,20 @@ class Coder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _encode_at(
-        self, qp: int, picture: Picture, format: str, on_frame: OnFrame, rate: Fraction
+    def _encode_with(
+        self,
+        chosen: Iterable[QPMap],
+        qp: int,
+        picture: Picture,
+        format: str,
+        on_frame: OnFrame,
+        rate: Fraction,
     ) -> Encoding:
         allocator = self._allocator
         qp_maps: list[QPMap] = []
 
         def planned() -> Iterator[QPMap]:
-            for number, qp_map in enumerate(allocator.qp_maps(picture, qp), 1):
+            for number, qp_map in enumerate(chosen, 1):
                 qp_maps.append(qp_map)
                 yield qp_map
                 on_frame(number, len(picture.frames))

@@ -12,8 +12,10 @@ from dmic_gym.deploy.decoding import Decoding, decode_data
 from dmic_gym.deploy.jobs import CODED_FORMATS, DICOM, Job, names_dicom
 from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits, read_bytes
 from dmic_gym.deploy.pictures import Picture, read_picture, write_picture
+from dmic_gym.deploy.qp_maps import NO_MAPS, MapPaths, read_maps, write_maps
 from dmic_gym.errors import DataError, DecodeError, InvalidInputError
 from dmic_gym.io import write_atomically
+from dmic_gym.types import QPMap
 
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
@@ -32,7 +34,7 @@ class Done:
         frames: pictures in it.
         raw_bytes: of its samples, one byte each, or two beyond 8 bits.
         coded_bytes: of the coded file.
-        qp: the base QP; None when decoding.
+        qp: the base QP; None when decoding, or where the QP maps were given.
         dice: retained Dice (`dmic_gym.encode`), where somebody asked.
         word: what the user should know of it; empty where all is well.
     """
@@ -70,9 +72,20 @@ class _Source:
 
 
 def encode_file(
-    job: Job, coder: Coder, reading: Reading = Reading(), on_frame: OnFrame = lambda *_: None
+    job: Job,
+    coder: Coder,
+    reading: Reading = Reading(),
+    on_frame: OnFrame = lambda *_: None,
+    maps: MapPaths = NO_MAPS,
 ) -> Done:
     """Encode a file into the format of the target's suffix; the target appears whole or not at all.
+
+    Args:
+        job: what to encode, and where to.
+        coder: how to code.
+        reading: how to take samples that do not say it themselves.
+        on_frame: see `Coder.encode`.
+        maps: files of QP maps to code with or to write.
 
     Raises:
         DmicError: the target exists and may not be replaced, or the file cannot be read, coded or
@@ -81,18 +94,35 @@ def encode_file(
     suffix = job.target.suffix.lower()
     format = CODED_FORMATS[suffix]
     _check_fps(reading.fps, suffix)
-    job.claim(job.target)
+    maps = maps.of(job)
+    _claim(job, maps)
     source = _read(job.source, reading, _DEPTH_OF_DICOM.get(format, 10))
-    encoding = coder.encode(source.picture, format, on_frame, source.rate)
-    job.claim(job.target)
+    picture = source.picture
+    given = _given_maps(maps, picture, coder.ctu_size)
+    encoding = coder.encode(picture, format, on_frame, source.rate, given)
+    qp = encoding.qp if given is None else None
+    _claim(job, maps)
     if suffix == DICOM:
         from dmic_gym.deploy.dicom_secondary import write_dicom
 
-        write_dicom(job.target, encoding.units, source.picture, source.dataset, reading.fps)
+        write_dicom(job.target, encoding.units, picture, source.dataset, reading.fps)
     else:
         write_atomically(job.target, encoding.data)
-    size, samples = job.target.stat().st_size, source.picture.samples.nbytes
-    return Done(len(source.picture.frames), samples, size, encoding.qp, encoding.dice)
+    if maps.saved is not None:
+        write_maps(maps.saved, encoding.qp_maps, picture.shape, coder.ctu_size, qp)
+    size = job.target.stat().st_size
+    return Done(len(picture.frames), picture.samples.nbytes, size, qp, encoding.dice)
+
+
+def _claim(job: Job, maps: MapPaths) -> None:
+    job.claim(job.target)
+    maps.claim(job)
+
+
+def _given_maps(maps: MapPaths, picture: Picture, ctu_size: int) -> list[QPMap] | None:
+    if maps.given is None:
+        return None
+    return read_maps(maps.given, picture.shape, ctu_size, len(picture.frames))
 
 
 def decode_file(job: Job, limits: Limits = DEFAULT_LIMITS, *, strict: bool = False) -> Done:
