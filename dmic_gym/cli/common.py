@@ -18,14 +18,21 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from dmic_gym.cli.help import Grouped, epilog
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.io import portable
 
 app = typer.Typer(
+    cls=Grouped,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Diagnosis-oriented bit allocation inside a real HEVC encoder.",
+    epilog=epilog(
+        "dmic bench --quick              compare three agents on six images",
+        "dmic encode image.png out.hevc  code an image",
+        "dmic COMMAND --help             options and examples of a command",
+    ),
 )
 stdout = Console(emoji=False)
 stderr = Console(stderr=True, emoji=False)
@@ -42,7 +49,8 @@ DataOption = Annotated[
 SegmenterOption = Annotated[
     str | None,
     typer.Option(
-        help="Weights by name or path, module:object, or a folder of train-segmenter --folds."
+        help="Weights by name or path, module:object, or a folder of train-segmenter --folds.",
+        show_default="the task's, else unet",
     ),
 ]
 

@@ -9,23 +9,41 @@ import typer
 
 from dmic_gym.cli.batch import run_batch
 from dmic_gym.cli.common import SegmenterOption, app
+from dmic_gym.cli.help import USE, shown
 from dmic_gym.errors import InvalidInputError
 
 _DEFAULT_QP = 32
 _ANCHOR = "anchor"
 
 
-@app.command()
+@app.command(
+    **shown(
+        USE,
+        "dmic encode angio.png angio.hevc --target-dice 0.95",
+        "dmic encode run.tiff run.mp4 --target-bytes 20000",
+        "dmic encode folder/ coded/ --agent search:50 --qp 37",
+        "dmic encode xa.dcm small.dcm --qp 32 --window auto",
+    )
+)
 def encode(
     source: Annotated[Path, typer.Argument(help="An image file, DICOM, or a folder of them.")],
     target: Annotated[Path, typer.Argument(help=".hevc, .mp4, .dcm, or a folder.")],
-    agent: Annotated[str | None, typer.Option(help="See dmic list.")] = None,
-    qp: Annotated[int | None, typer.Option(help="Base QP, 0..51; default 32.")] = None,
+    agent: Annotated[
+        str | None,
+        typer.Option(
+            help="Who chooses the QPs; dmic list names all.", show_default="a shipped policy"
+        ),
+    ] = None,
+    qp: Annotated[
+        int | None,
+        typer.Option(help="Base QP, 0..51; not with a target.", show_default=str(_DEFAULT_QP)),
+    ] = None,
     target_dice: Annotated[
-        float | None, typer.Option(help="Share of the expected Dice to keep, such as 0.95.")
+        float | None,
+        typer.Option(help="Share of the expected Dice to keep, such as 0.95; finds the QP."),
     ] = None,
     target_bytes: Annotated[
-        int | None, typer.Option(help="The most bytes a file may have.")
+        int | None, typer.Option(help="The most bytes a file may have; finds the QP.")
     ] = None,
     ctu: Annotated[int, typer.Option(help="CTU size: 64, 32 or 16.")] = 64,
     preset: Annotated[str, typer.Option(help="x265 preset.")] = "medium",
@@ -96,7 +114,9 @@ def _check_alone(**options: object) -> None:
             )
 
 
-@app.command()
+@app.command(
+    **shown(USE, "dmic decode angio.hevc angio.png", "dmic decode coded/ back/ --to tiff --strict")
+)
 def decode(
     source: Annotated[Path, typer.Argument(help=".hevc, .mp4, .dcm, or a folder of them.")],
     target: Annotated[Path, typer.Argument(help=".png, .pgm, .tiff, .dcm, or a folder.")],

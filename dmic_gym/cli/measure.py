@@ -19,6 +19,7 @@ from dmic_gym.cli.common import (
     stderr,
     stdout,
 )
+from dmic_gym.cli.help import MEASURE, USE, shown
 from dmic_gym.cli.reports import WRITTEN, show_and_save
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.io import portable
@@ -29,14 +30,14 @@ INTERRUPTED = 130
 _QUICK_IMAGES = 6
 
 JobsOption = Annotated[
-    int | None, typer.Option(help="Processes, one torch thread each; by default all cores.")
+    int | None, typer.Option(help="Processes, one torch thread each.", show_default="all cores")
 ]
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Refuse policies trained for another CTU size.")
 ]
 
 
-@app.command()
+@app.command(**shown(USE, "dmic info"))
 def info() -> None:
     """Show versions, the encoder's self-test and the GPU."""
     from dmic_gym.agents.training.telemetry import gpu_name
@@ -53,26 +54,42 @@ def info() -> None:
     say(f"{'GPU':16} {gpu_name() or 'none'}")
 
 
-@app.command()
+@app.command(
+    **shown(
+        MEASURE,
+        "dmic bench --quick",
+        "dmic bench --data my-images --agents anchor,roi,search:50 --qps both --out runs/mine",
+        "dmic bench --agents anchor,mine.zip,my_module:MyAgent",
+        "dmic bench --task davis --ctu 32 --agents anchor,roi:4,cap",
+    )
+)
 def bench(
     data: DataOption = "phantoms",
-    agents: Annotated[str, typer.Option(help="Names or module:object.")] = "anchor,random,roi",
+    agents: Annotated[
+        str,
+        typer.Option(
+            help="With commas between: names (see dmic list), weights, a .zip of "
+            "Stable-Baselines3, module:object."
+        ),
+    ] = "anchor,random,roi",
     qps: Annotated[
         str, typer.Option(help="Base QPs, or standard (22,27,32,37), low (32,37,42,47), both.")
     ] = "standard",
     ctu: Annotated[int, typer.Option("--ctu", "--ctu-size", help="CTU size: 64, 32 or 16.")] = 64,
     preset: Annotated[str, typer.Option(help="x265 preset.")] = "medium",
-    images: Annotated[int | None, typer.Option(help="Only the first N images or clips.")] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Only the first N images or clips.", show_default="all")
+    ] = None,
     segmenter: SegmenterOption = None,
     compare: Annotated[
         str, typer.Option(help="Agents with which all others are compared too, where they code.")
     ] = "roi",
     jobs: JobsOption = None,
     strict: StrictOption = False,
-    out: Annotated[Path, typer.Option(help="Folder for results.json and the picture.")] = Path(
-        "dmic-bench"
-    ),
-    quick: Annotated[bool, typer.Option("--quick", help="Only a few images.")] = False,
+    out: Annotated[
+        Path, typer.Option(help="Folder for results.json, rows.jsonl and the picture.")
+    ] = Path("dmic-bench"),
+    quick: Annotated[bool, typer.Option("--quick", help=f"Only {_QUICK_IMAGES} images.")] = False,
 ) -> None:
     """Compare agents with the anchor: BD-rate table, results.json, rate-distortion curves."""
     from dmic_gym.bench.definition import Definition
@@ -122,9 +139,9 @@ def bench(
         raise typer.Exit(1 if show_and_save(store, definition, plan, out) else 0)
 
 
-@app.command("list")
+@app.command("list", **shown(USE, "dmic list"))
 def list_names() -> None:
-    """Name the agents, the shipped weights and the data sets."""
+    """Name the agents, the shipped weights, the tasks and the data sets."""
     from dmic_gym.agents.policy.shipped import SHIPPED_POLICIES, policy_names
     from dmic_gym.agents.registry import DESCRIPTIONS
     from dmic_gym.agents.video_registry import GOP_DESCRIPTIONS

@@ -21,6 +21,7 @@ from dmic_gym.cli.common import (
     stderr,
     stdout,
 )
+from dmic_gym.cli.help import TRAIN, shown
 from dmic_gym.cli.training_options import (
     CreditOption,
     CTUOption,
@@ -55,7 +56,14 @@ _ENTROPY = {False: (0.003, 0.003), True: (0.01, 0.003)}
 """Weight of the entropy at the first and last step, without and with --credit."""
 
 
-@app.command()
+@app.command(
+    **shown(
+        TRAIN,
+        "dmic pretrain --data 'phantoms?count=700&seed=2' --out runs/source",
+        "dmic pretrain --data arcade --credit --steps 500000 --held-out 20 --out runs/credit",
+        "dmic pretrain --task davis --out runs/davis",
+    )
+)
 def pretrain(
     data: Annotated[
         list[str],
@@ -63,7 +71,7 @@ def pretrain(
             "--data",
             "--task",
             help="Source domain: a task, a data set or a folder, with options as in "
-            '"phantoms?count=800&select=100::" or "DAVIS?size=240"; repeatable.',
+            '"phantoms?count=800" or "DAVIS?size=240"; repeatable.',
         ),
     ],
     out: OutOption,
@@ -74,15 +82,15 @@ def pretrain(
     steps: Annotated[
         int | None,
         typer.Option(
-            help="A2C steps (CTUs); 0: warm start alone. Default: 0; of clips 500,000, for each "
-            "level as many CTUs."
+            help="A2C steps (CTUs); 0: warm start alone.",
+            show_default="0; of clips 500,000 for each level",
         ),
     ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Passes of the warm start over the QP value tables; 0: A2C alone. Default: 35; "
-            "clips have none."
+            help="Passes of the warm start over the QP value tables; 0: A2C alone.",
+            show_default="35; clips have none",
         ),
     ] = None,
     qps: QPsOption = None,
@@ -100,8 +108,8 @@ def pretrain(
     policy: Annotated[
         str | None,
         typer.Option(
-            help="DMICPolicy, which sees, or HRLVSCPolicy, by numbers alone. Default: the latter; "
-            "of clips the former."
+            help="DMICPolicy sees pictures, HRLVSCPolicy decides by numbers alone.",
+            show_default="HRLVSCPolicy; of clips DMICPolicy",
         ),
     ] = None,
     inputs: Annotated[
@@ -127,7 +135,7 @@ def pretrain(
 ) -> None:
     """Train a policy on a source domain: supervised by QP value tables, then by A2C.
 
-    Of clips by A2C alone, with credit.
+    On clips by A2C alone, with credit. Needs images (or clips) with masks.
     """
     from dmic_gym.agents.training.config import TrainingConfig
     from dmic_gym.agents.training.run import TrainingRun
@@ -164,7 +172,13 @@ def pretrain(
     _watch(train)
 
 
-@app.command()
+@app.command(
+    **shown(
+        TRAIN,
+        "dmic finetune --data my-images --samples 1 --out runs/tuned",
+        "dmic finetune --data my-images --segmenter folds --out runs/tuned",
+    )
+)
 def finetune(
     data: Annotated[
         str,

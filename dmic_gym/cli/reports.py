@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from dmic_gym.cli.common import app, names_of, say, stderr, stdout
+from dmic_gym.cli.help import MEASURE, shown
 
 if TYPE_CHECKING:
     from dmic_gym.bench.definition import Definition
@@ -23,17 +24,22 @@ WRITTEN = ("results.json", "rows.jsonl", "rd-curves.png")
 _FAILURES_SHOWN = 10
 
 
-@app.command()
+@app.command(
+    **shown(MEASURE, "dmic report runs/mine", "dmic report dmic-sweep/quick --no-pictures")
+)
 def report(
     store: Annotated[Path, typer.Argument(help="Folder of dmic bench or dmic sweep.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the files; by default STORE/report.")
+        Path | None, typer.Option(help="Folder for the files.", show_default="STORE/report")
     ] = None,
     pictures: Annotated[
         bool, typer.Option(help="Show images; without, the report holds no pixel of the data.")
     ] = True,
     compare: Annotated[
-        str | None, typer.Option(help="Agents with which all others are compared too.")
+        str | None,
+        typer.Option(
+            help="Agents with which all others are compared too.", show_default="those of the run"
+        ),
     ] = None,
 ) -> None:
     """Write a run, finished or not, as one HTML page, Markdown, CSV and PNG."""

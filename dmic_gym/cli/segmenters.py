@@ -19,18 +19,26 @@ from dmic_gym.cli.common import (
     stages,
     stderr,
 )
+from dmic_gym.cli.help import TRAIN, shown
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.io import portable
 
 
-@app.command("train-segmenter")
+@app.command(
+    "train-segmenter",
+    **shown(
+        TRAIN,
+        "dmic train-segmenter --data my-images --out weights --name mine",
+        "dmic train-segmenter --data my-images --folds 5 --out folds --name mine",
+    ),
+)
 def train_segmenter(
     out: Annotated[Path, typer.Option(help="Folder for the weights and their card.")],
     data: Annotated[
         list[str],
         typer.Option(
             help="A task, a data set or a folder with masks, with options as in "
-            '"phantoms?count=400&select=::2"; repeatable.'
+            '"phantoms?count=400"; repeatable.'
         ),
     ],
     epochs: Annotated[int, typer.Option(help="Passes over the images.")] = 120,
@@ -119,7 +127,10 @@ def _arguments(texts: Sequence[str]) -> dict[str, Any]:
         ) from error
 
 
-@app.command("train-clip-segmenter")
+@app.command(
+    "train-clip-segmenter",
+    **shown(TRAIN, "dmic train-clip-segmenter --data davis --folds 4 --out heads"),
+)
 def train_clip_segmenter(
     out: Annotated[Path, typer.Option(help="Folder for the weights and their cards.")],
     data: Annotated[str, typer.Option(help="A task of clips, or clips with masks.")] = "davis",
@@ -152,7 +163,13 @@ def train_clip_segmenter(
         say(f"Dice {metrics['test_dice']:.4f}, IoU {metrics['test_iou']:.4f}")
 
 
-@app.command("fit-posterior")
+@app.command(
+    "fit-posterior",
+    **shown(
+        TRAIN,
+        "dmic fit-posterior --data pics --folds folds --member mine.safetensors --out .",
+    ),
+)
 def fit_posterior(
     out: Annotated[Path, typer.Option(help="Folder for NAME.json.")],
     data: Annotated[str, typer.Option(help="The folder that the folds were trained on.")],

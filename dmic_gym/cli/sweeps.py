@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dmic_gym.cli.common import app, command_line, say, stderr, stdout
+from dmic_gym.cli.help import MEASURE, shown
 from dmic_gym.cli.measure import INTERRUPTED, JobsOption, StrictOption
 from dmic_gym.cli.reports import show_and_save
 
@@ -17,22 +18,34 @@ if TYPE_CHECKING:
     from dmic_gym.bench.definition import Definition
 
 
-@app.command()
+@app.command(
+    **shown(
+        MEASURE,
+        "dmic sweep benchmarks/quick.toml --dry-run",
+        "dmic sweep benchmarks/quick.toml --only 'agent=search:*,base_qp=32'",
+        "dmic sweep benchmarks/quick.toml --resume",
+    )
+)
 def sweep(
     file: Annotated[Path, typer.Argument(help="TOML definition, as in benchmarks/quick.toml.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the store.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the store.", show_default="dmic-sweep/NAME")
+    ] = None,
     jobs: JobsOption = None,
     strict: StrictOption = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a store.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the store in --out.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
     only: Annotated[
-        str | None, typer.Option(help="Cells to code, as in agent=search:*,base_qp=32.")
+        str | None,
+        typer.Option(help="Cells to code, as in agent=search:*,base_qp=32.", show_default="all"),
     ] = None,
     ray: Annotated[
         str | None, typer.Option(help="Address of a Ray cluster, or local to start one here.")
     ] = None,
 ) -> None:
-    """Code a grid of images and settings; every finished cell is safe in DIR/rows.jsonl."""
+    """Code a grid of images and settings; every finished cell is kept in OUT/rows.jsonl."""
     from dmic_gym.bench.cells import Only
     from dmic_gym.bench.definition import Definition
     from dmic_gym.bench.engines import make_engine
@@ -72,10 +85,12 @@ def sweep(
     raise typer.Exit(1 if failed else 0)
 
 
-@app.command()
+@app.command(**shown(MEASURE, "dmic replay dmic-sweep/quick --sample 20"))
 def replay(
     store: Annotated[Path, typer.Argument(help="Folder of dmic bench or dmic sweep.")],
-    sample: Annotated[int | None, typer.Option(help="Replay N cells, drawn at random.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(help="Replay N cells, drawn at random.", show_default="all")
+    ] = None,
 ) -> None:
     """Code and score stored QP maps again: a tick or a cross per cell."""
     from dmic_gym.bench.replay import replay as replayed

@@ -17,37 +17,40 @@ SegmentersOption = Annotated[
     list[str] | None,
     typer.Option(
         help="Weights by name or path, module:object, or a folder of train-segmenter --folds; "
-        "one for all data, or one each. Default: the task's, or the shipped network."
+        "one for all data, or one each.",
+        show_default="the task's, else unet",
     ),
 ]
 QPsOption = Annotated[
     str | None,
     typer.Option(
-        help="Base QPs to learn at, as in 22,27,32 or 26..47. Default: 22,27,32,37,42,47; with "
-        "--credit 26..47, of clips 22..47."
+        help="Base QPs to learn at, as in 22,27,32 or 26..47.",
+        show_default="22,27,32,37,42,47; with --credit 26..47, of clips 22..47",
     ),
 ]
 CTUOption = Annotated[int, typer.Option(help="CTU size: 64, 32 or 16.")]
 EnvsOption = Annotated[
     int | None,
     typer.Option(
-        help="Episodes at once. Default: 16; with --credit 30, or 6 for each of --maps; of clips "
-        "10, or 2 for each."
+        help="Episodes at once.",
+        show_default="16; with --credit 6 for each of --maps, of clips 2 for each",
     ),
 ]
 WarmStartRateOption = Annotated[float, typer.Option(help="Learning rate of the warm start.")]
 RateOption = Annotated[
     float | None,
-    typer.Option(help="Learning rate of A2C. Default: 2e-4; with --credit 3e-4, of clips 1e-3."),
+    typer.Option(
+        help="Learning rate of A2C.", show_default="2e-4; with --credit 3e-4, of clips 1e-3"
+    ),
 ]
 CreditOption = Annotated[
-    bool, typer.Option("--credit", help="Pay each CTU for what it did; see --maps.")
+    bool, typer.Option("--credit", help="Reward each CTU for what it did itself; see --maps.")
 ]
 MapsOption = Annotated[
     int,
     typer.Option(
-        help="With --credit: maps of one image at one base QP that are compared with each other; "
-        "1: the critic is the baseline instead."
+        help="With --credit: QP maps of one image at one base QP whose mean return is the "
+        "baseline; 1: the critic is the baseline instead."
     ),
 ]
 PresetOption = Annotated[str, typer.Option(help="x265's, such as medium or ultrafast.")]
