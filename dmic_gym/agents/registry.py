@@ -19,6 +19,7 @@ from dmic_gym.agents.planning import (
     TableAgent,
 )
 from dmic_gym.agents.policy.shipped import check_name, policy_names
+from dmic_gym.agents.recoding import RecodedAgent
 from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.envs.evaluator import Evaluator
 from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS
@@ -76,6 +77,7 @@ DESCRIPTIONS = {
     "oracle": "tables with the expert mask: not usable in practice",
     "search:N": "encode-time search without the expert mask, N encodes",
     "NAME+refine:N": "any agent's map, improved by N more encodes",
+    "NAME+recoded": "its map found with x265 medium, coded by the encoder at hand",
     "PATH": "a policy's .safetensors, .pt or .pth, or a model's .zip (A2C, PPO, DQN)",
     "module:object": "anything with predict(observation)",
     "module:CLASS@FILE": "a file that a class of one's own reads or is named in",
@@ -92,6 +94,7 @@ _FORMS = {
 }
 _POLICY_FILES = {".safetensors", ".pt", ".pth", ".zip"}
 _DRAWING = re.compile(r"(random|search:.*|.*\+refine:.*)", re.DOTALL)
+_RECODED = "+recoded"
 _REFINED = re.compile(r"(?P<inner>.+)\+refine:(?P<budget>[^:+]*)")
 
 
@@ -110,7 +113,7 @@ def make_agent(
         spec: a key of `DESCRIPTIONS`: a name (`AGENTS`, `policy_names`), a policy's file,
             ``module:object`` (an object with ``predict``, or a class or function that returns
             one when called without arguments) or with ``plan`` (a `Planner`),
-            ``module:Class@file``, and ``+refine:N`` behind any of these.
+            ``module:Class@file``, and ``+refine:N`` or ``+recoded`` behind any of these.
         evaluator: what the agent will plan with.
         qp_offsets: the action table of agents that step.
         posteriors: shared posterior maps; None makes one.
@@ -141,14 +144,18 @@ def draws(spec: str) -> bool:
 
 def file_of(spec: str) -> Path | None:
     """Return the file of ``module:Class@file``, refined or not; None for other agents."""
+    spec = spec.removesuffix(_RECODED)
     while refined := _REFINED.fullmatch(spec):
-        spec = refined["inner"]
+        spec = refined["inner"].removesuffix(_RECODED)
     place, at, path = spec.partition("@")
     return Path(path) if at and ":" in place else None
 
 
 def _find(spec: str, context: AgentContext) -> Agent | Planner:
     name = spec.partition(":")[0]
+    if spec.endswith(_RECODED):
+        decider = _find(spec.removesuffix(_RECODED), context)
+        return RecodedAgent(as_planner(decider, context.qp_offsets))
     if refined := _REFINED.fullmatch(spec):
         inner = as_planner(_find(refined["inner"], context), context.qp_offsets)
         budget = _budget(spec, refined["budget"])

@@ -12,6 +12,7 @@ import numpy as np
 
 from dmic_gym import __version__
 from dmic_gym.agents.planning import RefinedAgent, SearchAgent, TableAgent
+from dmic_gym.agents.recoding import RecodedAgent
 from dmic_gym.agents.registry import file_of
 from dmic_gym.bench.cells import Cell, find_still
 from dmic_gym.bench.datasets import Source, source_key
@@ -67,6 +68,7 @@ def _of_agent(cell: Cell, bench: Workbench) -> dict[str, Any]:
             "posterior": _posterior(agent, bench),
             "agent": _agent(agent),
             **_file(cell.agent),
+            **({"decided_with": hevc_version("x265")} if isinstance(agent, RecodedAgent) else {}),
         }
     return bench.agent_provenance[key]
 
@@ -102,6 +104,8 @@ def hevc_version(codec: str) -> str:
 
 def _posterior(agent: object, bench: Workbench) -> str | None:
     """Return the posterior's hash where the agent asks it; it names its networks by hash."""
+    if isinstance(agent, RecodedAgent):
+        agent = agent.planner
     if not isinstance(agent, SearchAgent | RefinedAgent | TableAgent):
         return None
     path = posterior_file(bench.evaluator.segmenter)
@@ -111,7 +115,7 @@ def _posterior(agent: object, bench: Workbench) -> str | None:
 def _agent(agent: Any) -> dict[str, Any] | None:
     """Return the weights or the source of an agent; ours without weights are in the version."""
     inner = agent
-    while isinstance(inner, RefinedAgent):
+    while isinstance(inner, RefinedAgent | RecodedAgent):
         inner = inner.planner
     inner = getattr(inner, "agent", inner)
     card = getattr(inner, "card", None)

@@ -52,6 +52,22 @@ def test_a_single_ctu_ends_before_the_budget() -> None:
     assert found.qp_map.shape == (1, 1)
 
 
+@pytest.mark.parametrize("spec", ["roi", "table", "roi+refine:5"])
+def test_a_recoded_map_is_decided_with_medium_whatever_codes_it(spec: str) -> None:
+    maps, encodes = [], []
+    for preset, name in (("medium", spec), ("ultrafast", f"{spec}+recoded")):
+        env = small_env(preset=preset)
+        reference = env.evaluator.reference(env.dataset[0])
+        plan = make_agent(name, env.evaluator).plan(env.evaluator, reference, 37)
+        again = env.evaluator.score(reference, plan.result.qp_map)
+        assert again.encoded.bitstream == plan.result.encoded.bitstream
+        maps.append(plan.result.qp_map)
+        encodes.append(plan.encodes)
+        env.close()
+    np.testing.assert_array_equal(maps[0], maps[1])
+    assert encodes[1] == encodes[0] + 1
+
+
 @pytest.mark.parametrize("spec", ["search:12", "roi+refine:5", "oracle", "random+refine:1"])
 def test_agents_with_the_encoder_in_the_loop(env: CodingEnv, spec: str) -> None:
     planner = make_agent(spec, env.evaluator)

@@ -57,20 +57,30 @@ def test_a_file_that_is_no_definition_is_refused(dmic: Any, tmp_path: Path) -> N
     assert "small.toml: Unknown key 'agnets'" in err
 
 
-@pytest.mark.parametrize("name", ["quick", "dmic", "codecs", "samples", "arcade", "davis"])
+CELLS = {
+    "quick": 4 * 4,
+    "headline": 2 * 12 * 6,
+    "angiograms": 2 * 12 * 6,
+    "arcade": 2 * 5 * 6,
+    "codecs": 2 * 6 + 5 * 6,
+    "cross_encoder": 4 * 5 * 6,
+    "davis": 6 * 6,
+    "davis_search": 3 * 4,
+    "samples": 20 * 6,
+}
+"""Of one image, by definition."""
+
+
+def test_every_definition_is_known() -> None:
+    assert {path.stem for path in (ROOT / "benchmarks").glob("*.toml")} == set(CELLS)
+
+
+@pytest.mark.parametrize("name", CELLS)
 def test_the_shipped_definitions_are_valid(name: str) -> None:
     definition = Definition.read(ROOT / "benchmarks" / f"{name}.toml")
     cells = list(definition.cells(definition.data[0], "01"))
     assert len(set(cells)) == len(cells)
-    count = {
-        "quick": 4 * 4,
-        "dmic": 2 * 12 * 6,
-        "codecs": 6 + 5 * 6,
-        "samples": 20 * 6,
-        "arcade": 2 * 5 * 6,
-        "davis": 6 * 6,
-    }
-    assert len(cells) == count[name]
+    assert len(cells) == CELLS[name]
 
 
 def test_still_codecs_stand_beside_the_agents_without_axes_of_theirs() -> None:

@@ -161,3 +161,12 @@ def test_the_weights_of_a_policy_are_in_the_identity() -> None:
     first, same, other = (jobs[name].provenance["agent"] for name in names)
     assert first == same
     assert first["sha256"] != other["sha256"]
+
+
+def test_who_decides_a_recoded_map_is_in_the_identity() -> None:
+    agents = ["roi", "roi+recoded", "roi+refine:3", "roi+refine:3+recoded"]
+    cells = make_plan(small(images=1, base_qps=[32], agents=agents)).cells
+    found = {cell.cell.agent: cell.provenance for cell in cells}
+    assert [name for name in agents if "decided_with" in found[name]] == agents[1::2]
+    assert found[agents[1]]["decided_with"] == found["roi"]["encoder"]["version"]
+    assert found[agents[2]]["posterior"] == found[agents[3]]["posterior"]
