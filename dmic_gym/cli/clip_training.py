@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dmic_gym.cli.common import command_line, stderr
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.io import portable
 
 if TYPE_CHECKING:
+    from dmic_gym.agents.baselines import Agent
     from dmic_gym.agents.training.progress import ProgressCallback
     from dmic_gym.agents.training.run import TrainingRun
     from dmic_gym.agents.training.video import MakeJudge, TrainedLevels
+    from dmic_gym.envs.video_settings import Mode
     from dmic_gym.tasks.data.clip import Clip
     from dmic_gym.tasks.registry import Task
 
@@ -42,25 +44,30 @@ def clip_training(
         every: updates between two judgements.
 
     Raises:
-        InvalidInputError: there are several tasks or segmenters.
+        InvalidInputError: there are several tasks or segmenters, or turns of one level.
     """
     from dmic_gym.agents.training.run import CardNotes
     from dmic_gym.agents.training.video import train_on_clips
     from dmic_gym.tasks.data.sequence import names_of
     from dmic_gym.tasks.leakage import notes_on
     from dmic_gym.tasks.segmenters.find import describe_segmenter, find_segmenter
+    from dmic_gym.tasks.segmenters.stills import segmenter_of_stills
 
     if len(tasks) != 1 or len(segmenters or ()) > 1:
         raise InvalidInputError("Of clips, pass --data once, and --segmenter once at most.")
+    if turns != 1 and mode != "levels":
+        raise InvalidInputError(f"--turns is of --mode levels: leave it out with --mode {mode}.")
     (task,) = tasks
     clips, spec = task.load_clips("train"), (segmenters or [str(task.training_segmenter)])[0]
     kept_back, learned = split_off(clips, held_out, run.config.seed)
     judge, data = find_segmenter(spec), str(task.train)
+    if mode == "stills":
+        judge = segmenter_of_stills(judge, clips)
     notes = notes_on(spec, data, names_of(clips))
     for note in notes:
         stderr.print(f"[yellow]Note:[/] {note}", highlight=False, soft_wrap=True)
     words = [
-        f"{portable(data)} ({len(learned)} clips)",
+        f"{portable(data)} ({'frames of ' if mode == 'stills' else ''}{len(learned)} clips)",
         f"segmenter {portable(describe_segmenter(judge)['name'])}",
     ]
     card = CardNotes(words, command_line(), [portable(note) for note in notes])
@@ -98,10 +105,15 @@ def split_off(
 
 def _judge(clips: Sequence[Clip], every: int) -> MakeJudge | None:
     from dmic_gym.agents.training.learning_log import HeldOut
-    from dmic_gym.bench.held_out import held_out_clips_judge
+    from dmic_gym.bench.held_out import held_out_clips_judge, held_out_judge
+    from dmic_gym.tasks.data.clips.stills import Stills
 
     if not clips:
         return None
-    return lambda evaluator, mode, other: HeldOut(
-        held_out_clips_judge(evaluator, clips, mode, other), every
-    )
+
+    def make_judge(evaluator: Any, mode: Mode | None, other: Agent | None) -> HeldOut:
+        if mode is None:
+            return HeldOut(held_out_judge(evaluator, Stills(clips)), every)
+        return HeldOut(held_out_clips_judge(evaluator, clips, mode, other), every)
+
+    return make_judge

@@ -42,6 +42,7 @@ from dmic_gym.cli.training_options import (
     StepsOption,
     WarmStartRateOption,
 )
+from dmic_gym.errors import InvalidInputError
 from dmic_gym.io import portable
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def pretrain(
         int | None,
         typer.Option(
             help="Passes of the warm start over the QP value tables; 0: A2C alone.",
-            show_default="35; clips have none",
+            show_default="35; clips have none, but their stills",
         ),
     ] = None,
     qps: QPsOption = None,
@@ -116,18 +117,20 @@ def pretrain(
         str, typer.Option(help="What DMICPolicy looks at: pixels, numbers or both.")
     ] = "both",
     mode: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Of clips: levels trains a policy for CTUs and then one for frames, hierarchical "
-            "one for both, ctu or frame one of the two."
+            "one for both, ctu or frame one of the two, stills one for CTUs on single frames, "
+            "which serves as --weights of the others.",
+            show_default="levels",
         ),
-    ] = "levels",
+    ] = None,
     turns: Annotated[int, typer.Option(help="Of clips: how often each level is trained.")] = 1,
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="Of clips: a DMICPolicy that the CTU level begins with; with --mode frame it is "
-            "the CTU level and stays as it is."
+            help="Of clips: a DMICPolicy that the CTU level, or --mode stills, begins with; with "
+            "--mode frame it is the CTU level and stays as it is."
         ),
     ] = None,
     name: NameOption = "pretrained",
@@ -135,7 +138,8 @@ def pretrain(
 ) -> None:
     """Train a policy on a source domain: supervised by QP value tables, then by A2C.
 
-    On clips by A2C alone, with credit. Needs images (or clips) with masks.
+    On clips by A2C alone, with credit; on their frames as images with --mode stills. Needs images
+    (or clips) with masks.
     """
     from dmic_gym.agents.training.config import TrainingConfig
     from dmic_gym.agents.training.run import TrainingRun
@@ -144,19 +148,22 @@ def pretrain(
 
     tasks = [task_of(spec) for spec in data]
     clips = any(task.kind == "clips" for task in tasks)
+    _check_kind(clips, mode, weights, variations)
+    stills = clips and mode == "stills"
     config = TrainingConfig(
-        (0 if clips else 35) if epochs is None else epochs,
+        (0 if clips and not stills else 35) if epochs is None else epochs,
         warm_start_rate,
         (500_000 if clips else 0) if steps is None else steps,
         ctu_size=ctu,
         seed=seed,
         policy=policy or ("DMICPolicy" if clips else "HRLVSCPolicy"),
         inputs=inputs,
-        **_reinforcement(qps, envs, rate, credit, maps, preset, clips),
+        **_reinforcement(qps, envs, rate, credit or stills, maps, preset, clips and not stills),
     )
     if clips:
         runs = TrainingRun(name, out, config, device=device, resume=resume)
-        _watch(clip_training(tasks, runs, segmenter, mode, turns, weights, held_out, judge_every))
+        kind = mode or "levels"
+        _watch(clip_training(tasks, runs, segmenter, kind, turns, weights, held_out, judge_every))
         return
     images = {str(task.train): task.load_data("train") for task in tasks}
     kept_back, learned = _kept_back(images, held_out, seed)
@@ -241,6 +248,18 @@ def finetune(
         return tuning.finetune(chosen, run, weights=weights, tune=tune, variations=variations)
 
     _watch(train)
+
+
+def _check_kind(clips: bool, mode: str | None, weights: Path | None, variations: int) -> None:
+    """Raise InvalidInputError where options of clips are given for images, or the reverse."""
+    if clips and variations:
+        raise InvalidInputError("--variations is of images: leave it out with clips.")
+    given = {"--mode": mode, "--weights": weights}
+    if not clips and (stray := [option for option, value in given.items() if value is not None]):
+        raise InvalidInputError(
+            f"{stray[0]} is of clips, as in --data davis or --data phantom-clips: leave it out "
+            "with images."
+        )
 
 
 def _reinforcement(

@@ -25,7 +25,7 @@ QPsOption = Annotated[
     str | None,
     typer.Option(
         help="Base QPs to learn at, as in 22,27,32 or 26..47.",
-        show_default="22,27,32,37,42,47; with --credit 26..47, of clips 22..47",
+        show_default="22,27,32,37,42,47; with --credit or of stills 26..47, of clips 22..47",
     ),
 ]
 CTUOption = Annotated[int, typer.Option(help="CTU size: 64, 32 or 16.")]
@@ -33,14 +33,15 @@ EnvsOption = Annotated[
     int | None,
     typer.Option(
         help="Episodes at once.",
-        show_default="16; with --credit 6 for each of --maps, of clips 2 for each",
+        show_default="16; with --credit or of stills 6, of clips 2 for each of --maps",
     ),
 ]
 WarmStartRateOption = Annotated[float, typer.Option(help="Learning rate of the warm start.")]
 RateOption = Annotated[
     float | None,
     typer.Option(
-        help="Learning rate of A2C.", show_default="2e-4; with --credit 3e-4, of clips 1e-3"
+        help="Learning rate of A2C.",
+        show_default="2e-4; with --credit or of stills 3e-4, of clips 1e-3",
     ),
 ]
 CreditOption = Annotated[

@@ -31,6 +31,7 @@ from dmic_gym.tasks.data.clip import Clip
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.find import describe_segmenter
 from dmic_gym.tasks.segmenters.protocol import Segmenter, SegmenterSpec, segmenter_for
+from dmic_gym.tasks.segmenters.stills import StillSegmenters
 from dmic_gym.tasks.segmenters.weights import write_json
 
 RUN = "run.json"
@@ -190,8 +191,9 @@ class TrainingRun:
 
 
 def _segmenters(segmenter: Segmenter, dataset: Sequence[Sample | Clip]) -> dict[str, str]:
-    """Return name and SHA-256 of the segmenters that judge the images or clips."""
-    samples = [sample for sample in dataset if isinstance(sample, Sample)]
+    """Return name and SHA-256 of the segmenters that judge the images, stills or clips."""
+    of_clips = isinstance(segmenter, StillSegmenters)
+    samples = [] if of_clips else [sample for sample in dataset if isinstance(sample, Sample)]
     used = [segmenter_for(segmenter, sample) for sample in samples] or [segmenter]
     found = [describe_segmenter(one) for one in dict.fromkeys(used)]
     return {about["name"]: about["sha256"] for about in found}

@@ -1,4 +1,4 @@
-"""Training on video: HRLVSC's two levels in turns, or one policy for both.
+"""Training on video: HRLVSC's two levels in turns, one policy for both, or frames as stills.
 
 Each level is a `TrainingRun` in a folder of its own. The lower one, which sets the QPs of CTUs, is
 trained first, then the upper one, which sets the QPs of frames, with the lower one fixed (Xie et
@@ -27,19 +27,24 @@ from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS
 from dmic_gym.envs.video_settings import Mode
 from dmic_gym.errors import unknown_name
 from dmic_gym.tasks.data.clip import Clip
+from dmic_gym.tasks.data.clips.stills import Stills
+from dmic_gym.tasks.data.sequence import names_of
+from dmic_gym.tasks.segmenters.find import find_segmenter
 from dmic_gym.tasks.segmenters.network import pick_device
+from dmic_gym.tasks.segmenters.stills import segmenter_of_stills
 
 Level = Literal["ctu", "frame"]
 LEVELS: tuple[Level, ...] = ("ctu", "frame")
 """In the order in which they are trained."""
 
-MODES = ("levels", *LEVELS, "hierarchical")
-"""What is trained: both levels, one of them alone, or one policy for both."""
+MODES = ("levels", *LEVELS, "hierarchical", "stills")
+"""What is trained: both levels, one of them alone, one policy for both, or, on frames coded as
+images, one of CTUs that the CTU level can begin with."""
 
 
-MakeJudge = Callable[[Any, Mode, Agent | None], HeldOut]
-"""Makes what judges a policy while it learns: of the evaluator, what the policy decides, and who
-decides the other level."""
+MakeJudge = Callable[[Any, Mode | None, Agent | None], HeldOut]
+"""Makes what judges a policy while it learns: of the evaluator, what the policy decides (None: the
+CTUs of stills), and who decides the other level."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +85,13 @@ def train_on_clips(
 
     Args:
         clips: with expert masks, or those of the segmenter on the original frames stand for them.
-        run: how and where; its configuration's steps are those of the CTU level.
+        run: how and where; its configuration's steps are those of the CTU level. Of stills, whose
+            weights are ``OUT/NAME.safetensors``, there may be a warm start.
         mode: one of `MODES`.
         turns: how often each of the two levels is trained, in turns.
-        weights: a `DMICPolicy` of images or video that the CTU level, or the one policy for both,
-            begins with; where the frame level is trained alone, it is the fixed CTU level. None:
-            random weights, and CTUs that keep their frame's QP.
+        weights: a `DMICPolicy` of images or video that the CTU level, or the one policy for both
+            or for stills, begins with; where the frame level is trained alone, it is the fixed CTU
+            level. None: random weights, and CTUs that keep their frame's QP.
         make_judge: makes what judges the policies on other clips.
 
     Raises:
@@ -100,6 +106,8 @@ def train_on_clips(
         start, facts = _start(run, weights), {"start": _named(weights)}
         path = _judged(run, make_judge, None).run(clips, start, facts=facts)
         return TrainedLevels(path, path, (path,))
+    if mode == "stills":
+        return _on_stills(clips, run, weights, make_judge)
     found = TrainedLevels(ctu=weights)
     if mode != "levels":
         level: Level = "ctu" if mode == "ctu" else "frame"
@@ -108,6 +116,17 @@ def train_on_clips(
         for level in LEVELS:
             found = _trained(clips, run, level, found, turn, make_judge)
     return found
+
+
+def _on_stills(
+    clips: Sequence[Clip], run: TrainingRun, weights: Path | None, make_judge: MakeJudge | None
+) -> TrainedLevels:
+    """Train on `Stills`, each judged by the segmenter of its clip."""
+    run = replace(run, segmenter=segmenter_of_stills(find_segmenter(run.segmenter), clips))
+    facts = {"start": _named(weights), "stills_of": names_of(clips)}
+    start = _start(run, weights)
+    path = _judged(run, make_judge, None).run(Stills(clips), start, facts=facts)
+    return TrainedLevels(ctu=path, written=(path,))
 
 
 def _trained(
@@ -166,9 +185,9 @@ def _named(weights: Path | None) -> str:
 
 
 def _judged(run: TrainingRun, make_judge: MakeJudge | None, other: Agent | None) -> TrainingRun:
-    mode = run.config.mode
-    if make_judge is None or mode is None:
+    if make_judge is None:
         return run
+    mode = run.config.mode
     return replace(run, held_out=lambda evaluator: make_judge(evaluator, mode, other))
 
 

@@ -275,3 +275,23 @@ def test_clips_are_kept_back_by_seed(clips: list[Clip]) -> None:
     assert {kept, learned} == set(clips)
     with pytest.raises(InvalidInputError, match="between 0 and 1"):
         split_off(clips, 2, 0)
+
+
+def test_a_resumed_training_on_stills_equals_an_unbroken_one(
+    clips: list[Clip], tmp_path: Path
+) -> None:
+    config = replace(CONFIG, epochs=1, steps=48, checkpoint_every=12)
+
+    def kill(stage: str, done: int, total: int, word: str) -> None:
+        if stage == "A2C" and done > 24:
+            raise KeyboardInterrupt
+
+    whole = train_on_clips(clips, small_run(tmp_path / "whole", config=config), "stills")
+    part = small_run(tmp_path / "part", config=config)
+    with pytest.raises(KeyboardInterrupt):
+        train_on_clips(clips, replace(part, on_progress=kill), "stills")
+    resumed = train_on_clips(clips, replace(part, resume=True), "stills")
+    assert same(resumed.ctu, whole.ctu)
+    assert resumed.ctu == tmp_path / "part/tiny.safetensors"
+    with pytest.raises(InvalidInputError, match="stills_of was"):
+        train_on_clips(clips[:1], replace(part, resume=True), "stills")
