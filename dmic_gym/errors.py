@@ -71,6 +71,13 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> InvalidInputE
     return InvalidInputError(f"Unknown {kind} {name!r}.{hint} Valid: {', '.join(choices)}.")
 
 
+def missing_package(package: str, purpose: str) -> MissingDependencyError:
+    """Build the error for a package that dmic_gym was installed without: cause, what to type."""
+    return MissingDependencyError(
+        f"{purpose} needs {package}, which is not installed. Type: pip install dmic_gym"
+    )
+
+
 def checked_integer(name: str, value: object, low: int = 1, high: int | None = None) -> int:
     """Return `value` as an int of low..high, or of low or more.
 

@@ -12,14 +12,14 @@ Bjontegaard Bible", IEEE Transactions on Image Processing, 2024.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Literal
 
-import bjontegaard
 import numpy as np
 import numpy.typing as npt
 
 from dmic_gym.bench.bootstrap import CONFIDENCE, MIN_POINTS, RESAMPLES, Draws, Interval, bd_rates
-from dmic_gym.errors import InvalidInputError, UndefinedMetricError
+from dmic_gym.errors import InvalidInputError, UndefinedMetricError, missing_package
 from dmic_gym.types import Floats
 
 Axis = Literal["bits", "quality"]
@@ -96,7 +96,7 @@ def bd_rate(anchor: RDCurve, test: RDCurve) -> BDResult:
         kept_anchor, kept_test, remarks = _comparable(anchor, test, "quality")
     except UndefinedMetricError as error:
         return BDResult(None, f"undefined: {error}")
-    percent = bjontegaard.bd_rate(*_points(kept_anchor), *_points(kept_test), **_PACKAGE_ARGS)
+    percent = _bjontegaard().bd_rate(*_points(kept_anchor), *_points(kept_test), **_PACKAGE_ARGS)
     ends = np.array([curve.quality[[0, -1]] for curve in (kept_anchor, kept_test)])
     span = float(ends[:, 0].max()), float(ends[:, 1].min())
     if span[1] - span[0] < FLAT:
@@ -110,7 +110,7 @@ def bd_quality(anchor: RDCurve, test: RDCurve) -> BDQualityResult:
         kept_anchor, kept_test, remarks = _comparable(anchor, test, "bits")
     except UndefinedMetricError as error:
         return BDQualityResult(None, f"undefined: {error}")
-    delta = bjontegaard.bd_psnr(*_points(kept_anchor), *_points(kept_test), **_PACKAGE_ARGS)
+    delta = _bjontegaard().bd_psnr(*_points(kept_anchor), *_points(kept_test), **_PACKAGE_ARGS)
     return BDQualityResult(float(delta), "; ".join(remarks))
 
 
@@ -207,3 +207,12 @@ def _checked(
     if bits.min() <= 0:
         raise InvalidInputError(f"{name}: bits must be above 0, the least is {bits.min():g}.")
     return bits, quality
+
+
+def _bjontegaard() -> ModuleType:
+    try:
+        import bjontegaard
+    except ImportError as error:
+        raise missing_package("bjontegaard", "A BD-rate") from error
+    module: ModuleType = bjontegaard
+    return module

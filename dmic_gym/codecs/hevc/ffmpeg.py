@@ -10,13 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import ffmpeg
+from types import ModuleType
 
 from dmic_gym.codecs.hevc.codec import HEVCCodec, Job
 from dmic_gym.codecs.hevc.params import Overrides
 from dmic_gym.codecs.hevc.regions import addroi_options
-from dmic_gym.errors import EncodeError, MissingDependencyError
+from dmic_gym.errors import EncodeError, MissingDependencyError, missing_package
 
 _MAX_ARGUMENT = 30_000
 """Filter chains longer than this many characters go through a file: Windows takes 32 KiB."""
@@ -57,7 +56,7 @@ class FFmpegCodec(HEVCCodec):
 
     Raises:
         InvalidInputError: an argument is none of the valid ones.
-        MissingDependencyError: there is no ffmpeg.
+        MissingDependencyError: there is no ffmpeg, or no ffmpeg-python.
     """
 
     def __init__(
@@ -72,6 +71,7 @@ class FFmpegCodec(HEVCCodec):
         chroma: bool = False,
     ) -> None:
         super().__init__(ctu_size, preset, x265_params, bit_depth=bit_depth, chroma=chroma)
+        _ffmpeg_python()
         self.executable = executable or find_ffmpeg()
         self.timeout = timeout
 
@@ -91,7 +91,9 @@ class FFmpegCodec(HEVCCodec):
     def _command(self, job: Job, filters: dict[str, str]) -> list[str]:
         height, width = job.picture.shape
         pix_fmt = job.sample_format.pix_fmt
-        source = ffmpeg.input("pipe:", format="rawvideo", pix_fmt=pix_fmt, s=f"{width}x{height}")
+        source = _ffmpeg_python().input(
+            "pipe:", format="rawvideo", pix_fmt=pix_fmt, s=f"{width}x{height}"
+        )
         options = {
             "format": "hevc",
             "vcodec": "libx265",
@@ -119,6 +121,15 @@ class FFmpegCodec(HEVCCodec):
             words = done.stderr.decode(errors="replace").strip()
             raise EncodeError(f"ffmpeg failed with status {done.returncode}: {words}")
         return done.stdout
+
+
+def _ffmpeg_python() -> ModuleType:
+    try:
+        import ffmpeg
+    except ImportError as error:
+        raise missing_package("ffmpeg-python", "FFmpegCodec") from error
+    module: ModuleType = ffmpeg
+    return module
 
 
 @contextmanager
