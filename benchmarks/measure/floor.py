@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.parallel import default_workers, start_pool
 from dmic_gym.envs.vector_env import CodingVectorEnv
 from dmic_gym.tasks.data import Sample
 from dmic_gym.tasks.segmenters.protocol import Segmenter
+from dmic_gym.tasks.threads import one_torch_thread
 from measure.common import (
     BASE_QP,
     Row,
@@ -36,14 +34,6 @@ CTUS = 25
 def free(images: npt.NDArray[np.uint8], /) -> npt.NDArray[np.float32]:
     """A segmenter that costs nothing, to see what the environment costs beside the encoder."""
     return np.zeros(images.shape, np.float32)
-
-
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def single(scale: Scale) -> list[Row]:

@@ -17,6 +17,7 @@ from dmic_gym.codecs.hevc.regions import addroi_options, regions_of_interest
 from dmic_gym.envs.parallel import default_workers, start_pool
 from dmic_gym.envs.vector_env import CodingVectorEnv
 from dmic_gym.tasks.segmenters.architectures import build
+from dmic_gym.tasks.threads import one_torch_thread
 from measure.common import (
     BASE_QP,
     Row,
@@ -28,7 +29,7 @@ from measure.common import (
     ratio,
     samples,
 )
-from measure.floor import CTUS, one_torch_thread
+from measure.floor import CTUS
 
 Image = npt.NDArray[np.uint8]
 QPMap = npt.NDArray[np.int16]

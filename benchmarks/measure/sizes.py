@@ -8,8 +8,8 @@ import numpy as np
 
 from dmic_gym.codecs.base import map_shape
 from dmic_gym.envs.coding_env import CodingEnv
+from dmic_gym.tasks.threads import one_torch_thread
 from measure.common import BASE_QP, Row, Scale, interleave, median, network, random_actions, samples
-from measure.floor import one_torch_thread
 
 
 def sizes(scale: Scale) -> tuple[list[Row], list[Row]]:

@@ -13,9 +13,9 @@ from dmic_gym.bench.cells import Cell
 from dmic_gym.bench.datasets import Source, load_again
 from dmic_gym.bench.provenance import surroundings
 from dmic_gym.bench.rows import Record
-from dmic_gym.bench.runner import single_thread
 from dmic_gym.bench.workbench import workbench
 from dmic_gym.errors import DataError, DmicError, InvalidInputError
+from dmic_gym.tasks.threads import one_torch_thread
 
 TOLERANCE = 1e-3
 """Largest difference of a Dice, and of a PSNR in dB, that counts as equal."""
@@ -89,7 +89,7 @@ def _differences(record: Record, source: Source) -> Iterator[str]:
         yield "the cell failed, there is nothing to compare with"
         return
     bench = workbench(cell)
-    with single_thread():
+    with one_torch_thread():
         found = bench.replay(cell, source, stored.qp_map)
     unequal = [name for name in _EXACT if getattr(found, name) != getattr(stored, name)]
     close = _CLOSE if stored.iou is None else (*_CLOSE, "iou")  # older rows do not have it

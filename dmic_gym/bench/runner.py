@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +15,7 @@ from dmic_gym.bench.protocol import versions
 from dmic_gym.bench.rows import Record, identity
 from dmic_gym.bench.store import Store
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.threads import one_torch_thread
 
 
 def run_sweep(
@@ -92,7 +92,7 @@ def run_cell(planned: PlannedCell, source: Source) -> Record:
         here = provenance(planned.cell, source, bench)
         if identity(here) != planned.id:
             return planned.failed(_differences(planned.provenance, here))
-        with single_thread():
+        with one_torch_thread():
             row = bench.code(planned.cell, source)
     except Exception as error:
         return planned.failed(f"{type(error).__name__}: {error}")
@@ -106,18 +106,3 @@ def _differences(planned: dict[str, Any], here: dict[str, Any]) -> str:
         if here[key] != planned.get(key)
     ]
     return f"The worker's installation differs: {'; '.join(parts)}. Install the same everywhere."
-
-
-@contextmanager
-def single_thread() -> Iterator[None]:
-    """Let torch, if it is loaded, compute with one thread."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

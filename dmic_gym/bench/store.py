@@ -40,7 +40,7 @@ class Store:
     """Cells on disk or in memory.
 
     `Store.open` reads, `Store.create` reads and writes, `Store.in_memory` is empty and ends with
-    its object unless it is written. A context manager.
+    its object unless `write` is called. A context manager.
 
     Attributes:
         path: of its file; of a store in memory where its file would be.
@@ -96,16 +96,18 @@ class Store:
         return cls(Path(folder) / ROWS)
 
     def write(self) -> None:
-        """Write a store in memory to its path, in place of what is there.
+        """Write a store in memory to its path, in place of what is there; later rows follow.
 
         Raises:
-            DataError: it cannot be written.
+            DataError: another sweep writes there, or it cannot be written.
         """
+        self._lock = _locked(self.path.parent)
         lines = [run_line(run) for run in self._runs]
         origins: dict[str, int] = {}
         for record in self._records.values():
             lines += record_lines(record, origins)
         write_atomically(self.path, encoded(lines))
+        self._file = self.path.open("ab", buffering=0)
 
     def begin_run(
         self, command: str, definition: Mapping[str, Any], versions: Mapping[str, str]

@@ -12,11 +12,9 @@ from dmic_gym.cli.common import (
     DataOption,
     SegmenterOption,
     app,
-    command_line,
     names_of,
     qp_sets_of,
     say,
-    stderr,
     stdout,
 )
 from dmic_gym.cli.help import MEASURE, USE, shown
@@ -24,14 +22,12 @@ from dmic_gym.cli.reports import WRITTEN, show_and_save
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.io import portable
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C."""
-
 _QUICK_IMAGES = 6
 
 JobsOption = Annotated[
     int | None, typer.Option(help="Processes, one torch thread each.", show_default="all cores")
 ]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with what is in --out.")]
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Refuse policies trained for another CTU size.")
 ]
@@ -86,6 +82,7 @@ def bench(
     ] = "roi",
     jobs: JobsOption = None,
     strict: StrictOption = False,
+    resume: ResumeOption = False,
     out: Annotated[
         Path, typer.Option(help="Folder for results.json, rows.jsonl and the picture.")
     ] = Path("dmic-bench"),
@@ -95,9 +92,8 @@ def bench(
     from dmic_gym.bench.definition import Definition
     from dmic_gym.bench.engines import make_engine
     from dmic_gym.bench.results_files import check_folder, keep_previous
-    from dmic_gym.bench.runner import run_sweep
     from dmic_gym.bench.store import Store
-    from dmic_gym.cli.run_progress import RunProgress
+    from dmic_gym.cli.run_progress import run_shown
     from dmic_gym.tasks.registry import task_of
 
     task, sets = task_of(data, segmenter), qp_sets_of(qps)
@@ -118,25 +114,17 @@ def bench(
     )
     check_folder(out)
     engine = make_engine(jobs)
-    with Store.in_memory(out) as store, RunProgress(definition) as progress:
-        try:
-            plan = run_sweep(
-                definition,
-                store,
-                engine,
-                strict=strict,
-                command=command_line(),
-                on_start=progress.start,
-                on_record=progress.add,
-            )
-        except KeyboardInterrupt:
-            progress.stop()
-            say("Interrupted: nothing is written. dmic sweep keeps every finished cell.", stderr)
-            raise typer.Exit(INTERRUPTED) from None
-        progress.stop()
-        keep_previous([out / name for name in WRITTEN])
-        store.write()
-        raise typer.Exit(1 if show_and_save(store, definition, plan, out) else 0)
+    with Store.create(out) if resume else Store.in_memory(out) as store:
+
+        def keep_rows() -> None:
+            """Put rows where they outlive a crash, now that the plan has no fault."""
+            if not resume:
+                keep_previous([out / name for name in WRITTEN])
+                store.write()
+
+        plan = run_shown(definition, store, engine, before=keep_rows, resume=resume, strict=strict)
+        failed = show_and_save(store, definition, plan, out)
+    raise typer.Exit(1 if failed else 0)
 
 
 @app.command("list", **shown(USE, "dmic list"))

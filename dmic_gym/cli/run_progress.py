@@ -1,11 +1,12 @@
-"""The progress of a run: cells done, rate, time left, best BD-rate so far."""
+"""A run and its progress: cells done, rate, time left, best BD-rate so far."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
+import typer
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -19,10 +20,15 @@ from rich.progress import (
 from rich.text import Text
 
 from dmic_gym.bench.definition import Definition
-from dmic_gym.bench.plan import SweepPlan
+from dmic_gym.bench.plan import Engine, SweepPlan
 from dmic_gym.bench.rows import Record
+from dmic_gym.bench.runner import run_sweep
 from dmic_gym.bench.standings import Standings
-from dmic_gym.cli.common import stderr
+from dmic_gym.bench.store import Store
+from dmic_gym.cli.common import command_line, say, stderr
+
+_INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
 
 _SECONDS_BETWEEN_STANDINGS = 2.0
 
@@ -91,3 +97,40 @@ class RunProgress:
         parts += [f"[red]{self._failed} failed[/]"] if self._failed else []
         self._progress.update(self._task, note=", ".join(parts))
         self._looked = time.monotonic()
+
+
+def run_shown(
+    definition: Definition,
+    store: Store,
+    engine: Engine,
+    *,
+    before: Callable[[], None] = lambda: None,
+    **options: Any,
+) -> SweepPlan:
+    """Do what `run_sweep` does and show it.
+
+    Args:
+        definition: the grid.
+        store: what it is coded into.
+        engine: what codes.
+        before: called when the plan is made, before anything is coded.
+        options: of `run_sweep`.
+
+    Raises:
+        typer.Exit: the user pressed Ctrl-C (130).
+        DmicError: as `run_sweep`.
+    """
+    with RunProgress(definition) as progress:
+
+        def start(plan: SweepPlan, done: Sequence[Record]) -> None:
+            before()
+            progress.start(plan, done)
+
+        shown: dict[str, Any] = {"on_start": start, "on_record": progress.add}
+        try:
+            return run_sweep(definition, store, engine, command=command_line(), **shown, **options)
+        except KeyboardInterrupt:
+            progress.stop()
+            kept = f"{len(store.done())} finished cells are in {store.path.parent}"
+            say(f"Interrupted: {kept}. Go on with --resume.", stderr)
+            raise typer.Exit(_INTERRUPTED) from None

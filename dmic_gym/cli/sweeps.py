@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmic_gym.cli.common import app, command_line, say, stderr, stdout
+from dmic_gym.cli.common import app, say, stdout
 from dmic_gym.cli.help import MEASURE, shown
-from dmic_gym.cli.measure import INTERRUPTED, JobsOption, StrictOption
+from dmic_gym.cli.measure import JobsOption, ResumeOption, StrictOption
 from dmic_gym.cli.reports import show_and_save
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ def sweep(
     ] = None,
     jobs: JobsOption = None,
     strict: StrictOption = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the store in --out.")
-    ] = False,
+    resume: ResumeOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
     only: Annotated[
         str | None,
@@ -49,9 +47,8 @@ def sweep(
     from dmic_gym.bench.cells import Only
     from dmic_gym.bench.definition import Definition
     from dmic_gym.bench.engines import make_engine
-    from dmic_gym.bench.runner import run_sweep
     from dmic_gym.bench.store import Store
-    from dmic_gym.cli.run_progress import RunProgress
+    from dmic_gym.cli.run_progress import run_shown
 
     definition = Definition.read(file)
     folder = out or Path("dmic-sweep") / file.stem
@@ -60,27 +57,8 @@ def sweep(
         _show_plan(definition, folder, chosen)
         return
     engine = make_engine(jobs, ray)
-    with Store.create(folder) as store, RunProgress(definition) as progress:
-        try:
-            plan = run_sweep(
-                definition,
-                store,
-                engine,
-                only=chosen,
-                resume=resume,
-                strict=strict,
-                command=command_line(),
-                on_start=progress.start,
-                on_record=progress.add,
-            )
-        except KeyboardInterrupt:
-            progress.stop()
-            count = len(Store.open(folder).done())
-            say(
-                f"Interrupted: {count} finished cells are in {folder}. Go on with --resume.", stderr
-            )
-            raise typer.Exit(INTERRUPTED) from None
-        progress.stop()
+    with Store.create(folder) as store:
+        plan = run_shown(definition, store, engine, only=chosen, resume=resume, strict=strict)
         failed = show_and_save(store, definition, plan, folder)
     raise typer.Exit(1 if failed else 0)
 

@@ -11,7 +11,7 @@ import pytest
 
 from dmic_gym.bench.store import Store
 from tests.bench.records import stored
-from tests.bench.sweeping import comparable, run_into, small, swept, toml
+from tests.bench.sweeping import SMALL, comparable, run_into, small, swept, toml
 from tests.support import ROOT
 
 MODULE = "tests.bench.sweeping"
@@ -71,6 +71,28 @@ def test_ctrl_c_ends_it_and_keeps_what_is_done(tmp_path: Path) -> None:
     assert 0 < count < 12
     assert f"Interrupted: {count} finished cells are in" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_bench_keeps_its_rows_goes_on_with_them_and_replaces_none_for_a_mistake(
+    tmp_path: Path, dmic: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harm, out = tmp_path / "harm", tmp_path / "out"
+    harm.mkdir()
+    monkeypatch.setenv("HARM", str(harm))
+    given = ("--data", SMALL["data"][0], "--qps", "27,32,37", "--preset", "ultrafast")
+    given += ("--segmenter", SMALL["segmenter"], "--jobs", "1", "--out", str(out))
+    bench = ("bench", *given, "--agents", f"anchor,{MODULE}:InterruptsTheSweep")
+    code, _, errors = dmic(*bench)
+    kept = stored(out)
+    assert code == 130
+    assert 0 < len(kept) < 12
+    assert f"Interrupted: {len(kept)} finished cells are in" in errors
+    assert dmic(*bench, "--resume")[0] == 0
+    assert len(stored(out)) == 12
+    assert comparable(stored(out)).items() > comparable(kept).items()
+    before = sorted(path.name for path in out.iterdir())
+    assert dmic("bench", *given, "--agents", "anchor,ancor")[0] != 0
+    assert sorted(path.name for path in out.iterdir()) == before
 
 
 # Run with -B: on a full disk Python would leave half of its own .pyc files behind.

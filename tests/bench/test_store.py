@@ -102,13 +102,16 @@ def test_an_unfinished_last_line_is_cut_off(tmp_path: Path, left: int) -> None:
     assert whole.startswith(file.read_bytes()[:last])
 
 
-def test_a_store_in_memory_is_written_as_one_on_disk(tmp_path: Path) -> None:
+def test_a_store_in_memory_is_written_as_one_on_disk_and_goes_on_there(tmp_path: Path) -> None:
     with Store.in_memory(tmp_path) as store:
         store.begin_run("dmic bench", {"data": ["phantoms"]}, {})
-        for name in ("b", "a"):
-            store.add(record(name, run=1))
+        store.add(record("b", run=1))
         assert not (tmp_path / ROWS).exists()
         store.write()
+        store.add(record("a", run=1))
+        assert len(stored(tmp_path)) == 2
+        with pytest.raises(DataError, match="Another sweep"):
+            Store.create(tmp_path)
         expected = store.records(), store.runs()
     with Store.open(tmp_path) as read:
         assert (read.records(), read.runs()) == expected

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dmic_gym.tasks.segmenters.backbone import Backbone
 from dmic_gym.tasks.segmenters.clip_head import ClipHead, padded
 from dmic_gym.tasks.segmenters.fit import segmentation_loss
+from dmic_gym.tasks.threads import one_torch_thread
 from dmic_gym.types import Floats, Image, Mask, Plane
 
 _ONE_THREAD = threading.Lock()
@@ -144,11 +145,6 @@ def _warped(plane: Plane, where: Floats) -> Plane:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Have torch use one thread, and one caller at a time: sums of many differ in the last bits."""
-    with _ONE_THREAD:
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+    """Have torch use one thread, and one caller at a time."""
+    with _ONE_THREAD, one_torch_thread():
+        yield
