@@ -199,7 +199,7 @@ class RefinedAgent:
 def best_of_tables(objective: SearchObjective[R], qps: Sequence[int] = TABLE_QPS) -> Trial[R]:
     """Return the best of the uniform maps at `qps` and the map that their tables propose."""
     tables = build_tables(objective, qps)
-    trials = [objective.try_uniform(qp) for qp in qps]
+    trials = objective.try_uniforms(qps)
     return max([*trials, objective.try_map(allocate(tables, objective))], key=lambda t: t.value)
 
 

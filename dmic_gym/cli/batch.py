@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from dmic_gym.cli.common import progress_bar, stderr, stdout
+from dmic_gym.envs.parallel import start_pool
 from dmic_gym.errors import DmicError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ OnFrame = Callable[[int, int], None]
 Work = Callable[["Job", OnFrame], "Done"]
 
 
-def run_batch(jobs: Jobs, work: Work) -> None:
+def run_batch(jobs: Jobs, work: Work, workers: int = 1) -> None:
     """Do the jobs, with a progress bar, and print a summary.
 
     Of a folder, jobs that fail are reported, the others go on, and the exit code is 1; a single
@@ -41,14 +42,15 @@ def run_batch(jobs: Jobs, work: Work) -> None:
     Args:
         jobs: in the order of the work.
         work: does one of them, and tells how many of its frames are done, of how many; called in
-            a thread of its own, since Python hears no signal while its main thread is inside an
+            threads of their own, since Python hears no signal while its main thread is inside an
             encoder.
+        workers: how many threads, with one torch thread each.
 
     Raises:
         typer.Exit: some jobs failed, or the user pressed Ctrl-C (130).
         DmicError: the only job failed.
     """
-    batch = _Batch(jobs, work)
+    batch = _Batch(jobs, work, workers)
     future: Future[None] = Future()
     ended = threading.Event()
     with _interrupts(batch.stop):
@@ -88,11 +90,12 @@ def _fulfil(future: Future[None], run: Callable[[], None], ended: threading.Even
 
 
 class _Batch:
-    def __init__(self, jobs: Jobs, work: Work) -> None:
+    def __init__(self, jobs: Jobs, work: Work, workers: int) -> None:
         self.stop = threading.Event()
         self.failed = 0
         self._jobs = jobs
         self._work = work
+        self._workers = workers
         self._done: list[Done] = []
 
     def run(self) -> None:
@@ -105,7 +108,7 @@ class _Batch:
                 if not in_folder:
                     progress.update(task, completed=done, total=of)
 
-            for job in self._jobs.jobs:
+            def do(job: Job) -> None:
                 if self.stop.is_set():
                     return
                 self._try(job, on_frame)
@@ -113,6 +116,12 @@ class _Batch:
                     progress.advance(task)
                 else:
                     progress.update(task, completed=progress.tasks[task].total)
+
+            pool = start_pool(self._workers)
+            try:
+                list(pool.map(do, self._jobs.jobs))
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     @property
     def _count(self) -> int:

@@ -10,7 +10,7 @@ import typer
 from dmic_gym.cli.batch import run_batch
 from dmic_gym.cli.common import SegmenterOption, app
 from dmic_gym.cli.help import USE, shown
-from dmic_gym.errors import InvalidInputError
+from dmic_gym.errors import InvalidInputError, checked_integer
 
 _DEFAULT_QP = 32
 _ANCHOR = "anchor"
@@ -65,6 +65,14 @@ def encode(
         typer.Option("--map", help="Code with the QPs of such a file, or folder; no agent."),
     ] = None,
     to: Annotated[str, typer.Option(help="In a folder: hevc, mp4 or dcm.")] = "hevc",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            help="Threads, for the files of a folder or the trials of a search.",
+            show_default="all cores",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse policies trained for another CTU size.")
@@ -74,11 +82,13 @@ def encode(
 
     Originals are never replaced. Masks in a folder (NAME_gt.*, NAME_mask.*) are left out.
     """
-    from dmic_gym.deploy.coder import Coder, Settings
-    from dmic_gym.deploy.files import Reading, encode_file
-    from dmic_gym.deploy.jobs import encoding_jobs
+    from dmic_gym.deploy.coder import OnFrame, Settings
+    from dmic_gym.deploy.coders import Coders
+    from dmic_gym.deploy.files import Done, Reading, encode_file
+    from dmic_gym.deploy.jobs import Job, encoding_jobs
     from dmic_gym.deploy.qp_maps import MapPaths
     from dmic_gym.deploy.window import parse_window
+    from dmic_gym.envs.parallel import default_workers
 
     if qp_map is not None:
         _check_alone(agent=agent, qp=qp, target_dice=target_dice, target_bytes=target_bytes)
@@ -99,9 +109,15 @@ def encode(
     jobs = encoding_jobs(source, target, f".{to}", overwrite=overwrite)
     maps = MapPaths(qp_map, save_map)
     maps.prepare(jobs)
-    with Coder(settings) as coder:
-        coder.prepare()
-        run_batch(jobs, lambda job, on_frame: encode_file(job, coder, reading, on_frame, maps))
+    cores = default_workers() if workers is None else checked_integer("--jobs", workers, 1)
+    at_once = min(cores, len(jobs.jobs))
+    with Coders(settings, cores // at_once) as coders:
+
+        def work(job: Job, on_frame: OnFrame) -> Done:
+            with coders.lend() as coder:
+                return encode_file(job, coder, reading, on_frame, maps)
+
+        run_batch(jobs, work, at_once)
 
 
 def _check_alone(**options: object) -> None:

@@ -44,6 +44,7 @@ class Allocator:
         preset: x265's.
         segmenter: the diagnosis network; None is the shipped one.
         strict: refuse a policy that was trained for another CTU size, instead of warning.
+        workers: threads that the trials of a search are coded in.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class Allocator:
         preset: str,
         segmenter: SegmenterSpec,
         strict: bool = False,
+        workers: int = 1,
     ) -> None:
         self.agent = agent
         self.ctu_size = ctu_size
         self.preset = preset
         self._segmenter = segmenter
         self._strict = strict
+        self._workers = workers
 
     def prepare(self) -> None:
         """Load the agent now; raise InvalidInputError if there is none of that name."""
@@ -88,11 +91,12 @@ class Allocator:
     def evaluator(self) -> Evaluator:
         """Encoder and segmenter."""
         codec = make_codec("x265", self.ctu_size, self.preset)
-        return Evaluator(codec, find_segmenter(self._segmenter))
+        return Evaluator(codec, find_segmenter(self._segmenter), workers=self._workers)
 
     def close(self) -> None:
-        """Free the encoders that agents used."""
+        """Free the encoders and threads that agents used."""
         if "evaluator" in self.__dict__:
+            self.evaluator.close()
             self.evaluator.codec.close()
 
     @cached_property

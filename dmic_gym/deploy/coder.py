@@ -99,19 +99,22 @@ class Coder:
 
     Args:
         settings: how to code.
+        workers: threads that the trials of a search are coded in.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, workers: int = 1) -> None:
         agent = default_agent() if settings.agent is None else settings.agent
         self._settings = settings
         self._allocator = Allocator(
-            agent, settings.ctu_size, settings.preset, settings.segmenter, settings.strict
+            agent, settings.ctu_size, settings.preset, settings.segmenter, settings.strict, workers
         )
         self._judges = settings.target_dice is not None or agent != ANCHOR
 
     def prepare(self) -> None:
-        """Load the agent now; raise InvalidInputError if there is none of that name."""
+        """Load agent and segmenter now, if needed; raise InvalidInputError if there are none."""
         self._allocator.prepare()
+        if self._judges:
+            _ = self.evaluator
 
     def encode(
         self,

@@ -142,25 +142,28 @@ class Evaluator:
         return self._score_in_batches(jobs)
 
     def uniform(self, reference: Reference, qp: int) -> tuple[EncodeResult, float]:
-        """Return the encode at constant `qp`, which is kept, and the seconds that keeping saved.
+        """Return the encode at constant `qp`; see `uniforms`."""
+        return self.uniforms(reference, [qp])[0]
 
-        Planners that fill tables share these encodes over base QPs and with each other. The
-        seconds, 0 for an encode made now, let a benchmark say what each would take alone.
+    def uniforms(
+        self, reference: Reference, qps: Sequence[int]
+    ) -> list[tuple[EncodeResult, float]]:
+        """Return the encodes at constant `qps`, which are kept, and the seconds that this saved.
 
-        Raises:
-            CodecError: the codec failed.
-            SegmenterError: the segmenter failed.
+        Planners that fill tables share them. The seconds, 0 for an encode made now, let a
+        benchmark say what each planner would take alone. Raises as `anchors`.
         """
-        made = False
+        made: set[int] = set()
 
-        def timed() -> tuple[EncodeResult, float]:
-            nonlocal made
-            made, begin = True, time.perf_counter()
-            qp_map = uniform_map(reference.sample.image.shape, self.codec.ctu_size, qp)
-            return self.score(reference, qp_map), time.perf_counter() - begin
+        def timed(missing: list[int]) -> list[tuple[EncodeResult, float]]:
+            made.update(qps[n] for n in missing)
+            begin = time.perf_counter()
+            results = self._score_uniform(reference, [qps[n] for n in missing])
+            each = (time.perf_counter() - begin) / len(missing)
+            return [(result, each) for result in results]
 
-        result, seconds = self._uniform.get((reference.key, qp), timed)
-        return result, 0.0 if made else seconds
+        found = self._uniform.get_all([(reference.key, qp) for qp in qps], timed)
+        return [(found[n][0], 0.0 if qp in made else found[n][1]) for n, qp in enumerate(qps)]
 
     def anchor(self, reference: Reference, qp: int) -> Figures:
         """Return the anchor's figures at constant `qp`; each is encoded once."""
@@ -175,12 +178,10 @@ class Evaluator:
         """
 
         def encoded(missing: list[int]) -> list[Figures]:
-            shape, ctu_size = reference.sample.image.shape, self.codec.ctu_size
-            maps = [uniform_map(shape, ctu_size, qps[n]) for n in missing]
-            results = self.score_all([(reference, qp_map) for qp_map in maps])
-            for n, found in zip(missing, results, strict=True):
-                self._anchor_masks.keep((reference.key, qps[n]), checked(found).mask)
-            return [checked(found).figures for found in results]
+            results = self._score_uniform(reference, [qps[n] for n in missing])
+            for n, result in zip(missing, results, strict=True):
+                self._anchor_masks.keep((reference.key, qps[n]), result.mask)
+            return [result.figures for result in results]
 
         return self._anchors.get_all([(reference.key, qp) for qp in qps], encoded)
 
@@ -188,10 +189,7 @@ class Evaluator:
         """Return the segmenter's mask on the anchor at constant `qp`, bool (H, W).
 
         It is kept from the encode that `anchor` makes; one that was dropped is made again.
-
-        Raises:
-            CodecError: the codec failed.
-            SegmenterError: the segmenter failed.
+        Raises as `anchors`.
         """
         key, shape = (reference.key, qp), reference.importance.shape
         return self._anchor_masks.get(key, shape, lambda: self.uniform(reference, qp)[0].mask)
@@ -218,6 +216,11 @@ class Evaluator:
         """End the threads. The codec stays open: who made it closes it."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _score_uniform(self, reference: Reference, qps: Sequence[int]) -> list[EncodeResult]:
+        shape, ctu_size = reference.sample.image.shape, self.codec.ctu_size
+        jobs = [(reference, uniform_map(shape, ctu_size, qp)) for qp in qps]
+        return [checked(found) for found in self.score_all(jobs)]
 
     def _map(self, call: Callable[[Any], R], items: Sequence[Any]) -> Iterator[R]:
         if self._pool is None or len(items) == 1:

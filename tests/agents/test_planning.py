@@ -13,9 +13,10 @@ from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.agents.search.refine import refine
 from dmic_gym.agents.search.tables import TABLE_QPS, allocate, build_tables
 from dmic_gym.codecs import X265Codec
+from dmic_gym.codecs.base import Encoded
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.complexity import complexity
-from dmic_gym.envs.evaluator import EncodeResult
+from dmic_gym.envs.evaluator import Evaluator
 from dmic_gym.envs.rewards import bit_price
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
@@ -42,6 +43,30 @@ def test_a_refined_map_is_never_worth_less_and_costs_what_it_says(env: CodingEnv
     assert values[-1] > values[0]
     again = env.evaluator.score(objective.reference, found.qp_map)
     assert again.encoded.bitstream == found.result.encoded.bitstream
+
+
+def test_threads_change_nothing_but_the_time(env: CodingEnv) -> None:
+    evaluator = Evaluator(env.evaluator.codec, env.evaluator.segmenter, workers=3)
+    plans = []
+    for each in (env.evaluator, evaluator):
+        reference = each.reference(env.dataset[0])
+        specs = ("search:19", "roi+refine:11", "table")
+        plans += [make_agent(spec, each).plan(each, reference, 32) for spec in specs]
+    evaluator.close()
+    for one, three in zip(plans[:3], plans[3:], strict=True):
+        assert one.encodes == three.encodes
+        assert one.result.encoded.bitstream == three.result.encoded.bitstream
+
+
+def test_maps_tried_together_stay_within_the_budget_and_cost_nothing_twice(env: CodingEnv) -> None:
+    objective = objective_of(env)
+    maps = [np.full(objective.shape, qp, np.int16) for qp in (30, 30, 34, 38)]
+    first = objective.try_map(maps[2])
+    trials = objective.try_maps(maps, budget=1)
+    assert objective.encodes == 2
+    assert [int(trial.qp_map[0, 0]) for trial in trials] == [30, 30, 34]
+    assert trials[0] is trials[1]
+    assert trials[2] is first
 
 
 def test_a_single_ctu_ends_before_the_budget() -> None:
@@ -83,13 +108,13 @@ def test_uniform_encodes_are_made_once_and_counted_each_time(
     env: CodingEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
-    score = env.evaluator.score
+    encode = env.evaluator.codec.encode
 
-    def counted(*job: Any) -> EncodeResult:
+    def counted(*job: Any) -> list[Encoded]:
         made.append(1)
-        return score(*job)
+        return encode(*job)
 
-    monkeypatch.setattr(env.evaluator, "score", counted)
+    monkeypatch.setattr(env.evaluator.codec, "encode", counted)
     reference = env.evaluator.reference(env.dataset[0])
     plans = [OracleAgent().plan(env.evaluator, reference, qp) for qp in (32, 32, 42)]
     assert [plan.encodes for plan in plans] == [12, 12, 12]

@@ -108,6 +108,18 @@ def test_damaged_files_of_a_folder_are_skipped(dmic: Command, folder: Path, tmp_
     assert names(tmp_path / "back") == ["b.pgm", "c.tiff"]
 
 
+def test_the_number_of_jobs_changes_no_file(dmic: Command, folder: Path, tmp_path: Path) -> None:
+    given = ("--agent", "roi+refine:4", "--preset", "ultrafast")
+    for jobs in (1, 3):
+        code, _, err = dmic("encode", folder, str(jobs), *given, "--jobs", jobs)
+        assert (code, err.count("skipped")) == (1, 1)
+    assert dmic("encode", folder / "a.png", "a.hevc", *given, "--jobs", 3)[0] == 0
+    one, three = ({p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in "13")
+    assert one == three
+    assert one["a.hevc"] == (tmp_path / "a.hevc").read_bytes()
+    assert dmic("encode", folder, "none", *given, "--jobs", 0)[0] == 2
+
+
 def test_the_bar_counts_the_frames_of_a_file(dmic: Command, tmp_path: Path) -> None:
     write_picture(picture((40, 50), frames=7), tmp_path / "x.tiff")
     for command in (("encode", "x.tiff", "x.mp4", *QUICK), ("decode", "x.mp4", "y.tiff")):
@@ -212,20 +224,21 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(
     assert (tmp_path / "x.hevc").read_bytes() == b"old"
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
 def test_an_interruption_keeps_what_is_done(
-    dmic: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dmic: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
 ) -> None:
     (tmp_path / "in").mkdir()
     for number in range(30):
         write_picture(picture((40, 50)), tmp_path / "in" / f"{number:02}.png")
     monkeypatch.setattr(Interrupting, "calls", 0)
     agent = ("--agent", f"{__name__}:Interrupting")
-    code, out, _ = dmic("encode", "in", "out", *agent, *SEEING)
+    code, out, _ = dmic("encode", "in", "out", *agent, *SEEING, "--jobs", jobs)
     assert code == 130
     made = names(tmp_path / "out")
     assert 2 <= len(made) < 30
     assert f"{len(made)} of 30 files" in out
-    assert made == [f"{number:02}.hevc" for number in range(len(made))]
+    assert jobs > 1 or made == [f"{number:02}.hevc" for number in range(len(made))]
     for name in made:
         assert decode_picture((tmp_path / "out" / name).read_bytes()).shape == (40, 50)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dmic_gym.agents.search.objective import PosteriorMap, SearchObjective, Trial
@@ -62,10 +64,11 @@ class GopObjective(SearchObjective[None]):
     def _code(self, qp_map: QPMap) -> Trial[None]:
         return self._accept(self.code(qp_map))
 
-    def _code_uniform(self, qp: int) -> Trial[None]:
-        result, saved = self.evaluator.uniform(self.reference, qp)
-        self.seconds_saved += saved
-        return self._accept(result)
+    def _code_uniforms(self, qps: Sequence[int]) -> None:
+        for qp in qps:
+            result, saved = self.evaluator.uniform(self.reference, qp)
+            self.seconds_saved += saved
+            self._accept(result)
 
     def _accept(self, result: GopResult) -> Trial[None]:
         masks = np.stack([frame.mask for frame in result.frames])[self.reference.counted]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dmic_gym.codecs.base import Codec
+from dmic_gym.envs.attempts import checked
 from dmic_gym.envs.complexity import complexity, ctu_sums
 from dmic_gym.envs.evaluator import EncodeResult, Evaluator, Figures, Reference
 from dmic_gym.tasks.metrics import expected_dice
@@ -85,13 +87,39 @@ class SearchObjective(ABC, Generic[R]):
             known = self._code(qps)
         return known
 
+    def try_maps(self, qp_maps: Sequence[AnyQPMap], budget: int) -> list[Trial[R]]:
+        """Value maps that do not depend on each other, on all of the evaluator's threads.
+
+        Args:
+            qp_maps: in the order of their importance.
+            budget: encodes that may be spent.
+
+        Returns:
+            What `try_map` returns of each, up to the first that the budget has no encode for.
+        """
+        maps = [np.asarray(qp_map, dtype=np.int16) for qp_map in qp_maps]
+        new: dict[bytes, QPMap] = {}
+        for place, qps in enumerate(maps):
+            if qps.tobytes() not in self._known | new:
+                if len(new) >= budget:
+                    maps = maps[:place]
+                    break
+                new[qps.tobytes()] = qps
+        self.encodes += len(new)
+        self._code_all(list(new.values()))
+        return [self._known[qps.tobytes()] for qps in maps]
+
+    def try_uniforms(self, qps: Sequence[int]) -> list[Trial[R]]:
+        """Value the anchor at each of `qps`; encodes that the evaluator has kept count too."""
+        keys = {qp: np.full(self.shape, qp, np.int16).tobytes() for qp in qps}
+        new = [qp for qp in keys if keys[qp] not in self._known]
+        self.encodes += len(new)
+        self._code_uniforms(new)
+        return [self._known[keys[qp]] for qp in qps]
+
     def try_uniform(self, qp: int) -> Trial[R]:
-        """Value the anchor at `qp`; an encode that the evaluator has kept counts as one."""
-        known = self._known.get(np.full(self.shape, qp, np.int16).tobytes())
-        if known is None:
-            self.encodes += 1
-            known = self._code_uniform(qp)
-        return known
+        """Value the anchor at `qp`; see `try_uniforms`."""
+        return self.try_uniforms([qp])[0]
 
     def complexity(self, qp: int) -> CTUTable:
         """Return `dmic_gym.envs.complexity.complexity` of the picture, computed once a QP."""
@@ -108,9 +136,14 @@ class SearchObjective(ABC, Generic[R]):
     def _code(self, qp_map: QPMap) -> Trial[R]:
         """Make and value an encode."""
 
+    def _code_all(self, qp_maps: Sequence[QPMap]) -> None:
+        """Make and value several encodes."""
+        for qps in qp_maps:
+            self._code(qps)
+
     @abstractmethod
-    def _code_uniform(self, qp: int) -> Trial[R]:
-        """Value the anchor at `qp`."""
+    def _code_uniforms(self, qps: Sequence[int]) -> None:
+        """Value the anchor at each of `qps`."""
 
     @abstractmethod
     def _find_complexity(self, qp: int) -> CTUTable: ...
@@ -155,10 +188,14 @@ class Objective(SearchObjective[EncodeResult]):
     def _code(self, qp_map: QPMap) -> Trial[EncodeResult]:
         return self.accept(self.evaluator.score(self.reference, qp_map))
 
-    def _code_uniform(self, qp: int) -> Trial[EncodeResult]:
-        result, saved = self.evaluator.uniform(self.reference, qp)
-        self.seconds_saved += saved
-        return self.accept(result)
+    def _code_all(self, qp_maps: Sequence[QPMap]) -> None:
+        for found in self.evaluator.score_all([(self.reference, qps) for qps in qp_maps]):
+            self.accept(checked(found))
+
+    def _code_uniforms(self, qps: Sequence[int]) -> None:
+        for result, saved in self.evaluator.uniforms(self.reference, qps):
+            self.seconds_saved += saved
+            self.accept(result)
 
     def _find_complexity(self, qp: int) -> CTUTable:
         return complexity(self.reference.sample.image, self.codec.ctu_size, qp)

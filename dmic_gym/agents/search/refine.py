@@ -87,11 +87,12 @@ def _sweep(
 ) -> Trial[R]:
     best = start
     values: dict[Move, float] = {}
-    for group in groups:
-        moves = [move for move in group if _moves_anything(objective, start.qp_map, move)]
-        if not moves or objective.encodes >= end:
-            continue
-        probe = objective.try_map(_moved(objective, start.qp_map, moves))
+    wanted = [[m for m in group if _moves_anything(objective, start.qp_map, m)] for group in groups]
+    probed = [moves for moves in wanted if moves]
+    maps = [_moved(objective, start.qp_map, moves) for moves in probed]
+    for moves, probe in zip(
+        probed, objective.try_maps(maps, end - objective.encodes), strict=False
+    ):
         best = max(best, probe, key=_value)
         values |= _values_of(objective, start, probe, moves)
     paying = _best_of_each_ctu(values)

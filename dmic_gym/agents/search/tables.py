@@ -37,7 +37,7 @@ class Tables:
 
 def build_tables(objective: SearchObjective[R], qps: Sequence[int] = TABLE_QPS) -> Tables:
     """Fill the tables by one uniform encode a QP."""
-    trials = [objective.try_uniform(qp) for qp in qps]
+    trials = objective.try_uniforms(qps)
     return Tables(
         qps=np.array(qps, dtype=np.int16),
         overlap=np.stack([objective.ctu_sums(objective.posterior * t.mask) for t in trials]),
