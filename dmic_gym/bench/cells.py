@@ -104,8 +104,8 @@ class Row:
         psnr: dB.
         encodes: spent by the agent on this image, the final one included; of a clip, how often its
             frames were coded on average.
-        seconds: wall time of planner, encodes, decodes and segmentations, of those included that an
-            earlier row had made.
+        seconds: processor time of planner, encodes, decodes and segmentations, of those included
+            that an earlier row had made.
         qp_map: absolute QPs, one list a CTU row, of a clip in one list a frame; empty for a still
             codec.
         sha256: of the bitstream.

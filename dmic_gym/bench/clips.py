@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from dmic_gym.agents.video_planning import GopPlan, GopPlanner
 from dmic_gym.bench.cells import Cell, Row
+from dmic_gym.envs.parallel import processor_seconds
 from dmic_gym.envs.results import Figures, encode_result
 from dmic_gym.envs.video_evaluator import (
     GopReference,
@@ -45,9 +45,9 @@ def code_clip(
         SegmenterError: the segmenter failed.
     """
     references = references_of(evaluator, clip, cell)
-    begin = time.perf_counter()
+    begin = processor_seconds()
     plans = [planner.plan(evaluator, reference, cell.point) for reference in references]
-    seconds = time.perf_counter() - begin + sum(plan.seconds_saved for plan in plans)
+    seconds = processor_seconds() - begin + sum(plan.seconds_saved for plan in plans)
     return _row(references, plans, seconds, second)
 
 
@@ -64,10 +64,10 @@ def replay_clip(
         InvalidInputError: the maps do not fit the clip.
     """
     references = references_of(evaluator, clip, cell)
-    begin = time.perf_counter()
+    begin = processor_seconds()
     results = list(coded_groups(evaluator, references, cell.point, qp_maps))
     plans = [GopPlan(result, 1) for result in results]
-    return _row(references, plans, time.perf_counter() - begin, second)
+    return _row(references, plans, processor_seconds() - begin, second)
 
 
 def references_of(evaluator: VideoEvaluator, clip: Clip, cell: Cell) -> list[GopReference]:

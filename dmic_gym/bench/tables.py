@@ -265,8 +265,8 @@ def cost_table(results: Results) -> Table:
         for name, part in (results["agents"] | results["stills"]).items()
     ]
     note = (
-        "Means over images and points. Wall time of deciding, coding, decoding and segmenting one "
-        "image at one point, on machines that may have been busy with other cells."
+        "Means over images and points. Processor time of deciding, coding, decoding and segmenting "
+        "one image at one point."
     )
     return Table("Time", note, ["Line", "Encodes per image", "Seconds per image"], rows)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property, lru_cache
@@ -21,6 +20,7 @@ from dmic_gym.bench.clips import code_clip, replay_clip
 from dmic_gym.bench.datasets import Source
 from dmic_gym.codecs.base import Encoded
 from dmic_gym.envs.evaluator import Evaluator
+from dmic_gym.envs.parallel import processor_seconds
 from dmic_gym.envs.results import EncodeResult, Figures, Reference, encode_result
 from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS, make_codec
 from dmic_gym.envs.video_evaluator import VideoEvaluator
@@ -131,9 +131,9 @@ class Workbench:
         if isinstance(source, Clip):
             return replay_clip(self.video, source, cell, qp_map, self.second_video)
         reference = self.evaluator.reference(source)
-        begin = time.perf_counter()
+        begin = processor_seconds()
         result = self.result(cell, reference, qp_map)
-        seconds = time.perf_counter() - begin
+        seconds = processor_seconds() - begin
         return make_row(source, result, self.second, encodes=1, seconds=seconds)
 
     def result(self, cell: Cell, reference: Reference, qp_map: list[list[int]]) -> EncodeResult:
@@ -163,9 +163,9 @@ def code_image(
     """
     reference = evaluator.reference(sample)
     evaluator.anchor(reference, base_qp)  # first-visit cost, kept out of the time below
-    begin = time.perf_counter()
+    begin = processor_seconds()
     plan = planner.plan(evaluator, reference, base_qp)
-    seconds = time.perf_counter() - begin + plan.seconds_saved
+    seconds = processor_seconds() - begin + plan.seconds_saved
     return make_row(sample, plan.result, second, encodes=plan.encodes, seconds=seconds)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -14,7 +13,7 @@ from dmic_gym.envs.attempts import TOOL_ERRORS, ToolError, attempt, checked, in_
 from dmic_gym.envs.batches import Batcher, Numbered
 from dmic_gym.envs.cache import ByteBoundedCache
 from dmic_gym.envs.mask_cache import MaskCache
-from dmic_gym.envs.parallel import start_pool
+from dmic_gym.envs.parallel import processor_seconds, start_pool
 from dmic_gym.envs.results import (
     Coded,
     EncodeResult,
@@ -157,9 +156,9 @@ class Evaluator:
 
         def timed(missing: list[int]) -> list[tuple[EncodeResult, float]]:
             made.update(qps[n] for n in missing)
-            begin = time.perf_counter()
+            begin = processor_seconds()
             results = self._score_uniform(reference, [qps[n] for n in missing])
-            each = (time.perf_counter() - begin) / len(missing)
+            each = (processor_seconds() - begin) / len(missing)
             return [(result, each) for result in results]
 
         found = self._uniform.get_all([(reference.key, qp) for qp in qps], timed)

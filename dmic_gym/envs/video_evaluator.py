@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from threading import RLock
@@ -13,7 +12,7 @@ import numpy as np
 from dmic_gym.codecs.base import Codec, VideoCodec, VideoStream, map_shape, uniform_map
 from dmic_gym.envs.cache import ByteBoundedCache
 from dmic_gym.envs.evaluator import segmented
-from dmic_gym.envs.parallel import start_pool
+from dmic_gym.envs.parallel import processor_seconds, start_pool
 from dmic_gym.envs.results import Figures, encode_result
 from dmic_gym.envs.video_results import (
     FrameResult,
@@ -164,8 +163,8 @@ class VideoEvaluator:
 
         def timed() -> tuple[GopResult, float]:
             nonlocal made
-            made, begin = True, time.perf_counter()
-            return self._at(reference, qp), time.perf_counter() - begin
+            made, begin = True, processor_seconds()
+            return self._at(reference, qp), processor_seconds() - begin
 
         result, seconds = self._uniform.get((reference.key, qp), timed)
         self._anchors.get((reference.key, qp), lambda: GopAnchor.of(result))
