@@ -79,8 +79,10 @@ def test_bench_keeps_its_rows_goes_on_with_them_and_replaces_none_for_a_mistake(
     harm, out = tmp_path / "harm", tmp_path / "out"
     harm.mkdir()
     monkeypatch.setenv("HARM", str(harm))
-    given = ("--data", SMALL["data"][0], "--qps", "27,32,37", "--preset", "ultrafast")
-    given += ("--segmenter", SMALL["segmenter"], "--jobs", "1", "--out", str(out))
+    given = (
+        *("--data", SMALL["data"][0], "--qps", "27,32,37", "--preset", "ultrafast"),
+        *("--segmenter", SMALL["segmenter"], "--jobs", "1", "--out", out),
+    )
     bench = ("bench", *given, "--agents", f"anchor,{MODULE}:InterruptsTheSweep")
     code, _, errors = dmic(*bench)
     kept = stored(out)
