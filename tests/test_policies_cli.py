@@ -141,7 +141,7 @@ def test_a_bad_argument_is_one_clear_line(
     judge, arguments = (
         (arguments[1], []) if arguments[0] == "--segmenter" else (SMALL[1], arguments)
     )
-    base = ("finetune", "--data", folder, "--out", "tuned", *small(judge), "--tune", "scratch")
+    base = ("finetune", "--data", folder, "--out", "tuned", *small(judge), "--weights", "random")
     assert words in error_line(dmic(*base, *arguments))
 
 
@@ -162,7 +162,7 @@ def test_a_segmenter_that_has_seen_the_sample_is_refused(
         "train-segmenter", "--data", folder, "--out", folds, "--folds", 2, "--epochs", 1,
     )  # fmt: skip
     tune = (
-        "finetune", "--data", folder, "--out", tmp_path / "tuned", "--tune", "scratch",
+        "finetune", "--data", folder, "--out", tmp_path / "tuned", "--weights", "random",
         "--variations", 1, "--image", "phantom-0-0001",
     )  # fmt: skip
     line = error_line(dmic(*tune, *small(folds / "unet-fold0.safetensors"), "--epochs", 0))

@@ -44,7 +44,7 @@ def read_learning(runs: Sequence[str | Path]) -> dict[str, Log]:
     Raises:
         DataError: a folder has no log.
     """
-    found = {}
+    found: dict[str, Log] = {}
     for folder in map(Path, runs):
         log = read_log(folder / LEARNING)
         if not log:

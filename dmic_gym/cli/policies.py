@@ -197,8 +197,10 @@ def finetune(
     segmenter: SegmentersOption = None,
     samples: Annotated[int, typer.Option(help="How many of the images, drawn at random.")] = 1,
     image: Annotated[str | None, typer.Option(help="Or one image by name.")] = None,
-    weights: Annotated[str, typer.Option(help="Where to start: name or path.")] = "mlp-phantoms",
-    tune: Annotated[str, typer.Option(help="head, all or scratch.")] = "head",
+    weights: Annotated[
+        str, typer.Option(help="Where to start: name, path or random.")
+    ] = "mlp-phantoms",
+    tune: Annotated[str, typer.Option(help="head or all.")] = "head",
     variations: Annotated[int, typer.Option(help="Images made of the samples, in all.")] = 24,
     steps: StepsOption = 20_000,
     epochs: EpochsOption = 30,

@@ -21,8 +21,11 @@ from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.network import pick_device
 from dmic_gym.tasks.segmenters.weights import find_weights
 
-TUNE: dict[str, tuple[str, ...] | None] = {"head": HEAD, "all": None, "scratch": None}
-"""What is trained: the head, all of it, or all of it from random weights."""
+TUNE: dict[str, tuple[str, ...] | None] = {"head": HEAD, "all": None}
+"""What is trained: the head, or all of it."""
+
+RANDOM = "random"
+"""In place of weights: new ones, drawn at random."""
 
 
 def choose_samples(dataset: Sequence[Sample], count: int, seed: int) -> list[Sample]:
@@ -57,8 +60,8 @@ def finetune(
     Args:
         samples: annotated images; one is enough.
         run: how and where.
-        weights: where to start, a shipped name or a path.
-        tune: "head" (2.7 % of the parameters, the rest stays bit-identical), "all", or "scratch".
+        weights: where to start, a shipped name, a path, or "random".
+        tune: "head" (2.7 % of the parameters, the rest stays bit-identical) or "all".
         variations: images in all, the samples themselves included; see `Variations`.
 
     Returns:
@@ -74,7 +77,7 @@ def finetune(
     dataset = Variations(samples, max(variations, len(samples)), run.config.seed)
 
     def start(env: TrainingEnv) -> OnPolicyAlgorithm:
-        if tune == "scratch":
+        if weights == RANDOM:
             return new_model(env, run.config, run.device)
         device = str(pick_device(run.device))
         model = load_policy(weights, env, device=device, **a2c_arguments(run.config, env))
@@ -82,7 +85,7 @@ def finetune(
         return model
 
     facts = {
-        "start": "random" if tune == "scratch" else identity_of(weights),
+        "start": RANDOM if weights == RANDOM else identity_of(weights),
         "tune": tune,
         "names": [sample.name for sample in samples],
     }

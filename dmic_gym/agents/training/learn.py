@@ -92,6 +92,7 @@ def train(
     *,
     parts: Sequence[str] | None = None,
     resume: bool = False,
+    tables: Path | None = None,
     callbacks: Sequence[BaseCallback] = (),
     held_out: HeldOut | None = None,
     on_progress: ProgressCallback = silent,
@@ -108,6 +109,8 @@ def train(
         out: folder for QP value tables, checkpoints and TensorBoard's log.
         parts: module prefixes to train; None trains all.
         resume: go on where the run in `out` stopped, instead of refusing to mix two runs.
+        tables: folder of QP value tables that runs share, one after the other; None keeps them in
+            `out`.
         callbacks: more of Stable-Baselines3's.
         held_out: judges the policy while it learns.
         on_progress: told of the progress.
@@ -128,7 +131,7 @@ def train(
         if done is None:
             if config.epochs:
                 seeing = isinstance(model.policy, DMICPolicy)
-                images = _table_images(env, out, seeing, on_progress)
+                images = _table_images(env, tables or out, seeing, on_progress)
                 _warm_start(model, images, env, config, out, parts, on_progress)
             save_checkpoint(model, out / WARM_STARTED)
             (out / WARM_STARTING).unlink(missing_ok=True)
@@ -165,17 +168,17 @@ def warm_started_parts(
 
 
 def _table_images(
-    env: TrainingEnv, out: Path, augmented: bool, on_progress: ProgressCallback
+    env: TrainingEnv, folder: Path, augmented: bool, on_progress: ProgressCallback
 ) -> TableImages:
-    """Return the images with their QP value tables; what `out` has of them is not made again."""
+    """Return the images with their QP value tables; what `folder` has of them is not made again."""
     shared, samples = env.env.evaluator, env.env.dataset
     evaluator = Evaluator(shared.codec, shared.segmenter)
 
     def tell(done: int, total: int) -> None:
         on_progress("QP value tables", done, total, "")
 
-    tables = collect_value_tables(evaluator, samples, out / VALUE_TABLES, on_table=tell)
-    images = TableImages(out / IMAGES / str(shared.codec.ctu_size), tables, augmented)
+    tables = collect_value_tables(evaluator, samples, folder / VALUE_TABLES, on_table=tell)
+    images = TableImages(folder / IMAGES, tables, augmented)
     for number, sample in enumerate(samples):
         if not images.is_kept(number):
             images.keep(number, evaluator.reference(sample))

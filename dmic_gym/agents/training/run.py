@@ -60,6 +60,8 @@ class TrainingRun:
         segmenter: judges the decoded images, see `find_segmenter`; None is the shipped one.
         device: a torch device or "auto".
         resume: go on with the run in `out`.
+        tables: folder of QP value tables that runs share, one after the other, and that makes each
+            table once; None keeps them in `out`.
         card: words for the card.
         held_out: makes what judges the policy while it learns, with the run's evaluator.
         on_progress: told of the progress.
@@ -74,6 +76,7 @@ class TrainingRun:
     segmenter: SegmenterSpec = None
     device: str = "auto"
     resume: bool = False
+    tables: Path | None = None
     card: CardNotes = field(default_factory=CardNotes)
     held_out: Callable[[Any], HeldOut] | None = None
     on_progress: ProgressCallback = silent
@@ -134,6 +137,7 @@ class TrainingRun:
                     self.out,
                     parts=parts,
                     resume=self.resume,
+                    tables=self.tables,
                     callbacks=[TelemetryCallback(monitor)],
                     held_out=self.held_out(env.env.evaluator) if self.held_out else None,
                     on_progress=self.on_progress,

@@ -68,7 +68,7 @@ class TableImages:
     At most one image is in memory at a time: on disk one of 512x512 takes about 0.2 MB.
 
     Args:
-        folder: where the images are.
+        folder: where the images are, each under the `source` of its table.
         tables: of the images, by number.
         augmented: turn, mirror and shade each image at random when it is drawn. A picture of
             another scale has other tables; `Variations` makes such.
@@ -108,7 +108,7 @@ class TableImages:
         return ImageView(reference, table.ctu_size), table
 
     def _path(self, number: int) -> Path:
-        return self._folder / f"{number:05d}.npz"
+        return self._folder / f"{self._tables[number].source}.npz"
 
 
 def _shaded(image: npt.NDArray[np.generic], rng: np.random.Generator) -> Image:

@@ -6,6 +6,7 @@ would cost, were the whole picture coded at that QP: one table for all actions a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -22,9 +23,12 @@ from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.agents.search.tables import Tables, build_tables
 from dmic_gym.envs.evaluator import Evaluator
 from dmic_gym.envs.parallel import default_workers, start_pool
+from dmic_gym.envs.results import sample_key
 from dmic_gym.envs.rewards import bit_price
 from dmic_gym.errors import DataError, InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
+from dmic_gym.tasks.segmenters.find import describe_segmenter
+from dmic_gym.tasks.segmenters.protocol import segmenter_for
 from dmic_gym.types import Floats
 
 
@@ -34,6 +38,7 @@ class QPValueTable:
 
     Attributes:
         name: of the image.
+        source: digest of what the table was made of: image, expert mask, encoder and segmenter.
         ctu_size: side of a CTU in luma samples.
         pixels: of the image.
         expected_area: pixels of the structure, or the sum of the posterior where no expert has
@@ -42,6 +47,7 @@ class QPValueTable:
     """
 
     name: str
+    source: str
     ctu_size: int
     pixels: int
     expected_area: float
@@ -74,7 +80,8 @@ def collect_value_tables(
     """Fill the tables of each sample by uniform encodes at `TABLE_QPS`.
 
     Each table is appended to `path` as it is found, so that a run that was stopped goes on
-    where it was. A sample without expert mask is judged by the calibrated posterior.
+    where it was, and runs with images in common may share the file, one after the other. A sample
+    without expert mask is judged by the calibrated posterior.
 
     Args:
         evaluator: encoder and segmenter.
@@ -92,14 +99,16 @@ def collect_value_tables(
         raise InvalidInputError(f"2 images are named {twice[0]!r}: give each its own name.")
     posteriors = PosteriorCache(evaluator.segmenter)
     size = evaluator.codec.ctu_size
-    known = {table.name: table for table in _resumed(path) if table.ctu_size == size}
+    sources = {sample.name: source_of(evaluator, sample) for sample in samples}
+    known = {t.name: t for t in _resumed(path) if sources.get(t.name) == t.source}
 
     def fill(sample: Sample) -> QPValueTable:
         reference = evaluator.reference(sample)
         posterior = posteriors(reference) if sample.mask is None else sample.mask
         objective = Objective(evaluator, reference, posterior, price=0.0)
         tables = build_tables(objective)
-        return QPValueTable(sample.name, size, sample.image.size, objective.expected_area, tables)
+        source, area = sources[sample.name], objective.expected_area
+        return QPValueTable(sample.name, source, size, sample.image.size, area, tables)
 
     with start_pool(default_workers()) as pool:
         pending = [pool.submit(fill, sample) for sample in samples if sample.name not in known]
@@ -111,6 +120,18 @@ def collect_value_tables(
         finally:
             pool.shutdown(cancel_futures=True)
     return [known[sample.name] for sample in samples]
+
+
+def source_of(evaluator: Evaluator, sample: Sample) -> str:
+    """Return a digest of all that decides an image's table, hexadecimal."""
+    codec, judge = evaluator.codec, segmenter_for(evaluator.segmenter, sample)
+    made = (
+        getattr(codec, "configuration", repr(codec)),
+        codec.ctu_size,
+        describe_segmenter(judge)["sha256"],
+        sample_key(sample),
+    )
+    return hashlib.sha256(repr(made).encode()).hexdigest()[:16]
 
 
 def read_value_tables(path: Path) -> list[QPValueTable]:

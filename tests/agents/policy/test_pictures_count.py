@@ -51,7 +51,7 @@ def table(name: str, sign: int) -> QPValueTable:
     by_qp = np.ones((2, 2, 2)) * qps[:, None, None]
     overlap = 1000.0 - sign * 20.0 * (by_qp - 34)
     tables = Tables(qps, overlap, np.full_like(by_qp, 1000.0), np.full_like(by_qp, 2000.0))
-    return QPValueTable(name, 64, 128 * 128, 4000.0, tables)
+    return QPValueTable(name, name, 64, 128 * 128, 4000.0, tables)
 
 
 def fresh(folder: Path, inputs: str) -> str:
@@ -77,7 +77,8 @@ def changed_by_noise(weights: str, samples: list[Sample], ctu_size: int = 64) ->
     env = make_sb3_vec(
         len(samples), samples, segmenter=vesselness, ctu_size=ctu_size, base_qps=(34,), seed=0
     )
-    shown, observations = [], env.reset()
+    observations: Any = env.reset()
+    shown = []
     for _ in range(3):
         shown.append({key: value.copy() for key, value in observations.items()})
         observations, *_ = env.step(policy.predict(observations, deterministic=True)[0])

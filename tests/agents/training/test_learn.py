@@ -15,7 +15,7 @@ from dmic_gym.agents.registry import make_agent
 from dmic_gym.agents.search.tables import TABLE_QPS
 from dmic_gym.agents.training.config import TrainingConfig
 from dmic_gym.agents.training.finetune import choose_samples, finetune
-from dmic_gym.agents.training.learn import VALUE_TABLES, new_model, train
+from dmic_gym.agents.training.learn import IMAGES, VALUE_TABLES, new_model, train
 from dmic_gym.agents.training.run import RUN, TrainingRun
 from dmic_gym.agents.training.value_tables import read_value_tables
 from dmic_gym.agents.training.variations import Variations
@@ -90,6 +90,25 @@ def test_finetuning_the_head_leaves_the_trunk_bit_identical(
     metrics = load_weights(path)[1].metrics
     assert metrics["trainable_share"] == pytest.approx(0.027, abs=0.001)
     assert metrics["names"] == [samples[0].name]
+
+
+def test_runs_that_share_a_folder_make_each_table_once(
+    samples: list[Sample], tmp_path: Path
+) -> None:
+    shared, config = tmp_path / "tables", replace(CONFIG, epochs=1, steps=0, policy="DMICPolicy")
+
+    def made(name: str, learned: list[Sample], **changes: Any) -> list[str]:
+        """Return the names of the tables in the folder after one more run."""
+        how = {"config": replace(config, **changes), "tables": shared}
+        small_run(tmp_path / name, **how).run(learned)
+        assert not (tmp_path / name / VALUE_TABLES).exists()
+        return [table.name for table in read_value_tables(shared / VALUE_TABLES)]
+
+    names = [sample.name for sample in samples]
+    assert sorted(made("first", samples[:2])) == names[:2]
+    assert sorted(made("second", samples[::-1])) == names
+    assert sorted(made("other preset", samples[:1], preset="fast")) == [names[0], *names]
+    assert len(list((shared / IMAGES).iterdir())) == 4
 
 
 def test_a_run_that_was_killed_goes_on_where_it_was(samples: list[Sample], tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def table(shape: tuple[int, int], ctu_size: int = 64) -> QPValueTable:
     """A table whose numbers all differ."""
     values = np.arange(3 * shape[0] * shape[1], dtype=np.float64).reshape(3, *shape)
     tables = Tables(np.array([20, 30, 40], np.int16), values, values + 1000, values + 2000)
-    return QPValueTable("a", ctu_size, 1, 1.0, tables)
+    return QPValueTable("a", "source", ctu_size, 1, 1.0, tables)
 
 
 @pytest.mark.parametrize(
