@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, MlpExtractor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -158,8 +158,22 @@ class CTUTrunk(BaseFeaturesExtractor):
         return centred * self.shown
 
 
+class _Head(MlpExtractor):
+    """An actor-critic head whose critic reads the trunk's features at unit scale and leaves them.
+
+    A critic that is new on a trained trunk has a gradient hundreds of times the actor's: it would
+    take the trunk, and all of what gradient clipping leaves.
+    """
+
+    def forward_critic(self, features: Tensor) -> Tensor:
+        """Return float (N, width) of features (N, features_dim)."""
+        return super().forward_critic(F.layer_norm(features.detach(), features.shape[-1:]))
+
+
 class DMICPolicy(OrdinalPolicy):
     """`CTUTrunk` and an actor-critic head that holds 2.7 % of the parameters.
+
+    The trunk is trained by the actor alone: no gradient of the critic reaches it.
 
     ``A2C(DMICPolicy, env)`` and ``PPO(DMICPolicy, env)`` work as with any policy of
     Stable-Baselines3, and all keyword arguments of its `ActorCriticPolicy` are taken; with
@@ -183,6 +197,10 @@ class DMICPolicy(OrdinalPolicy):
     ) -> None:
         arguments = with_trunk(CTUTrunk, arguments)
         super().__init__(observation_space, action_space, lr_schedule, **arguments)
+
+    def _build_mlp_extractor(self) -> None:
+        sizes = self.features_dim, self.net_arch
+        self.mlp_extractor = _Head(*sizes, self.activation_fn, self.device)
 
 
 def _seen_once(

@@ -227,3 +227,16 @@ def test_other_observations_and_inputs_are_refused() -> None:
         CTUTrunk(spaces.Dict({"ctu": observation_space()["ctu"]}))
     with pytest.raises(InvalidInputError, match="pixels"):
         policy("pixel")
+
+
+def test_the_critic_learns_from_the_trunk_and_leaves_it_alone() -> None:
+    ours = policy()
+    observations = drawn(observation_space(), 4)
+    values, _, _ = ours.evaluate_actions(observations, torch.zeros(4))
+    values.square().mean().backward()
+    moved = {name for name, parameter in ours.named_parameters() if parameter.grad is not None}
+    assert moved == {
+        *(f"mlp_extractor.value_net.0.{kind}" for kind in ("weight", "bias")),
+        *(f"value_net.{kind}" for kind in ("weight", "bias")),
+    }
+    assert values.detach().std() > 0.0
