@@ -1,10 +1,10 @@
-"""Write the tables of README.md from recorded results and from cards.
+"""Write the tables of README.md and docs/*.md from recorded results and from cards.
 
 python benchmarks/readme.py
 
 A table stands between `<!-- results: NAME -->` and `<!-- end -->` and is made of
-`benchmarks/results/NAME/results.json`, or behind `<!-- networks -->` and made of the cards of the
-shipped segmenters.
+`benchmarks/results/NAME/results.json`; `<!-- command: NAME -->` is for the command that recorded
+it, `<!-- networks -->` for the cards of the shipped segmenters.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 _BLOCK = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_COMMAND = re.compile(r"(<!-- command: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_OF_THE_MACHINE = re.compile(r" --(jobs \d+|resume|only 'agent=[^']*')")
 _NETWORKS = re.compile(r"(<!-- networks -->\n).*?(<!-- end -->)", re.DOTALL)
 _HEADINGS = (
     "agent",
@@ -35,15 +37,21 @@ _HEADINGS = (
 )
 
 
-def written(readme: str) -> str:
-    """Return a README with its tables made anew."""
-    readme = _BLOCK.sub(lambda found: f"{found[1]}{table(found[2])}{found[3]}", readme)
-    return _NETWORKS.sub(lambda found: f"{found[1]}{networks()}{found[2]}", readme)
+def pages() -> list[Path]:
+    """Return the files that may hold tables."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def names(readme: str) -> list[str]:
-    """Return the recorded results that a README shows."""
-    return [found[2] for found in _BLOCK.finditer(readme)]
+def written(text: str) -> str:
+    """Return the text of a page with its tables made anew."""
+    text = _BLOCK.sub(lambda found: f"{found[1]}{table(found[2])}{found[3]}", text)
+    text = _COMMAND.sub(lambda found: f"{found[1]}{command(found[2])}{found[3]}", text)
+    return _NETWORKS.sub(lambda found: f"{found[1]}{networks()}{found[2]}", text)
+
+
+def names(text: str) -> list[str]:
+    """Return the recorded results that a page shows."""
+    return [found[2] for found in _BLOCK.finditer(text)]
 
 
 def table(name: str) -> str:
@@ -51,6 +59,13 @@ def table(name: str) -> str:
     (results,) = read_results(RESULTS / name)
     rows = [_HEADINGS, ("---",) * len(_HEADINGS), *_rows(results)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def command(name: str) -> str:
+    """Return the command that recorded a run, over all its agents, as a block of Markdown."""
+    (results,) = read_results(RESULTS / name)
+    line = _OF_THE_MACHINE.sub("", results["protocol"]["command"])
+    return f"```sh\n{line}\n```\n"
 
 
 def networks() -> str:
@@ -97,5 +112,5 @@ def _text(entry: Entry) -> str:
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(written(path.read_text()))
+    for page in pages():
+        page.write_text(written(page.read_text()))

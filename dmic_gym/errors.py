@@ -1,6 +1,6 @@
 """The one error tree of dmic_gym.
 
-Every error is a :class:`DmicError` and, where one fits, also an exception of the standard
+Every error is a `DmicError` and, where one fits, also an exception of the standard
 library, so that ``except ValueError`` keeps working for those who have never heard of us.
 """
 

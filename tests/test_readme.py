@@ -1,9 +1,10 @@
-"""What the README claims stands in recorded results, made with the networks that are shipped."""
+"""What README and docs claim stands in recorded results, made with the shipped networks."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -17,7 +18,6 @@ from dmic_gym.tasks.segmenters.find import describe_segmenter, find_segmenter
 from dmic_gym.tasks.segmenters.weights import SHIPPED, read_card
 from tests.support import ROOT
 
-README = (ROOT / "README.md").read_text()
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -30,19 +30,38 @@ def _readme() -> ModuleType:
     return module
 
 
-def test_every_table_is_what_its_results_say() -> None:
-    tables = _readme()
-    assert tables.names(README)
-    assert tables.written(README) == README
+TABLES = _readme()
+PAGES = {path.name: path.read_text() for path in TABLES.pages()}
 
 
-def test_every_figure_in_a_table_stands_in_a_generated_one() -> None:
-    generated = {
-        row for name in _readme().names(README) for row in _readme().table(name).split("\n")
-    }
-    for line in README.splitlines():
+@pytest.mark.parametrize("page", PAGES)
+def test_every_table_is_what_its_results_say(page: str) -> None:
+    assert TABLES.written(PAGES[page]) == PAGES[page]
+
+
+def test_every_recorded_run_is_shown() -> None:
+    shown = {name for page in PAGES.values() for name in TABLES.names(page)}
+    recorded = {path.parent.name for path in RESULTS.glob("*/results.json")}
+    assert shown == recorded, "write <!-- results: NAME --> and <!-- end --> in docs/results.md"
+
+
+@pytest.mark.parametrize("page", ["README.md", "results.md"])
+def test_every_figure_in_a_table_stands_in_a_generated_one(page: str) -> None:
+    names = TABLES.names(PAGES[page])
+    assert names
+    generated = {row for name in names for row in TABLES.table(name).split("\n")}
+    for line in PAGES[page].splitlines():
         if line.startswith("|") and "%" in line:
             assert line in generated
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
+    readme = PAGES["README.md"]
+    assert len(readme.splitlines()) <= 150
+    targets = re.findall(r"\]\(([^)#]+)", readme)
+    assert targets
+    for target in targets:
+        assert target.startswith("https://") or (ROOT / target).is_file(), target
 
 
 def _recorded() -> list[Path]:

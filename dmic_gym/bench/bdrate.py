@@ -83,7 +83,7 @@ class BDQualityResult:
     Attributes:
         delta: mean change of the quality at equal bits, in units of the quality (positive =
             better), or None where it is undefined.
-        note: as in :class:`BDResult`.
+        note: as in `BDResult`.
     """
 
     delta: float | None

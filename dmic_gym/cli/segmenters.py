@@ -177,7 +177,10 @@ def fit_posterior(
     member: Annotated[str, typer.Option(help="The network that the posterior uses.")] = "unet",
     name: Annotated[str, typer.Option(help="Name of the file written.")] = "posterior",
 ) -> None:
-    """Calibrate a network's probabilities on images that its folds have not seen."""
+    """Calibrate a network's probabilities on images that its folds have not seen.
+
+    Beside the network's weights it is found by itself: write it into their folder.
+    """
     from dmic_gym.tasks.registry import task_of
     from dmic_gym.tasks.segmenters.fit_posterior import fit_posterior as fit
 

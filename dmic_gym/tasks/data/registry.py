@@ -36,14 +36,14 @@ def load_dataset(spec: DataSpec, **options: Any) -> Sequence[Sample]:
         spec: one of
 
             - a name (`DATASETS`), such as ``"phantoms"``;
-            - the path of a folder: with JPEGImages/ and Annotations/ in it (see :class:`Davis`)
-              or with images (see :class:`ImageFolder`). A folder that bears a data set's name is
+            - the path of a folder: with JPEGImages/ and Annotations/ in it (see `Davis`)
+              or with images (see `ImageFolder`). A folder that bears a data set's name is
               reached as ``"./phantoms"``;
             - either of them with options behind a question mark, as in
               ``"phantoms?count=6&size=128"`` or ``"$DMIC_DATA/davis2016?size=240"``. Values with
               commas are several. ``select=START:STOP:STEP`` takes a slice of any data set.
               Environment variables are expanded;
-            - a sequence of :class:`Sample` or of (image, mask) pairs, or a map-style torch
+            - a sequence of `Sample` or of (image, mask) pairs, or a map-style torch
               ``Dataset`` of such items; see `as_samples`.
         **options: the same options as keyword arguments.
 

@@ -39,13 +39,13 @@ def load_clips(spec: ClipSpec, **options: Any) -> Sequence[Clip]:
 
             - a name (`CLIPS`), such as ``"phantom-clips"`` or ``"davis-clips"``;
             - the path of a folder: with JPEGImages/ and Annotations/ in it (see
-              :class:`DavisClips`), with clips, or with the frames of one (see
-              :class:`ClipFolder`);
+              `DavisClips`), with clips, or with the frames of one (see
+              `ClipFolder`);
             - the path of a video file (see `read_video`);
             - any of them with options behind a question mark, as in
               ``"davis-clips?split=val&size=240&frames=20"`` or ``"run.mp4?start=5&frames=20"``;
               the grammar is that of `load_dataset`, ``select=START:STOP:STEP`` takes some clips;
-            - a sequence of :class:`Clip`.
+            - a sequence of `Clip`.
         **options: the same options as keyword arguments.
 
     Raises:
