@@ -37,7 +37,7 @@ class Task:
         folds: folder of the segmenter's folds, each for the training images that it has not seen;
             None where they are not at hand.
         posterior: the segmenter's calibrated posterior, a file of ``dmic fit-posterior``; None
-            looks among those that are shipped.
+            looks among those that are shipped and beside the segmenter's weights.
         metric: a key of `dmic_gym.tasks.metrics.METRICS`.
     """
 

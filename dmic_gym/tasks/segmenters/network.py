@@ -28,7 +28,7 @@ DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")
 
 
 class NetworkSegmenter:
-    """A :class:`~dmic_gym.tasks.segmenters.protocol.Segmenter` over a torch network.
+    """A `Segmenter` over a torch network.
 
     The network runs in eval mode under ``inference_mode``, on a CPU one image at a time: there an
     image's probabilities are the same to the last bit whatever else is in the batch, and a batch
@@ -40,7 +40,7 @@ class NetworkSegmenter:
         module: maps float (N, 1, H, W) in 0..1 to logits of the same shape. Taken over: put in
             eval mode, moved to the device and cast.
         device: a torch device, or ``"auto"``: CUDA where present, else the CPU.
-        dtype: ``"float32"``, ``"bfloat16"``, or ``"auto"``: what :func:`preferred_dtype` says.
+        dtype: ``"float32"``, ``"bfloat16"``, or ``"auto"``: what `preferred_dtype` says.
     """
 
     def __init__(self, module: nn.Module, device: str = "auto", dtype: str = "auto") -> None:
@@ -74,6 +74,12 @@ class NetworkSegmenter:
         So on a CPU; a GPU wants batches from one thread.
         """
         return self.device.type == "cpu"
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the weights lie that were loaded from a path; None of shipped ones and others."""
+        source = Path(self._arguments[0]) if self._arguments else Path()
+        return source.parent if source.suffix else None
 
     def _infer(self, images: Images) -> Probabilities:
         x = torch.tensor(images).to(self.device)
@@ -157,7 +163,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def pick_dtype(dtype: str, device: torch.device) -> Dtype:
-    """Turn a name into a dtype; ``"auto"`` is what :func:`preferred_dtype` says.
+    """Turn a name into a dtype; ``"auto"`` is what `preferred_dtype` says.
 
     Raises:
         InvalidInputError: there is none of that name.

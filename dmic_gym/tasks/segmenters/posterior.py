@@ -70,7 +70,7 @@ def load_posterior(
 
     Args:
         name_or_path: ``"posterior"`` (shipped), or the path of a JSON file written by
-            :func:`~dmic_gym.tasks.segmenters.fit_posterior.fit_posterior`.
+            `fit_posterior`.
         device: a torch device, or ``"auto"``.
         dtype: of its networks, see `find_segmenter`.
 
@@ -92,7 +92,7 @@ def posterior_of(segmenter: Segmenter, path: str | Path | None = None) -> Poster
 
     Args:
         segmenter: with a card, or there is none.
-        path: of the posterior; None looks among those that are shipped.
+        path: of the posterior; None looks among those that are shipped and beside the weights.
 
     Raises:
         WeightsError: as `load_posterior`.
@@ -111,14 +111,25 @@ def posterior_of(segmenter: Segmenter, path: str | Path | None = None) -> Poster
 
 
 def posterior_file(segmenter: Segmenter) -> Path | None:
-    """Return the shipped file that names a segmenter's weights, or None where none does."""
+    """Return the file that names a segmenter's weights, shipped or beside them, or None."""
     own = _sha256(segmenter)
-    for path in sorted(SHIPPED.glob("*.json")) if own else ():
-        if not path.with_suffix(".safetensors").exists():  # else it is a network's card
-            content = json.loads(path.read_text())
-            if own in {*content.get("members", {}).values(), *content.get("folds", ())}:
+    beside: Path | None = getattr(segmenter, "folder", None)
+    for folder in (SHIPPED, beside) if own else ():
+        for path in sorted(folder.glob("*.json")) if folder else ():
+            if own in _named_in(path):
                 return path
     return None
+
+
+def _named_in(path: Path) -> set[str]:
+    """Return the hashes of the networks that a posterior names; none of a card or another file."""
+    if path.with_suffix(".safetensors").exists():
+        return set()
+    try:
+        content = json.loads(path.read_text())
+        return {*content["members"].values(), *content["folds"]}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return set()
 
 
 def _sha256(segmenter: Segmenter) -> str | None:

@@ -16,6 +16,7 @@ from dmic_gym.tasks.segmenters.posterior import (
     Posterior,
     load_posterior,
     mirror_average,
+    posterior_file,
     posterior_of,
 )
 from dmic_gym.tasks.segmenters.protocol import Images, Probabilities, Segmenter
@@ -91,7 +92,11 @@ def test_a_posterior_is_fitted_on_held_out_predictions(
         (own,),
         (other,),
     ]
-    assert posterior_of(own) is None  # none that is shipped
+    assert posterior_file(own) == coarse  # the first one beside the weights
+    coarse.unlink()
+    assert posterior_of(own) is not None
+    path.unlink()
+    assert posterior_of(own) is None
     with pytest.raises(InvalidInputError, match="did not hold out"):
         fit_posterior(samples[::-1], [folds], [member], out=tmp_path)
     with pytest.raises(InvalidInputError, match="equally long"):
