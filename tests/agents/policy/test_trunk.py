@@ -233,7 +233,8 @@ def test_the_critic_learns_from_the_trunk_and_leaves_it_alone() -> None:
     ours = policy()
     observations = drawn(observation_space(), 4)
     values, _, _ = ours.evaluate_actions(observations, torch.zeros(4))
-    values.square().mean().backward()
+    loss: Any = values.square().mean()
+    loss.backward()
     moved = {name for name, parameter in ours.named_parameters() if parameter.grad is not None}
     assert moved == {
         *(f"mlp_extractor.value_net.0.{kind}" for kind in ("weight", "bias")),
