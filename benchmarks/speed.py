@@ -1,6 +1,6 @@
 """How fast the environments are: ratios measured in one run, in turns.
 
-    python benchmarks/speed.py [--quick] [--json FILE]
+    python benchmarks/speed.py [--quick] [--parts floor,policy,...] [--json FILE]
 
 ``--json FILE`` writes the figures to FILE and the tables to FILE with suffix ``.md``.
 """
@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,14 @@ from measure.common import QUICK, Row, Scale, machine, markdown
 from measure.dtypes import forms
 from measure.floor import single, vector
 from measure.obvious import against_obvious
+from measure.policy import policy
 from measure.sizes import sizes
 from measure.training import training
+
+from dmic_gym.io import portable
+
+Facts = dict[str, float]
+Tables = dict[str, list[Row]]
 
 TITLES = {
     "floor": "(a) Episode over floor: encode + decode + segmentation of the same images",
@@ -28,39 +37,46 @@ TITLES = {
     "sizes": "(e) Cost against image and CTU size, one thread",
     "growth": "(e) Exponent of the time in the number of pixels: 1 is linear",
     "training": "(f) Where the time of A2C training goes",
+    "policy": "(g) A policy's own time over the encode it steers, 512x512, medium, QP 32",
 }
 
 
-def measure(scale: Scale) -> dict[str, Any]:
+PARTS: dict[str, Callable[[Scale], tuple[Facts, Tables]]] = {
+    "floor": lambda scale: _floor(single(scale), vector(scale)),
+    "subprocess": lambda scale: _subprocess(against_obvious(scale)),
+    "forms": lambda scale: ({}, dict(zip(("forms", "memory"), forms(scale), strict=True))),
+    "sizes": lambda scale: ({}, dict(zip(("sizes", "growth"), sizes(scale), strict=True))),
+    "training": lambda scale: ({}, {"training": training(scale)}),
+    "policy": lambda scale: ({}, {"policy": policy(scale)}),
+}
+
+
+def measure(scale: Scale, parts: Sequence[str]) -> dict[str, Any]:
     begin = time.perf_counter()
-    at_start = machine()
-    singles, vectors = _told("floor", lambda: (single(scale), vector(scale)))
-    subprocess = _told("subprocess", lambda: against_obvious(scale))
-    speeds, memory = _told("forms", lambda: forms(scale))
-    by_size, growth = _told("sizes", lambda: sizes(scale))
-    loop = _told("training", lambda: training(scale))
-    return {
+    facts, tables, at_start = Facts(), Tables(), machine()
+    for name in parts:
+        print(f"{name} ...", flush=True)
+        some_facts, some_tables = PARTS[name](scale)
+        facts |= some_facts
+        tables |= some_tables
+    seconds = round(time.perf_counter() - begin)
+    return {**facts, "machine": at_start, "seconds": seconds, "tables": tables}
+
+
+def _floor(singles: list[Row], vectors: list[Row]) -> tuple[Facts, Tables]:
+    facts = {
         "floor_ratio_single": singles[0]["ratio"],
         "floor_ratio_vector": vectors[0]["ratio"],
-        "speedup_over_subprocess": subprocess[1]["times ours"],
-        "speedup_over_subprocess_one_at_a_time": subprocess[2]["times ours"],
-        "machine": at_start,
-        "seconds": round(time.perf_counter() - begin),
-        "tables": {
-            "floor": singles + vectors,
-            "subprocess": subprocess,
-            "forms": speeds,
-            "memory": memory,
-            "sizes": by_size,
-            "growth": growth,
-            "training": loop,
-        },
     }
+    return facts, {"floor": singles + vectors}
 
 
-def _told(name: str, part: Any) -> Any:
-    print(f"{name} ...", flush=True)
-    return part()
+def _subprocess(rows: list[Row]) -> tuple[Facts, Tables]:
+    facts = {
+        "speedup_over_subprocess": rows[1]["times ours"],
+        "speedup_over_subprocess_one_at_a_time": rows[2]["times ours"],
+    }
+    return facts, {"subprocess": rows}
 
 
 def report(results: dict[str, Any], command: str) -> str:
@@ -75,7 +91,7 @@ def report(results: dict[str, Any], command: str) -> str:
         f"Made by `{command}` in {results['seconds']} s. Times are medians of calls in turns, "
         "ratios medians over the turns; images are phantoms of 300x300 unless said.",
         "\n".join(facts),
-        markdown(heads),
+        *([markdown(heads)] if heads else []),
     ]
     for name, rows in results["tables"].items():
         parts += [f"## {TITLES[name]}", markdown(rows)]
@@ -85,12 +101,11 @@ def report(results: dict[str, Any], command: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a smaller run of under a minute")
+    parser.add_argument("--parts", default=",".join(PARTS), help="which, with commas between")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write results to FILE")
     given = parser.parse_args()
-    quick = " --quick" if given.quick else ""
-    target = f" --json {given.json}" if given.json else ""
-    results = measure(QUICK if given.quick else Scale())
-    text = report(results, f"python benchmarks/speed.py{quick}{target}")
+    results = measure(QUICK if given.quick else Scale(), given.parts.split(","))
+    text = report(results, portable(shlex.join(["python", "benchmarks/speed.py", *sys.argv[1:]])))
     print(text)
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)

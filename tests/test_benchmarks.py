@@ -112,12 +112,13 @@ def test_the_ppo_baseline_can_be_benched(program: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_cost_of_a_policys_step(program: Any, tmp_path: Path) -> None:
-    program("policy_step", "--rounds", 1, "--json", tmp_path / "step.json")
-    results = json.loads((tmp_path / "step.json").read_text())
-    assert len(results["rows"]) == 12
-    assert all(row["ms"] > 0 for row in results["rows"])
-    assert all(0 < share < 1 for share in results["share_of_a_step"].values())
+def test_the_cost_of_a_policys_decisions(program: Any, tmp_path: Path) -> None:
+    program("speed", "--quick", "--parts", "policy", "--json", tmp_path / "speed.json")
+    results = json.loads((tmp_path / "speed.json").read_text())
+    shares = {(row["CTU"], row["part"]): row["over encode"] for row in results["tables"]["policy"]}
+    assert len(shares) == 15
+    assert all(shares[size, "predict"] > shares[size, "encode"] == 1 for size in (64, 32, 16))
+    assert "(g) A policy's own time" in (tmp_path / "speed.md").read_text()
 
 
 def test_low_delay_measures_streams_that_equal_a_plain_run(

@@ -9,10 +9,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from dmic_gym.agents.baselines import Agent, full_agent
+from dmic_gym.agents.baselines import Agent
 from dmic_gym.agents.search.objective import Objective, PosteriorMap, R, SearchObjective, Trial
 from dmic_gym.agents.search.refine import refine
 from dmic_gym.agents.search.tables import COARSE_TABLE_QPS, TABLE_QPS, allocate, build_tables
+from dmic_gym.agents.stepping import stepper_of
 from dmic_gym.envs.evaluator import EncodeResult, Evaluator, Reference
 from dmic_gym.envs.image_view import view_of
 from dmic_gym.envs.observations import ObservationBuilder
@@ -75,7 +76,6 @@ class SteppingPlanner:
     def __init__(self, agent: Agent, qp_offsets: Sequence[int]) -> None:
         self.agent = agent
         self.qp_offsets = tuple(qp_offsets)
-        self._predict = full_agent(agent).predict
 
     def plan(self, evaluator: Evaluator, reference: Reference, base_qp: int) -> Plan:
         """Let the agent decide every CTU, then encode once.
@@ -85,11 +85,9 @@ class SteppingPlanner:
         """
         builder = ObservationBuilder()
         builder.begin(view_of(reference, evaluator.codec.ctu_size), base_qp)
-        state = None
+        stepper = stepper_of(self.agent)
         while not builder.over:
-            seen = builder.observation()
-            action, state = self._predict(seen, state=state, deterministic=True)
-            qp = base_qp + offset_of(action, self.qp_offsets, self.agent)
+            qp = base_qp + offset_of(stepper.action(builder), self.qp_offsets, self.agent)
             builder.decide(int(np.clip(qp, *evaluator.codec.qp_range)))
         return Plan(evaluator.score(reference, builder.qp_map()), 1)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from dmic_gym.agents.baselines import Agent, full_agent
+from dmic_gym.agents.baselines import Agent
 from dmic_gym.agents.planning import offset_of
+from dmic_gym.agents.stepping import stepper_of
 from dmic_gym.agents.video_planning import GopPlan
-from dmic_gym.envs.observations import Observation
 from dmic_gym.envs.video_episode import VideoEpisode
 from dmic_gym.envs.video_evaluator import GopReference, VideoEvaluator
 from dmic_gym.envs.video_observations import FRAME_LEVEL, VideoObservationBuilder
@@ -42,20 +41,17 @@ class GopSteppingPlanner:
         builder = VideoObservationBuilder()
         mode: Mode = "frame" if self.agents[1] is None else "hierarchical"
         episode = VideoEpisode(evaluator, builder, reference, base_qp, mode)
-        states: dict[int, Any] = {}
+        steppers = {id(agent): stepper_of(agent) for agent in self.agents if agent is not None}
         try:
             while not episode.session.over:
                 agent = self.agents[0 if builder.level == FRAME_LEVEL else 1]
-                offset = 0 if agent is None else self._offset(agent, builder.observation(), states)
+                offset = 0
+                if agent is not None:
+                    action = steppers[id(agent)].action(builder)
+                    offset = offset_of(action, self.qp_offsets, agent)
                 qp = np.clip(builder.frame_qp + offset, *evaluator.codec.qp_range)
                 if episode.decide(int(qp)):
                     episode.encode()
             return GopPlan(episode.session.result(), 1)
         finally:
             episode.close()
-
-    def _offset(self, agent: Agent, seen: Observation, states: dict[int, Any]) -> int:
-        """Ask an agent, whose state is kept among `states` from one step of it to the next."""
-        predict, state = full_agent(agent).predict, states.get(id(agent))
-        action, states[id(agent)] = predict(seen, state=state, deterministic=True)
-        return offset_of(action, self.qp_offsets, agent)

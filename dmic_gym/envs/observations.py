@@ -110,6 +110,22 @@ class ObservationBuilder:
             here[view.cell(index + 1)] = 255
         self._observe(view, min(index + 1, view.count - 1))
 
+    @property
+    def view(self) -> ImageView:
+        """Of the image begun last."""
+        assert self._view is not None
+        return self._view
+
+    @property
+    def index(self) -> int:
+        """How many CTUs are decided: the number of the current one, in raster order."""
+        return len(self._qps)
+
+    def shown(self, key: str) -> npt.NDArray[Any]:
+        """Return an entry of the observation, a view that the next decision overwrites."""
+        entry: npt.NDArray[Any] = self.arrays[key][self._row]
+        return entry
+
     def qp_map(self) -> QPMap:
         """Return the QP map, int16 (rows, cols); the base QP where undecided."""
         view = self._view

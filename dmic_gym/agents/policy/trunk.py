@@ -36,9 +36,11 @@ STILL = VideoFeatures(CTU_LEVEL, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 VIDEO_KEYS = ("previous", "previous_ctu", "video")
 """Keys of the observation that `CodingEnv` lacks and the trunk can do without."""
 
+GAIN, MIDDLE = 2.0, 0.5
+"""Numbers are shown as ``GAIN * (number - MIDDLE)``."""
+
 _SEEN, _SURVEYED = 128, 32
 _FRAME_STRIDE = 8
-_GAIN, _MIDDLE = 2.0, 0.5
 _INVISIBLE = (BASE_QP, PROGRESS, FEATURES.index("ctu_size"))
 _WIDTHS = {"pixels": 300, "both": 300}
 _WIDTHS_OF_NUMBERS = (640, 380)
@@ -97,7 +99,7 @@ class CTUTrunk(BaseFeaturesExtractor):
             self.merge = _dense(numbers, *_WIDTHS_OF_NUMBERS, features_dim)
             return
         self.ctu = nn.Sequential(
-            nn.Conv2d(4, 16, 8, stride=4, padding=2),
+            _FirstConv(4, 16, 8, stride=4, padding=2),
             nn.ReLU(),
             nn.Conv2d(16, 32, 4, stride=2, padding=1),
             nn.ReLU(),
@@ -110,7 +112,7 @@ class CTUTrunk(BaseFeaturesExtractor):
             nn.ReLU(),
         )
         self.frame = nn.Sequential(
-            nn.Conv2d(4, 16, 4, stride=4),
+            _FirstConv(4, 16, 4, stride=4),
             nn.ReLU(),
             nn.Conv2d(16, _SURVEYED, 3, stride=2, padding=1),
         )
@@ -154,7 +156,7 @@ class CTUTrunk(BaseFeaturesExtractor):
         video = observations.get("video")
         if video is None:
             video = known.new_tensor(STILL).expand(len(known), -1)
-        centred = _GAIN * (torch.cat([known, video], dim=1) - _MIDDLE)
+        centred = GAIN * (torch.cat([known, video], dim=1) - MIDDLE)
         return centred * self.shown
 
 
@@ -203,6 +205,14 @@ class DMICPolicy(OrdinalPolicy):
         self.mlp_extractor = _Head(*sizes, self.activation_fn, self.device)
 
 
+class _FirstConv(nn.Conv2d):
+    """A convolution for which last planes that are missing are 0."""
+
+    def forward(self, planes: Tensor) -> Tensor:
+        weight = self.weight[:, : planes.shape[1]]
+        return F.conv2d(planes, weight, self.bias, self.stride, self.padding)
+
+
 def _seen_once(
     network: nn.Module, observations: Mapping[str, Tensor], now: str, before: str
 ) -> Tensor:
@@ -218,8 +228,8 @@ def _seen_once(
     rows = _equal_rows(shown)
     if rows is not None:
         shown = [planes[rows[0]] for planes in shown]
-    shown[0] = _GAIN * shown[0]
-    planes = torch.cat(shown if len(shown) == 2 else [*shown, torch.zeros_like(shown[0])], dim=1)
+    shown[0] = GAIN * shown[0]
+    planes = torch.cat(shown, dim=1).contiguous(memory_format=torch.channels_last)
     seen: Tensor = network(planes)
     return seen if rows is None else seen[rows[1]]
 
