@@ -1,6 +1,7 @@
 """Diagnosis-oriented bit allocation inside a real HEVC encoder, as Gymnasium environments.
 
-``import dmic_gym`` registers the environments and loads neither torch nor a codec.
+``import dmic_gym`` registers the environments, as soon as Gymnasium is imported, and loads neither
+torch nor a codec.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from dmic_gym.envs import register
+from dmic_gym.envs.registration import register_on_import
 
 if TYPE_CHECKING:
     from dmic_gym.agents.policy.freeze import PartialFreezeCallback
@@ -56,7 +57,7 @@ _LAZY = {
     "save_policy": "agents.policy.loading",
 }
 
-register()
+register_on_import()
 
 
 def __getattr__(name: str) -> object:

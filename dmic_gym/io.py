@@ -10,7 +10,6 @@ import platform
 import re
 import sys
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +68,8 @@ def portable(text: str) -> str:
 
 def versions_of(packages: Iterable[str]) -> dict[str, str]:
     """Return the versions of Python and of these packages; "not installed" for one that is not."""
+    from importlib.metadata import PackageNotFoundError, version
+
     found = {"python": platform.python_version()}
     for package in packages:
         try:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+from pathlib import Path
 
 import gymnasium as gym
 import pytest
 
 import dmic_gym
 from dmic_gym import errors
-from tests.support import ROOT, python
+from dmic_gym.deploy.pictures import Picture, write_picture
+from tests.support import ROOT, python, texture
 
-HEAVY = ("torch", "av", "cv2", "matplotlib", "stable_baselines3", "ffmpeg", "typer", "bjontegaard")
+HEAVY = (
+    *("gymnasium", "torch", "av", "cv2", "matplotlib", "stable_baselines3", "ffmpeg"),
+    *("typer", "bjontegaard"),
+)
 
 
 def loaded_after(code: str) -> set[str]:
@@ -27,11 +32,38 @@ def loaded_after(code: str) -> set[str]:
         "import dmic_gym",
         "import dmic_gym; dmic_gym.Sample",
         "import dmic_gym.envs, dmic_gym.agents, dmic_gym.bench, dmic_gym.tasks.data",
-        "import dmic_gym, gymnasium as g; g.register_envs(dmic_gym); g.spec('CodingEnv-v0')",
     ],
 )
 def test_importing_is_light(code: str) -> None:
     assert loaded_after(code) == set()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import dmic_gym, gymnasium as g; g.register_envs(dmic_gym)",
+        "import gymnasium as g; import dmic_gym",
+        "import dmic_gym; from importlib.util import find_spec; find_spec('gymnasium')\n"
+        "import gymnasium.spaces; import gymnasium as g",
+    ],
+)
+def test_the_environments_are_registered_in_whatever_order_one_imports(code: str) -> None:
+    assert loaded_after(f"{code}\ng.spec('CodingEnv-v0')") == {"gymnasium"}
+
+
+def test_coding_with_the_anchor_and_decoding_need_neither_torch_nor_gymnasium(
+    tmp_path: Path,
+) -> None:
+    write_picture(Picture(texture((64, 80)), 8), tmp_path / "in.png")
+    code = (
+        "from dmic_gym.cli import app\n"
+        f"folder = {str(tmp_path)!r}\n"
+        "def run(*words): app(words, standalone_mode=False)\n"
+        "run('encode', f'{folder}/in.png', f'{folder}/a.hevc', '--agent', 'anchor')\n"
+        "run('decode', f'{folder}/a.hevc', f'{folder}/out.png')"
+    )
+    assert not loaded_after(code) & {"torch", "gymnasium", "stable_baselines3", "matplotlib"}
+    assert (tmp_path / "out.png").is_file()
 
 
 def test_the_command_is_light_until_it_works() -> None:

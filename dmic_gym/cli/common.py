@@ -5,22 +5,17 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from dmic_gym.cli.help import Grouped, epilog
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.io import portable
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 app = typer.Typer(
     cls=Grouped,
@@ -115,6 +110,14 @@ def command_line() -> str:
 
 def progress_bar() -> Progress:
     """Return a progress bar on stderr."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     return Progress(
         TextColumn("{task.description:>12}"),
         BarColumn(),

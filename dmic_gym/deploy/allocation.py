@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from dmic_gym.agents.baselines import Agent
-from dmic_gym.agents.planning import Planner
 from dmic_gym.agents.policy.shipped import policy_names
-from dmic_gym.agents.registry import as_planner, make_agent
-from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.codecs.base import uniform_map
 from dmic_gym.deploy.pictures import Picture
 from dmic_gym.envs.evaluator import Evaluator
@@ -21,7 +17,12 @@ from dmic_gym.tasks.segmenters.find import find_segmenter
 from dmic_gym.tasks.segmenters.protocol import SegmenterSpec
 from dmic_gym.types import Image, QPMap
 
-AnyAgent: TypeAlias = str | Agent | Planner
+if TYPE_CHECKING:
+    from dmic_gym.agents.baselines import Agent
+    from dmic_gym.agents.planning import Planner
+    from dmic_gym.agents.search.posterior_cache import PosteriorCache
+
+AnyAgent: TypeAlias = "str | Agent | Planner"
 
 ANCHOR = "anchor"
 _POLICY = "mlp-40shot"
@@ -101,10 +102,14 @@ class Allocator:
 
     @cached_property
     def _posteriors(self) -> PosteriorCache:
+        from dmic_gym.agents.search.posterior_cache import PosteriorCache
+
         return PosteriorCache(self.evaluator.segmenter)
 
     @cached_property
     def _planner(self) -> Planner:
+        from dmic_gym.agents.registry import as_planner, make_agent
+
         if isinstance(self.agent, str):
             return make_agent(
                 self.agent, self.evaluator, posteriors=self._posteriors, strict=self._strict

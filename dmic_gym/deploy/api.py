@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dmic_gym.deploy.allocation import AnyAgent
-from dmic_gym.deploy.coder import Encoding, Settings, checked_rate, encode_picture
+from dmic_gym.deploy.coder import Encoding, Settings, encode_picture
 from dmic_gym.deploy.decoding import UnprovenStreamWarning, decode_data
 from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits
 from dmic_gym.deploy.pictures import Picture
+from dmic_gym.deploy.rates import checked_rate
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.segmenters.protocol import SegmenterSpec
 from dmic_gym.types import Samples

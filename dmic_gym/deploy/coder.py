@@ -15,6 +15,7 @@ from dmic_gym.deploy.decoding import decode_picture
 from dmic_gym.deploy.limits import DEFAULT_LIMITS
 from dmic_gym.deploy.mp4 import to_mp4
 from dmic_gym.deploy.pictures import Picture
+from dmic_gym.deploy.rates import DEFAULT_RATE
 from dmic_gym.deploy.streams import encode_grey, encode_main
 from dmic_gym.deploy.targets import highest_qp, lowest_qp
 from dmic_gym.envs.evaluator import Evaluator
@@ -26,9 +27,6 @@ from dmic_gym.types import QPMap
 OnFrame = Callable[[int, int], None]
 
 FORMATS = ("hevc", "main", "mp4")
-DEFAULT_RATE = Fraction(25)
-MAX_RATE = 1000
-"""Frames a second where nobody says, and at most."""
 
 
 @dataclass(frozen=True)
@@ -193,15 +191,6 @@ class Coder:
         reconstruction = decode_picture(data)
         dice = allocator.retained_dice(picture, reconstruction) if self._judges else None
         return Encoding(data, units, reconstruction, qp_maps, qp, dice)
-
-
-def checked_rate(fps: float) -> Fraction:
-    """Return frames a second; raise InvalidInputError unless they are above 0 and at most 1000."""
-    if not 0 < fps <= MAX_RATE:
-        raise InvalidInputError(
-            f"fps={fps:g} is outside 0..{MAX_RATE} pictures a second. Usual: 15, 25, 30."
-        )
-    return Fraction(fps).limit_denominator(1001)
 
 
 def encode_picture(

@@ -7,12 +7,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dmic_gym.deploy.coder import DEFAULT_RATE, Coder, OnFrame, checked_rate
 from dmic_gym.deploy.decoding import Decoding, decode_data
 from dmic_gym.deploy.jobs import CODED_FORMATS, DICOM, Job, names_dicom
 from dmic_gym.deploy.limits import DEFAULT_LIMITS, Limits, read_bytes
 from dmic_gym.deploy.pictures import Picture, read_picture, write_picture
 from dmic_gym.deploy.qp_maps import NO_MAPS, MapPaths, read_maps, write_maps
+from dmic_gym.deploy.rates import DEFAULT_RATE, checked_rate
 from dmic_gym.errors import DataError, DecodeError, InvalidInputError
 from dmic_gym.io import write_atomically
 from dmic_gym.types import QPMap
@@ -20,6 +20,7 @@ from dmic_gym.types import QPMap
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
 
+    from dmic_gym.deploy.coder import Coder, OnFrame
     from dmic_gym.deploy.window import Window
 
 _DEPTH_OF_DICOM = {"hevc": 12}

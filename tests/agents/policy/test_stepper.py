@@ -41,8 +41,13 @@ def policy(space: spaces.Dict = IMAGES, actions: int = 13, **arguments: Any) -> 
     torch.manual_seed(0)
     made = DMICPolicy(space, spaces.Discrete(actions), lambda _: 1e-3, **arguments)
     with torch.no_grad():
-        made.action_net.weight.mul_(1000.0)
+        head(made).weight.mul_(1000.0)
     return made
+
+
+def head(made: DMICPolicy) -> nn.Linear:
+    assert isinstance(made.action_net, nn.Linear)
+    return made.action_net
 
 
 def known(shape: tuple[int, int], seed: int = 0) -> Reference:
@@ -100,8 +105,8 @@ def test_actions_in_video_are_those_of_predict(level: int) -> None:
 def test_a_mean_action_between_two_is_left_to_the_policy() -> None:
     made = policy(actions=4)
     with torch.no_grad():
-        made.action_net.weight.zero_()
-        made.action_net.bias.zero_()  # the mean action is 1.5
+        head(made).weight.zero_()
+        head(made).bias.zero_()  # the mean action is 1.5
     builder = ObservationBuilder()
     builder.begin(ImageView(known((64, 64)), 32), 32)
     assert walk(made, builder, policy_stepper(made)) == [2, 2, 2, 2]
@@ -160,7 +165,7 @@ def test_who_is_stepped_by_its_network() -> None:
             return 0, None
 
     numbers = policy(features_extractor_kwargs={"inputs": "numbers"})
-    others = [
+    others: list[Any] = [
         small_model(policy=HRLVSCPolicy),
         small_model(policy=Own),
         OwnModel(DMICPolicy, small_vec(), device="cpu"),
