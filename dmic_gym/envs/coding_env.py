@@ -126,8 +126,9 @@ class CodingEnv(SingleCoding, gym.Env[Observation, np.int64]):
 
     Kept, least recently used first out: what is made of an image before coding (256 MB), 20 000
     anchor encodes, and 128 MB of samples of dmic_gym's own data sets. The first episode on an image
-    therefore costs one segmentation more, and up to 14 encodes for `"rate_saving"`. For many
-    episodes at once use `gym.make_vec("CodingEnv-v0", num_envs=...)` (`CodingVectorEnv`).
+    therefore costs one segmentation more, and for `"rate_saving"` the anchor's encodes from QP 51
+    down to one that reaches the episode's Dice, 14 at most. For many episodes at once use
+    `gym.make_vec("CodingEnv-v0", num_envs=...)` (`CodingVectorEnv`).
 
     An observation takes 24.7 kB, a transition in a replay buffer twice that: 100 000 of them, such
     as DQN would keep, are 4.9 GB. Set `buffer_size`.

@@ -309,8 +309,25 @@ class Anchors:
 
         Beyond the codec's QPs its ends take their place.
         """
-        qps = np.unique(np.clip([*CURVE_QPS, self.base_qp], *self.evaluator.codec.qp_range))
-        return self.evaluator.anchors(self.reference, qps.tolist())
+        return self.evaluator.anchors(self.reference, self._curve_qps)
+
+    def curve_up_to(self, quality: float) -> list[Figures]:
+        """The points of `curve` from the highest QP down to the first that reaches `quality`.
+
+        What a curve that is made monotone has at `quality`, these points decide: those of lower
+        QPs, whose encodes take longest, are not needed. As many are encoded at once as the
+        evaluator has threads.
+        """
+        found: list[Figures] = []
+        qps, step = self._curve_qps[::-1], getattr(self.evaluator, "workers", 1)
+        while len(found) < len(qps) and all(point.quality < quality for point in found):
+            found += self.evaluator.anchors(self.reference, qps[len(found) : len(found) + step])
+        return found
+
+    @property
+    def _curve_qps(self) -> list[int]:
+        qps = np.clip([*CURVE_QPS, self.base_qp], *self.evaluator.codec.qp_range)
+        return [int(qp) for qp in np.unique(qps)]
 
 
 def segmented(segmenter: Segmenter, images: Images) -> Probabilities:

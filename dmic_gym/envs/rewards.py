@@ -118,7 +118,8 @@ class RateSavingReward:
 
     def __call__(self, figures: Figures, anchors: Anchors) -> Terms:
         """Return the term ``rate_saving``; see the class."""
-        curve = AnchorCurve.through([(anchor.bits, anchor.quality) for anchor in anchors.curve])
+        points = anchors.curve_up_to(figures.quality)
+        curve = AnchorCurve.through([(anchor.bits, anchor.quality) for anchor in points])
         saving = log(curve.bits_for(figures.quality)) - log(figures.bits)
         return {"rate_saving": min(self.bound, max(-self.bound, saving))}
 

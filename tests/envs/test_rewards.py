@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dmic_gym.agents.registry import make_agent
 from dmic_gym.codecs import X265Codec, uniform_map
 from dmic_gym.envs.coding_env import CodingEnv
-from dmic_gym.envs.evaluator import CURVE_QPS, Anchors, Figures, Reference
+from dmic_gym.envs.evaluator import CURVE_QPS, Anchors, Evaluator, Figures, Reference
 from dmic_gym.envs.rewards import (
     REWARDS,
     AnchorCurve,
@@ -26,7 +26,7 @@ from dmic_gym.envs.rewards import (
 )
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.data.sample import Sample
-from tests.support import phantoms, play, small_env
+from tests.support import phantoms, play, random_map, small_env, vesselness
 
 
 def figures(bits: int, dice: float | None, consistency: float = 0.5) -> Figures:
@@ -39,6 +39,9 @@ class KnownAnchors:
 
     base: Figures
     curve: list[Figures]
+
+    def curve_up_to(self, _: float) -> list[Figures]:
+        return self.curve
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,36 @@ def test_the_anchor_itself_is_never_paid(env: CodingEnv, base_qp: int) -> None:
         reward, info = play(env, lambda _: 3, options={"sample": sample, "base_qp": base_qp})
         assert info["bits"] == info["anchor_bits"]
         assert reward <= 0
+
+
+@dataclass(frozen=True)
+class WholeCurve:
+    """`Anchors` that encodes the whole curve whatever is asked."""
+
+    anchors: Anchors
+
+    def curve_up_to(self, _: float) -> list[Figures]:
+        return self.anchors.curve
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_rate_saving_encodes_no_more_anchors_than_it_needs(workers: int) -> None:
+    reward, made = RateSavingReward(), 0
+    codec = X265Codec(32, "ultrafast")
+    for seed, sample in enumerate(phantoms(3, 96)):
+        for base_qp in (22, 37, 44):
+            whole, lazy = (Evaluator(codec, vesselness, workers=workers) for _ in range(2))
+            reference = whole.reference(sample)
+            spread = random_map(sample.image.shape, 32, seed, base_qp - 4, min(base_qp + 7, 51))
+            for qp_map in (spread, uniform_map(sample.image.shape, 32, base_qp)):
+                found = whole.score(reference, qp_map).figures
+                everything: Any = WholeCurve(Anchors(whole, reference, base_qp))
+                asked = Anchors(lazy, reference, base_qp)
+                assert reward(found, asked) == reward(found, everything)
+            made += len(lazy._anchors)
+            whole.close()
+            lazy.close()
+    assert made < 9 * len(CURVE_QPS) * 0.75
 
 
 def test_rate_saving_is_clamped_and_bounded() -> None:
