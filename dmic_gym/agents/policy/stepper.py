@@ -105,8 +105,7 @@ def _observed(
         assert isinstance(view, FrameView)
         planes["previous_ctu"] = [view.previous_window(index) for index in chosen]
         planes["previous"] = [view.previous]
-    stacked = {key: torch.from_numpy(np.stack(value)) for key, value in planes.items()}
-    return {key: value.to(device).float() / 255.0 for key, value in stacked.items()}
+    return {key: torch.from_numpy(np.stack(value)).to(device) for key, value in planes.items()}
 
 
 def _checksum(*modules: nn.Module) -> int:

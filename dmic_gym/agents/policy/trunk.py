@@ -17,7 +17,9 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, MlpExtractor
+from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,6 +40,9 @@ VIDEO_KEYS = ("previous", "previous_ctu", "video")
 
 GAIN, MIDDLE = 2.0, 0.5
 """Numbers are shown as ``GAIN * (number - MIDDLE)``."""
+
+SEEN_ONCE = ("ctu", "frame", "previous", "previous_ctu")
+"""Pictures that no decision changes; they may be uint8 or float."""
 
 _SEEN, _SURVEYED = 128, 32
 _FRAME_STRIDE = 8
@@ -125,7 +130,10 @@ class CTUTrunk(BaseFeaturesExtractor):
         self.merge = _dense(_SEEN + 2 * _SURVEYED + numbers, _WIDTHS[inputs], features_dim)
 
     def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
-        """Return float (N, features_dim) of observations with pictures scaled to 0..1."""
+        """Return float (N, features_dim) of observations.
+
+        Pictures are float of 0..1; those of `SEEN_ONCE` may be uint8 of 0..255.
+        """
         return self.step(self.static(observations), observations)
 
     def static(self, observations: Mapping[str, Tensor]) -> StaticFeatures | None:
@@ -200,6 +208,20 @@ class DMICPolicy(OrdinalPolicy):
         arguments = with_trunk(CTUTrunk, arguments)
         super().__init__(observation_space, action_space, lr_schedule, **arguments)
 
+    def extract_features(
+        self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor | None = None
+    ) -> Any:
+        """Return what the trunk makes of observations; it scales the pictures that it sees once."""
+        trunk = features_extractor or self.features_extractor
+        if not (
+            isinstance(trunk, CTUTrunk) and self.share_features_extractor and self.normalize_images
+        ):
+            return super().extract_features(obs, features_extractor)
+        assert isinstance(obs, dict)
+        pictures = {key: obs[key] for key in SEEN_ONCE if key in obs}
+        others = {key: value for key, value in obs.items() if key not in pictures}
+        return trunk({**preprocess_obs(others, self.observation_space), **pictures})  # type: ignore[dict-item]
+
     def _build_mlp_extractor(self) -> None:
         sizes = self.features_dim, self.net_arch
         self.mlp_extractor = _Head(*sizes, self.activation_fn, self.device)
@@ -222,35 +244,43 @@ def _seen_once(
     are tried side by side show one CTU.
 
     Returns:
-        What the network makes of float (N, 4, 64, 64).
+        What the network makes of float (N, 4, 64, 64), the last two planes 0 where they lack.
     """
     shown = [observations[key] for key in (now, before) if key in observations]
     rows = _equal_rows(shown)
     if rows is not None:
         shown = [planes[rows[0]] for planes in shown]
+    shown = [_scaled(planes) for planes in shown]
     shown[0] = GAIN * shown[0]
     planes = torch.cat(shown, dim=1).contiguous(memory_format=torch.channels_last)
     seen: Tensor = network(planes)
     return seen if rows is None else seen[rows[1]]
 
 
+def _scaled(planes: Tensor) -> Tensor:
+    """Return planes of 0..255 or 0..1 as float of 0..1."""
+    return planes.float() / 255.0 if planes.dtype == torch.uint8 else planes
+
+
 def _equal_rows(planes: Sequence[Tensor]) -> tuple[Tensor, Tensor] | None:
     """Return the first of each kind of rows and the kind of each row; None if most are unlike."""
     count = len(planes[0])
-    sums = [rows.flatten(1) @ _signs(rows[0].numel()).to(rows) for rows in planes]
-    kinds, kind = torch.unique(torch.stack(sums), dim=1, return_inverse=True)
-    if kinds.shape[1] > count // 2:
+    words = [rows.flatten(1).contiguous().view(torch.int64) for rows in planes]
+    joined = torch.cat(words, dim=1)
+    sums = (joined * _signs(joined.shape[1]).to(joined)).sum(dim=1)
+    kinds, kind = torch.unique(sums, return_inverse=True)
+    if len(kinds) > count // 2:
         return None
     places = torch.arange(count, device=kind.device)
-    first = places.new_full((kinds.shape[1],), count).scatter_reduce(0, kind, places, "amin")
-    same = all(torch.equal(rows, rows[first[kind]]) for rows in planes)
-    return (first, kind) if same else None
+    first = places.new_full((len(kinds),), count).scatter_reduce(0, kind, places, "amin")
+    return (first, kind) if torch.equal(joined, joined[first[kind]]) else None
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _signs(size: int) -> Tensor:
-    """Return fixed weights whose sums tell pictures apart."""
-    return torch.rand(size, generator=torch.Generator().manual_seed(0))
+    """Return fixed odd weights whose sums tell pictures apart."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(-(1 << 62), 1 << 62, (size,), generator=generator) * 2 + 1
 
 
 def _dense(*widths: int) -> nn.Sequential:
