@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from dmic_gym.agents.policy.shipped import policy_names
 from dmic_gym.bench import style
+from dmic_gym.bench.labels import label_lines
 from dmic_gym.bench.per_image import extremes, featured, line_of, mean_intervals, savings
 from dmic_gym.bench.protocol import ANCHOR, METRIC, Results
 from dmic_gym.bench.style import ACCENT, INK, Look, drawing, looks_of, quiet, short
@@ -26,6 +29,7 @@ QUALITIES = {
 
 _STILLS = "Whole files at constant quality, against HEVC streams with all parameter sets."
 _SIZE = (5.6, 3.9)
+_MOST_LINES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,16 +59,37 @@ class Chart:
         return style.png(self.figure)
 
 
-def draw_curves(results: Results) -> Figure:
-    """Draw quality and consistency against bits side by side, one line an agent."""
+def draw_curves(results: Results, names: Sequence[str] | None = None) -> Figure:
+    """Draw quality and consistency against bits side by side, one line an agent.
+
+    Args:
+        results: of one data set and encoder.
+        names: agents or still codecs; None takes the agents, of more than 8 the anchor, policies
+            and those that others are compared with first.
+    """
     with drawing():
-        figure = Figure(figsize=(10, 4.2), layout="constrained", facecolor="white")
+        figure = Figure(figsize=(9, 4.2), layout="constrained", facecolor="white")
         keys = [key for key in ("dice", "consistency_dice") if _has(results, key)]
-        for axes, key in zip(figure.subplots(1, len(keys), squeeze=False)[0], keys, strict=True):
-            _curve_panel(axes, results, key, list(results["agents"]))
-        figure.axes[-1].legend(loc="lower right")
+        chosen = few_lines(results) if names is None else names
         figure.suptitle(title(results), fontsize=10, parse_math=False)
+        for axes, key in zip(figure.subplots(1, len(keys), squeeze=False)[0], keys, strict=True):
+            _curve_panel(axes, results, key, chosen)
         return figure
+
+
+def few_lines(results: Results) -> list[str]:
+    """Return the agents that a picture has room for, in order."""
+    names, best = list(results["agents"]), featured(results)
+    first = [ANCHOR, *([] if best is None else [best]), *policies_of(names)]
+    first += [*results["protocol"]["compare"], *(name for name in names if name != "random")]
+    chosen = list(dict.fromkeys([*first, *names]))[:_MOST_LINES]
+    return [name for name in names if name in chosen]
+
+
+def policies_of(names: Sequence[str]) -> list[str]:
+    """Return those that are shipped policies, refined or not."""
+    shipped = policy_names()
+    return [name for name in names if name.partition("+")[0] in shipped]
 
 
 def curve_charts(results: Results) -> list[Chart]:
@@ -73,9 +98,9 @@ def curve_charts(results: Results) -> list[Chart]:
     Without agents beside the anchor, the still codecs stand in every chart.
     """
     keys = [key for key in QUALITIES if _has(results, key)]
-    agents, stills = list(results["agents"]), list(results["stills"])
-    alone = len(agents) == 1
-    lines = [*agents, *stills] if alone else agents
+    stills = list(results["stills"])
+    alone = len(results["agents"]) == 1
+    lines = [ANCHOR, *stills] if alone else few_lines(results)
     charts = [_curve_chart(results, key, lines) for key in keys]
     if stills and not alone:
         names = list(dict.fromkeys([ANCHOR, featured(results) or ANCHOR, *stills]))
@@ -149,48 +174,65 @@ def _curves(results: Results, key: str, names: Sequence[str]) -> Figure:
         figure = Figure(figsize=_SIZE, layout="constrained")
         axes = figure.subplots()
         _curve_panel(axes, results, key, names)
-        axes.legend(loc="lower right", labelcolor=INK)
         return figure
 
 
 def _curve_panel(axes: Axes, results: Results, key: str, names: Sequence[str]) -> None:
     """Draw the mean of a quality against mean bits: anchor and featured line with a band."""
-    looks = _line_looks(results)
+    looks, drawn = _line_looks(results), list[Line2D]()
     for name in names:
         line = line_of(results, name)
-        drawn = [n for n, point in enumerate(line["points"]) if point[key] is not None]
-        if drawn:
-            _curve(axes, name, looks[name], line, key, drawn)
+        places = [n for n, point in enumerate(line["points"]) if point[key] is not None]
+        if places:
+            drawn.append(_curve(axes, name, looks[name], line, key, places))
+    protocol = results["protocol"]
+    what = "clip" if "gop" in protocol else "image"
+    quiet(axes, f"kbit per {what} (mean, log scale)", f"{FIGURE_NAMES[key]} (mean)")
     axes.set_xscale("log")
+    _log_ticks(axes, 1000.0)
+    if pixels := protocol.get("pixels"):
+        top = axes.secondary_xaxis("top", functions=(lambda x: x / pixels, lambda x: x * pixels))
+        top.set_xlabel("bits per pixel", labelpad=6)
+        top.tick_params(length=0, pad=3)
+        _log_ticks(top, 1.0)
+    label_lines(axes, sorted(drawn, key=lambda line: -line.get_zorder()))
+
+
+def _log_ticks(axes: Any, unit: float) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / unit:,g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    quiet(axes, "bits per image (mean)", f"{FIGURE_NAMES[key]} (mean)")
 
 
 def _line_looks(results: Results) -> dict[str, Look]:
     agents, stills = list(results["agents"]), list(results["stills"])
-    return looks_of(agents, stills, anchor=ANCHOR, accent=featured(results))
+    return looks_of(
+        [*agents, *stills],
+        anchor=ANCHOR,
+        accent=featured(results),
+        leads=policies_of(agents),
+        dotted=stills,
+    )
 
 
 def _curve(
-    axes: Axes, name: str, look: Look, line: Results, key: str, drawn: Sequence[int]
-) -> None:
+    axes: Axes, name: str, look: Look, line: Results, key: str, places: Sequence[int]
+) -> Line2D:
     found = mean_intervals(line["images"], key)
-    points = [line["points"][n] for n in drawn]
+    points = [line["points"][n] for n in places]
     bits, means = [p["bits"] for p in points], [p[key] for p in points]
     colours: dict[str, Any] = {"color": look.colour, "zorder": look.front}
-    axes.plot(
+    (drawn,) = axes.plot(
         bits, means, ls=look.dashes, marker=look.marker, lw=look.width, label=short(name), **colours
     )
-    bounds = [found[n] for n in drawn]
-    if None in bounds:
-        return
-    low, high = np.array(bounds, float).T
-    if look.colour in (INK, ACCENT):
-        axes.fill_between(bits, low, high, alpha=0.12, lw=0, **colours)
-    else:
-        axes.vlines(bits, low, high, lw=0.8, alpha=0.35, **colours)
+    bounds = [found[n] for n in places]
+    if None not in bounds:
+        low, high = np.array(bounds, float).T
+        if look.colour in (INK, ACCENT):
+            axes.fill_between(bits, low, high, alpha=0.12, lw=0, **colours)
+        else:
+            axes.vlines(bits, low, high, lw=0.8, alpha=0.35, **colours)
+    return drawn
 
 
 def _bar(axes: Axes, part: Results, y: float, colour: str, fill: Any) -> None:

@@ -34,6 +34,11 @@ def mask_of(source: Source) -> Mask | Masks | None:
     return source.masks if isinstance(source, Clip) else source.mask
 
 
+def pixels_of(source: Source) -> int:
+    """Return the pixels of an image, or of all frames of a clip."""
+    return int(source.frames.size if isinstance(source, Clip) else source.image.size)
+
+
 def load_again(spec: str, base: Path | None) -> Sequence[Source]:
     """Load the data set of a stored cell, from whatever folder.
 

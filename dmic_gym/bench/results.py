@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from dmic_gym.bench.cells import Cell
+from dmic_gym.bench.datasets import Source, pixels_of
 from dmic_gym.bench.definition import Definition
 from dmic_gym.bench.lines import Line, lines_of
 from dmic_gym.bench.plan import SweepPlan
@@ -15,6 +18,9 @@ from dmic_gym.bench.protocol import ANCHOR, METHOD, METRIC
 from dmic_gym.bench.rows import Record, SweepRun
 from dmic_gym.bench.store import Store
 from dmic_gym.bench.summary import CLIP_MEASURES, MEASURES, summarize, summarize_still
+
+Sources: TypeAlias = Mapping[tuple[str, str], Source]
+"""Images or clips by data set and name."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ def results_of(
     failures: Sequence[Record] = (),
     left_out: Sequence[str] = (),
     run: SweepRun | None = None,
+    sources: Sources | None = None,
 ) -> list[dict[str, Any]]:
     """Return what is to be said of each data set and encoder that has an anchor.
 
@@ -69,6 +76,7 @@ def results_of(
         failures: of cells that failed, for the reasons.
         left_out: names of the images with an empty expert mask.
         run: the last start of the sweep, for command and versions.
+        sources: images or clips at hand, for their mean size in pixels.
 
     Returns:
         For each, JSON types: ``protocol``; ``agents``, see `summarize`; ``stills``, see
@@ -85,8 +93,17 @@ def results_of(
         }
         compared = _compared(lines_of([*group, *stills]), errors)
         if not group[0].cell.is_still and ANCHOR in compared.lines:
-            found.append(_results(group[0], compared, definition, left_out, run))
+            made = _results(group[0], compared, definition, left_out, run)
+            made["protocol"] |= _size(encoder.data, compared, sources or {})
+            found.append(made)
     return found
+
+
+def _size(data: str, compared: _Compared, sources: Sources) -> dict[str, float]:
+    """Return the mean pixels of an image, or of all frames of a clip; nothing if not at hand."""
+    found = [sources.get((data, image)) for image in compared.lines[ANCHOR].images]
+    pixels = [pixels_of(source) for source in found if source is not None]
+    return {"pixels": float(np.mean(pixels))} if pixels and len(pixels) == len(found) else {}
 
 
 def results_in(store: Store, definition: Definition, plan: SweepPlan) -> list[dict[str, Any]]:
@@ -97,6 +114,7 @@ def results_in(store: Store, definition: Definition, plan: SweepPlan) -> list[di
         failures=[record for record in store.failures() if record.id in plan.grid],
         left_out=plan.left_out,
         run=store.runs()[-1],
+        sources={(one.cells[0].cell.data, one.source.name): one.source for one in plan.groups},
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
 
@@ -15,8 +15,10 @@ from matplotlib.figure import Figure
 INK, MUTED, GRID, ACCENT = "#1d2733", "#64707d", "#dfe3e8", "#0b7a75"
 """Text and anchor, labels and axes, grid, and the one line that the eye should follow."""
 
-_OTHERS = ("#b0703a", "#5f7fa8", "#8a6a9c", "#6f8f5a", "#a85a66", "#8c8a4a")
+_LEADS = ("#d55e00", "#0072b2", "#cc79a7", "#6a3d9a", "#8a6d00")
+_OTHERS = ("#e69f00", "#56b4e9", "#8b939c", "#a08a3c", "#b7a6d0")
 _MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">")
+"""Colours after Okabe and Ito, which the colour-blind tell apart, with a marker each."""
 
 _SETTINGS: Any = {
     "font.family": "sans-serif",
@@ -66,18 +68,33 @@ class Look:
 
 
 def looks_of(
-    agents: Sequence[str], stills: Sequence[str] = (), *, anchor: str, accent: str | None
+    names: Sequence[str],
+    *,
+    anchor: str,
+    accent: str | None,
+    leads: Sequence[str] = (),
+    dotted: Sequence[str] = (),
 ) -> dict[str, Look]:
-    """Return each line's look: the anchor in ink, `accent` in the accent colour, others muted."""
-    found = {anchor: Look(INK, "o", "--", 1.4, 4)}
+    """Return each line's look: the anchor in ink, `accent` in the accent colour, others behind.
+
+    Args:
+        names: of all lines.
+        anchor: dashed.
+        accent: the one that the eye should follow; None for none.
+        leads: lines to stand in front of the others, in strong colours.
+        dotted: lines that are drawn dotted.
+    """
+    found = {anchor: Look(INK, "o", "--", 1.4, 6)}
     if accent is not None:
         found[accent] = Look(ACCENT, "o", "-", 2.2, 5)
-    others = [name for name in (*agents, *stills) if name not in found]
-    for n, name in enumerate(others):
-        dashes = ":" if name in stills else "-"
-        colour, marker = _OTHERS[n % len(_OTHERS)], _MARKERS[n % len(_MARKERS)]
-        found[name] = Look(colour, marker, dashes)
-    return {name: found[name] for name in (*agents, *stills)}
+    front = [name for name in leads if name not in found]
+    behind = [name for name in names if name not in (*found, *front)]
+    looks = [Look(_LEADS[n % len(_LEADS)], width=1.9, front=4) for n in range(len(front))]
+    looks += [Look(_OTHERS[n % len(_OTHERS)]) for n in range(len(behind))]
+    for n, (name, look) in enumerate(zip([*front, *behind], looks, strict=True)):
+        dashes = ":" if name in dotted else "-"
+        found[name] = replace(look, marker=_MARKERS[n % len(_MARKERS)], dashes=dashes)
+    return {name: found[name] for name in names}
 
 
 @contextmanager

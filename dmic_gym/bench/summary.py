@@ -21,6 +21,7 @@ MEASURES: Measures = {
     "second": ("second_dice", "bits"),
     "second_consistency": ("second_consistency_dice", "bits"),
     "slices": ("dice", "slice_bits"),
+    "psnr": ("psnr", "bits"),
 }
 """BD-rates given beside the one on Dice and total bits: quality and rate of each."""
 

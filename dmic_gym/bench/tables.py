@@ -28,6 +28,7 @@ _MEASURES = {
     "2nd network": "second",
     "Consistency": "consistency",
     "Payload": "slices",
+    "PSNR": "psnr",
 }
 """Columns of BD-rates, and the key of each comparison (None: the headline itself)."""
 
@@ -113,8 +114,8 @@ def _bd_table(results: Results, heading: str, kind: str, lines: Lines) -> Table:
     iou = "on J (IoU), " if _is_clips(results) else ""
     note = (
         f"BD-rate against the anchor on {METRIC}, {iou}on that of a second network, on {METRIC} "
-        "against the network's own mask, and without headers; negative saves bits; below, 95 % "
-        "intervals."
+        "against the network's own mask, without headers, and on PSNR; negative saves bits; below, "
+        "95 % intervals."
     )
     if rivals:
         note += (
@@ -133,10 +134,11 @@ def _is_clips(results: Results) -> bool:
 
 
 def _given(results: Results, columns: Mapping[str, Any]) -> dict[str, Any]:
-    absent = set[str]() if _is_clips(results) else {"iou"}
+    """Return the columns of which the results say something; older ones lack some."""
+    known = {None, *results["agents"][ANCHOR]}
     if results["protocol"]["second_segmenter"] is None:
-        absent.add("second")
-    return {name: key for name, key in columns.items() if key not in absent}
+        known.discard("second")
+    return {name: key for name, key in columns.items() if key in known}
 
 
 def _level_table(results: Results) -> Table:

@@ -104,7 +104,14 @@ def read_report_data(store: Store, compare: Sequence[str] | None = None) -> Repo
     images, left_out, warnings = _images(definition, records, store.base)
     kept, changed = _unchanged(images, records)
     return ReportData(
-        results=results_of(records, definition, failures=failures, left_out=left_out, run=runs[-1]),
+        results=results_of(
+            records,
+            definition,
+            failures=failures,
+            left_out=left_out,
+            run=runs[-1],
+            sources=kept,
+        ),
         records=records,
         failures=failures,
         runs=runs,
