@@ -1,80 +1,95 @@
 """The baseline of the tables: PPO with Stable-Baselines3's own policy, from scratch.
 
-    python benchmarks/baseline_ppo.py --data $DMIC_DATA/angiograms/train --steps 20000 --out OUT
-    dmic bench --data $DMIC_DATA/angiograms/test --agents anchor,OUT/ppo.safetensors
+    python benchmarks/baseline_ppo.py --task arcade --steps 1000000 --out runs/ppo
+    dmic sweep benchmarks/headline.toml
 
-PPO and MultiInputPolicy have the defaults of Stable-Baselines3; a rollout of its 2048 steps is
-shared among the environments. ``--steps`` is the budget to compare with: the A2C steps on the
-card of the other policy.
+PPO and MultiInputPolicy have the defaults of Stable-Baselines3; a rollout of about its 2048 steps
+is shared among the environments and holds whole episodes. ``--steps`` is the budget to compare
+with: the A2C steps on the card of the other policy. The reward is theirs ("priced"), paid once an
+episode; ``--credit`` pays each CTU for what it did, as theirs are, and the card says which.
+A run that was stopped goes on with ``--resume``.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from stable_baselines3 import PPO
-from stable_baselines3.common.vec_env import VecMonitor
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from dmic_gym.agents.policy.loading import save_policy
-from dmic_gym.agents.training.learn import check_out
-from dmic_gym.agents.training.progress import Episodes
-from dmic_gym.agents.training.telemetry import GpuMonitor
+from dmic_gym.agents.training.config import TrainingConfig
+from dmic_gym.agents.training.environments import TrainingEnv, episode_steps
+from dmic_gym.agents.training.run import CardNotes, TrainingRun
 from dmic_gym.cli.common import command_line, integers_of
-from dmic_gym.envs.sb3 import make_sb3_vec
 from dmic_gym.io import portable
-from dmic_gym.tasks.data import load_dataset
+from dmic_gym.tasks.registry import task_of
+from dmic_gym.tasks.segmenters.find import find_segmenter
+from dmic_gym.tasks.segmenters.network import pick_device
 
 ROLLOUT = 2048
 
 
 def train(options: argparse.Namespace) -> Path:
-    images = load_dataset(options.data)
-    env = make_sb3_vec(
-        options.envs,
-        seed=options.seed,
-        dataset=images,
-        segmenter=options.segmenter,
+    """Train on a task's training images, judged by its folds; return the weights' path."""
+    task = task_of(options.task, options.segmenter)
+    images, segmenter = task.load_data("train"), task.training_segmenter
+    config = TrainingConfig(
+        epochs=0,
+        steps=options.steps,
         ctu_size=options.ctu,
-        base_qps=integers_of("--qps", options.qps),
-    )
-    n_steps = max(ROLLOUT // options.envs, 2)
-    model = PPO(
-        "MultiInputPolicy",
-        VecMonitor(env),
-        n_steps=n_steps,
+        base_qps=tuple(integers_of("--qps", options.qps)),
+        envs=options.envs,
         seed=options.seed,
-        device=options.device,
-        tensorboard_log=str(options.out / "log"),
+        checkpoint_every=options.checkpoint_every,
+        credit=options.credit,
+        maps=options.maps if options.credit else 1,
+        entropy=(0.0, 0.0),
+        policy="MultiInputPolicy",
     )
-    with GpuMonitor() as monitor:
-        model.learn(options.steps, Episodes(_say, options.steps), tb_log_name="ppo")
-    path = save_policy(
-        model,
-        options.out,
+    words = [f"{portable(str(task.train))} ({len(images)} images)", f"segmenter {segmenter}"]
+    run = TrainingRun(
         options.name,
-        data=[
-            f"{portable(options.data)} ({len(images)} images)",
-            f"segmenter {portable(options.segmenter)}",
-        ],
-        command=command_line().replace("dmic ", "python benchmarks/baseline_ppo.py ", 1),
-        metrics={
-            "algorithm": "PPO",
-            "steps": model.num_timesteps,
-            "n_steps": n_steps,
-            "envs": options.envs,
-            "ctu_size": options.ctu,
-            "base_qps": integers_of("--qps", options.qps),
-            "gpu": asdict(monitor.telemetry),
-        },
-        notes=[
-            "A baseline: Stable-Baselines3's PPO and MultiInputPolicy with their defaults, from "
-            "random weights; nothing of DMIC or HRLVSC is in it."
-        ],
+        options.out,
+        config,
+        find_segmenter(segmenter),
+        options.device,
+        options.resume,
+        CardNotes(words, _command(), [_note(options.credit)]),
+        on_progress=_say,
     )
-    env.close()
-    return path
+    facts = {"start": "random", "algorithm": "PPO", "rollout": ROLLOUT}
+    return run.run(images, _start(config, options.device), facts=facts)
+
+
+def _start(config: TrainingConfig, device: str) -> Callable[[TrainingEnv], OnPolicyAlgorithm]:
+    return partial(_model, config=config, device=device)
+
+
+def _model(env: TrainingEnv, config: TrainingConfig, device: str) -> OnPolicyAlgorithm:
+    length = episode_steps(env, config)
+    episodes = max(round(ROLLOUT / config.envs / length), 1)
+    return PPO(
+        "MultiInputPolicy",
+        env,
+        n_steps=episodes * length,
+        seed=config.seed,
+        device=pick_device(device),
+    )
+
+
+def _note(credit: bool) -> str:
+    paid = "each CTU is paid for what it did" if credit else "the reward comes once an episode"
+    return (
+        "A baseline: Stable-Baselines3's PPO and MultiInputPolicy with their defaults, from random "
+        f"weights; {paid}. Nothing of DMIC's or HRLVSC's networks is in it."
+    )
+
+
+def _command() -> str:
+    return command_line().replace("dmic ", "python benchmarks/baseline_ppo.py ", 1)
 
 
 def _say(stage: str, done: int, total: int, word: str) -> None:
@@ -83,19 +98,21 @@ def _say(stage: str, done: int, total: int, word: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="folder of annotated images")
-    parser.add_argument("--segmenter", default="unet", help="name, path or module:object")
-    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--task", default="arcade", help="a task, or annotated images to learn")
+    parser.add_argument("--segmenter", help="in place of the task's: name, path, module:object")
+    parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--qps", default="22,27,32,37,42,47")
     parser.add_argument("--ctu", type=int, default=64)
     parser.add_argument("--envs", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--credit", action="store_true", help="pay each CTU for what it did")
+    parser.add_argument("--maps", type=int, default=4, help="of an image, compared; with --credit")
+    parser.add_argument("--checkpoint-every", type=int, default=20_000, help="steps")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--name", default="ppo")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    check_out(options.out, resume=False)
-    print(f"wrote {train(options)}")
+    print(f"wrote {train(parser.parse_args())}")
 
 
 if __name__ == "__main__":

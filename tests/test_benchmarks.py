@@ -1,4 +1,4 @@
-"""The programs under benchmarks/ that belong to policies, on small phantoms."""
+"""The programs under benchmarks/ that belong to policies and results, on small phantoms."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dmic_gym.agents.registry import make_agent
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.errors import InvalidInputError
+from dmic_gym.tasks.metrics import dice
+from tests.bench.sweeping import toml
 from tests.support import ROOT, phantoms, vesselness
 
 SETTINGS: dict[str, Any] = {"ctu_size": 32, "preset": "ultrafast"}
@@ -95,20 +98,95 @@ def test_shuffled_importance_writes_what_it_found(program: Any, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_the_ppo_baseline_can_be_benched(program: Any, tmp_path: Path) -> None:
-    program(
-        "baseline_ppo", "--data", "phantoms?select=0:1", "--envs", 16, "--steps", 1,
-        "--segmenter", "tests.support:vesselness", "--out", tmp_path / "ppo", "--device", "cpu",
+@pytest.mark.parametrize("credit", [False, True])
+def test_the_ppo_baseline_is_trained_resumed_and_benched(
+    program: Any, tmp_path: Path, credit: bool
+) -> None:
+    arguments = (
+        "--task", "phantoms?count=1&size=96", "--envs", 4, "--segmenter",
+        "tests.support:vesselness", "--out", tmp_path / "ppo", "--device", "cpu",
+        "--checkpoint-every", 1, *(["--credit"] if credit else []),
     )  # fmt: skip
+    program("baseline_ppo", *arguments, "--steps", 1)
+    with pytest.raises(InvalidInputError, match="pass --resume"):
+        program("baseline_ppo", *arguments, "--steps", 2049)
+    program("baseline_ppo", *arguments, "--steps", 2049, "--resume")
     card = json.loads((tmp_path / "ppo" / "ppo.json").read_text())
     assert card["architecture"] == "MultiInputPolicy"
-    assert card["metrics"]["steps"] == 2048
-    assert card["notes"][0].startswith("A baseline: ")
+    assert card["metrics"]["a2c_steps"] == 4096
+    assert card["metrics"]["config"]["credit"] is credit
+    assert ("each CTU is paid" if credit else "once an episode") in card["notes"][0]
+    learning = [json.loads(line) for line in (tmp_path / "ppo" / "learning.jsonl").open()]
+    assert [line["steps"] for line in learning if "reward" in line] == [2048, 4096]
     env = CodingEnv(dataset=phantoms(1, 96), segmenter=vesselness)
     planner = make_agent(str(tmp_path / "ppo" / "ppo.safetensors"), env.evaluator)
     plan = planner.plan(env.evaluator, env.evaluator.reference(env.dataset[0]), 32)
     assert plan.result.qp_map.shape == (2, 2)
     env.close()
+
+
+@pytest.fixture
+def recorded_run(program: Any, dmic: Any, tmp_path: Path) -> Path:
+    """A sweep of three phantoms at CTU 32 and 64."""
+    data, agents = ["phantoms?count=3&size=130"], ["anchor", "roi", "oracle"]
+    file = toml(tmp_path, data=data, agents=agents, ctu_sizes=[32, 64])
+    assert dmic("sweep", file, "--out", "run", "--jobs", 1)[0] == 0
+    return tmp_path / "run"
+
+
+def test_pictures_of_a_recorded_run(program: Any, recorded_run: Path) -> None:
+    run = program("recorded").Recorded.read(recorded_run, 32)
+    assert {record.cell.ctu_size for record in run.records} == {32}
+    images, means = run.lines["anchor"].images, run.results["agents"]
+    where = program("where_bits")
+    area, bits, lost = where.measured(run, ["anchor", "roi"], images, 37)
+    assert area.sum() == pytest.approx(1.0)
+    for name in ("anchor", "roi"):
+        point = next(one for one in means[name]["points"] if one["base_qp"] == 37)
+        assert bits[name].sum() == pytest.approx(point["slice_bits"])
+    point = next(one for one in means["anchor"]["points"] if one["base_qp"] == 37)
+    evaluator = CodingEnv(dataset=phantoms(1), segmenter=vesselness).evaluator
+    references = [evaluator.reference(run.samples[image]) for image in images]
+    whole = [dice(one.mask, one.sample.mask) for one in references]
+    assert lost["anchor"].sum() == pytest.approx(sum(whole) / 3 - point["dice"])
+
+    saving = program("saving_by")
+    found = saving.bd_of(run, "roi", images, "custom")
+    assert found["bd_rate_percent"] == means["roi"]["bd_rate_percent"]
+    parted = saving._parted(run, 2, saving._area)
+    assert sorted(name for _, _, part in parted for name in part) == sorted(images)
+    assert parted[0][0] < parted[1][0]
+
+    where.main(recorded_run, "roi", images=2, ctu=32)
+    saving.main([recorded_run], "roi", qps="custom", groups=2)
+    program("qp_maps").main(recorded_run, "roi,oracle", ctu=64)
+    program("rd_curves").main(recorded_run)
+    for name in ("where-bits", "saving-by", "qp-maps", "rd-curves"):
+        assert Path(f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+
+    with pytest.raises(InvalidInputError, match="has no CTU 16"):
+        program("recorded").Recorded.read(recorded_run, 16)
+    with pytest.raises(InvalidInputError, match="Did you mean 'roi'"):
+        run.record("rio", images[0], 37)
+    with pytest.raises(InvalidInputError, match="no row of phantom-9 at QP 37"):
+        run.record("roi", "phantom-9", 37)
+
+
+def test_noise_is_measured_in_grey_levels(program: Any) -> None:
+    noise = program("saving_by").noise
+    rng = np.random.default_rng(0)
+    smooth = np.tile(np.linspace(60, 180, 256), (256, 1))
+    for sigma in (2.0, 6.0):
+        image = (smooth + rng.normal(0, sigma, smooth.shape)).round().astype(np.uint8)
+        assert noise(image) == pytest.approx(sigma, rel=0.1)
+    assert noise(np.full((64, 64), 90, np.uint8)) == 0.0
+
+
+def test_rings_are_distances_of_ctus(program: Any) -> None:
+    mask = np.zeros((256, 256), np.bool_)
+    mask[:, :3] = True
+    rings = program("where_bits").ring_of(mask, 32)
+    assert rings.tolist() == [[0, 1, 2, 2, 3, 3, 3, 3]] * 8
 
 
 @pytest.mark.slow

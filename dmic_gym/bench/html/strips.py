@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ class Panel:
 @dataclass(frozen=True, eq=False)
 class Strip:
     """One image: reference, QP map, reconstruction, and where the masks agree.
+
+    The anchor's reconstruction and mask beside are those at its base QP of the nearest size.
 
     Attributes:
         place: ``"best"``, ``"median"`` or ``"worst"`` saving.
@@ -131,9 +134,16 @@ def _strip(
     saving = savings(results, name)[source.name] or 0.0
     qp = _middle(results["protocol"]["qp_sets"])
     point = qp if name in results["agents"] else _nearest(results, name, qp)
-    record, anchor = found[name, source.name, point], found[ANCHOR, source.name, qp]
-    what = f"QP {qp}" if name in results["agents"] else f"quality {point}, anchor at QP {qp}"
+    record = found[name, source.name, point]
+    anchor = _anchor_of_like_size(found, source.name, _row(record).bits)
+    what = f"QP {qp}" if name in results["agents"] else f"quality {point}"
     return Strip(place, source.name, what, saving, list(_panels(record, anchor, source)))
+
+
+def _anchor_of_like_size(found: Records, image: str, bits: int) -> Record:
+    """Return the anchor's record of an image whose bits are nearest by their logarithm."""
+    anchors = [one for (line, name, _), one in found.items() if (line, name) == (ANCHOR, image)]
+    return min(anchors, key=lambda one: abs(math.log(_row(one).bits / bits)))
 
 
 def _middle(qp_sets: Mapping[str, Sequence[int]]) -> int:
@@ -160,8 +170,9 @@ def _panels(record: Record, anchor: Record, source: Source) -> Iterator[Panel]:
         overlay = qp_overlay(image, found.qp_map, cell.ctu_size)
         span = f"QP {found.qp_map.min()} to {found.qp_map.max()}"
         yield Panel("QP map", span, _shrunk(overlay))
-    sizes = f"{row.bits // 8:,} bytes, anchor {base.bits // 8:,}"
-    yield Panel("Reconstruction", sizes, _shrunk(found.encoded.reconstruction))
+    yield Panel("Reconstruction", f"{row.bits // 8:,} bytes", _shrunk(found.encoded.reconstruction))
+    size = f"QP {anchor.cell.point}, {base.bits // 8:,} bytes"
+    yield Panel("Anchor's reconstruction", size, _shrunk(plain.encoded.reconstruction))
     yield Panel("Mask agreement", _dice(row), _shrunk(agreement(image, found.mask, truth)))
     yield Panel("Anchor's agreement", _dice(base), _shrunk(agreement(image, plain.mask, truth)))
 

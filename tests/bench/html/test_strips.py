@@ -30,7 +30,13 @@ def test_strips_show_best_median_and_worst(document: Document, data: ReportData)
     assert not np.array_equal(panels["Reconstruction"].picture, sample.image)
     rows = {(row["name"], row["base_qp"]): row for row in results["agents"][name]["images"]}
     row = rows[best.image, 32]
-    assert panels["Reconstruction"].note.startswith(f"{row['bits'] // 8:,} bytes")
+    assert panels["Reconstruction"].note == f"{row['bits'] // 8:,} bytes"
+    anchors = [one for one in results["agents"]["anchor"]["images"] if one["name"] == best.image]
+    like = min(anchors, key=lambda one: abs(np.log(one["bits"] / row["bits"])))
+    beside = panels["Anchor's reconstruction"]
+    assert beside.note == f"QP {like['base_qp']}, {like['bits'] // 8:,} bytes"
+    assert not np.array_equal(beside.picture, panels["Reconstruction"].picture)
+    assert panels["Anchor's agreement"].note == f"Dice {like['dice']:.3f}"
     assert panels["Mask agreement"].note == f"Dice {row['dice']:.3f}"
 
 
