@@ -147,7 +147,7 @@ def test_pictures_of_a_recorded_run(program: Any, recorded_run: Path) -> None:
     point = next(one for one in means["anchor"]["points"] if one["base_qp"] == 37)
     evaluator = CodingEnv(dataset=phantoms(1), segmenter=vesselness).evaluator
     references = [evaluator.reference(run.samples[image]) for image in images]
-    whole = [dice(one.mask, one.sample.mask) for one in references]
+    whole = [dice(one.mask, one.truth) for one in references]
     assert lost["anchor"].sum() == pytest.approx(sum(whole) / 3 - point["dice"])
 
     saving = program("saving_by")

@@ -82,7 +82,8 @@ def _places(axes: Axes, line: Line2D, scale: float) -> Iterator[_Place]:
         zip(data, pixels, strict=True), _DIRECTIONS, _DISTANCES
     ):
         middle = at + scale * distance * np.array([x, y]) + np.array([x * width, y * height]) / 2
-        box = Bbox.from_bounds(*(middle - np.array([width, height]) / 2), width, height)
+        left, low = float(middle[0] - width / 2), float(middle[1] - height / 2)
+        box = Bbox.from_bounds(left, low, width, height)
         if room.x0 <= box.x0 and box.x1 <= room.x1 and room.y0 <= box.y0 and box.y1 <= room.y1:
             offset = (middle - at) / scale
             yield _Place(point, (float(offset[0]), float(offset[1])), box, distance)

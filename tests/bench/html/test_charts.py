@@ -10,6 +10,7 @@ from matplotlib.transforms import Bbox
 
 from dmic_gym.bench import style
 from dmic_gym.bench.charts import bd_chart, curve_charts, draw_curves, few_lines
+from dmic_gym.bench.datasets import pixels_of
 from dmic_gym.bench.html.inline_svg import inline_svg
 from dmic_gym.bench.html.report_data import ReportData
 from dmic_gym.bench.labels import label_lines
@@ -92,7 +93,7 @@ def test_a_second_axis_says_bits_per_pixel(data: ReportData) -> None:
     (top,) = axes.child_axes
     assert top.get_xlabel() == "bits per pixel"
     pixels = data.results[0]["protocol"]["pixels"]
-    assert pixels == np.mean([source.image.size for source in data.sources.values()])
+    assert pixels == np.mean([pixels_of(source) for source in data.sources.values()]) == 96 * 96
     axes.figure.canvas.draw()
     np.testing.assert_allclose(np.array(top.get_xlim()) * pixels, axes.get_xlim())
     assert axes.get_xlabel() == "kbit per image (mean, log scale)"
