@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,9 @@ from dmic_gym.tasks.threads import one_torch_thread
 
 TOLERANCE = 1e-3
 """Largest difference of a Dice, and of a PSNR in dB, that counts as equal."""
+
+_CHUNK = 12
+"""Cells that a process takes at once: often of one image, whose importance map they share."""
 
 _EXACT = ("bits", "slice_bits", "sha256")
 _CLOSE = (
@@ -64,23 +70,41 @@ def sampled(records: Sequence[Record], count: int | None, seed: int = 0) -> list
     return [records[index] for index in sorted(drawn)]
 
 
-def replay(records: Sequence[Record], base: Path | None = None) -> Iterator[Verdict]:
+def replay(records: Sequence[Record], base: Path | None = None, jobs: int = 1) -> Iterator[Verdict]:
     """Code each record's stored QP map again (a still's quality) and compare; no agent is asked.
 
-    One torch thread, as in a sweep. A cell that cannot be replayed is a difference.
+    One torch thread a process, as in a sweep. A cell that cannot be replayed is a difference.
 
     Args:
         records: of a store.
         base: folder in which relative paths of data begin, see `Store.base`.
+        jobs: processes, which are spawned; 1 replays in this one, as do a dozen records.
+
+    Yields:
+        The verdicts, in the order of the records.
     """
-    find = lru_cache(2)(_by_name)
-    for record in records:
-        try:
-            source = _found(find(record.cell.data, base), record.cell)
-            differences = tuple(_differences(record, source))
-        except DmicError as error:
-            differences = (str(error),)
-        yield Verdict(record, differences)
+    _by_name.cache_clear()
+    judge = partial(_verdict, base=base)
+    workers = min(jobs, -(-len(records) // _CHUNK))
+    if workers <= 1:
+        yield from map(judge, records)
+        return
+    with get_context("spawn").Pool(workers, _begin) as pool:
+        yield from pool.imap(judge, records, _CHUNK)
+
+
+def _begin() -> None:
+    """Leave Ctrl-C to the parent, and the other cores to the other processes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def _verdict(record: Record, base: Path | None) -> Verdict:
+    try:
+        source = _found(_by_name(record.cell.data, base), record.cell)
+        return Verdict(record, tuple(_differences(record, source)))
+    except DmicError as error:
+        return Verdict(record, (str(error),))
 
 
 def _differences(record: Record, source: Source) -> Iterator[str]:
@@ -112,6 +136,7 @@ def _short(value: Any) -> str:
     return f"{value[:12]}..." if isinstance(value, str) else str(value)
 
 
+@lru_cache(2)
 def _by_name(data: str, base: Path | None) -> Mapping[str, Source]:
     return {source.name: source for source in load_again(data, base)}
 

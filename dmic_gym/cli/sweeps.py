@@ -12,6 +12,7 @@ from dmic_gym.cli.common import app, say, stdout
 from dmic_gym.cli.help import MEASURE, shown
 from dmic_gym.cli.measure import JobsOption, ResumeOption, StrictOption
 from dmic_gym.cli.reports import show_and_save
+from dmic_gym.errors import checked_integer
 
 if TYPE_CHECKING:
     from dmic_gym.bench.cells import Cell
@@ -69,17 +70,20 @@ def replay(
     sample: Annotated[
         int | None, typer.Option(help="Replay N cells, drawn at random.", show_default="all")
     ] = None,
+    jobs: JobsOption = None,
 ) -> None:
     """Code and score stored QP maps again: a tick or a cross per cell."""
+    from dmic_gym.bench.engines import cores
     from dmic_gym.bench.replay import replay as replayed
     from dmic_gym.bench.replay import sampled
     from dmic_gym.bench.store import Store
 
+    count = checked_integer("--jobs", cores() if jobs is None else jobs)
     with Store.open(store) as opened:
         records, base = sampled(opened.records(), sample), opened.base
     same, other = _marks(stdout.encoding)
     unequal = 0
-    for verdict in replayed(records, base):
+    for verdict in replayed(records, base, count):
         say(f"{same if verdict.equal else other} {verdict.record.cell}")
         for difference in verdict.differences:
             say(f"    {difference}")

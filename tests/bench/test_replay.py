@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from dmic_gym.bench import replay as replay_module
 from dmic_gym.bench.replay import replay, sampled
 from dmic_gym.bench.store import ROWS, Store
 from dmic_gym.cli.common import say
@@ -56,6 +57,16 @@ def tamper(
         if agent in (cell.get("agent"), cell.get("codec")) and image in line["image"]:
             change(line)
     (folder / ROWS).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
+@pytest.mark.slow
+def test_processes_find_what_one_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tamper(folder, lambda line: line.update(bits=7), "random", "0001")
+    records = stored(folder)
+    alone = list(replay(records))
+    assert sum(not verdict.equal for verdict in alone) == 1
+    monkeypatch.setattr(replay_module, "_CHUNK", 2)
+    assert list(replay(records, jobs=2)) == alone
 
 
 def test_an_untouched_store_replays_with_ticks(dmic: Any, folder: Path) -> None:
