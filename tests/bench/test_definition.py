@@ -64,7 +64,7 @@ CELLS = {
     "arcade": 2 * 5 * 6,
     "codecs": 2 * 6 + 5 * 6,
     "cross_encoder": 4 * 5 * 6,
-    "davis": 6 * 6,
+    "davis": 8 * 6,
     "davis_search": 3 * 4,
     "samples": 20 * 6,
 }
