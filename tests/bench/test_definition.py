@@ -65,6 +65,7 @@ CELLS = {
     "codecs": 2 * 6 + 5 * 6,
     "cross_encoder": 4 * 5 * 6,
     "davis": 8 * 6,
+    "frontier": 13 * 4,
     "davis_search": 3 * 4,
     "samples": 20 * 6,
 }
