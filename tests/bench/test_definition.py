@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from dmic_gym.bench.cells import Only
 from dmic_gym.bench.definition import Definition
 from dmic_gym.bench.plan import make_plan
+from dmic_gym.bench.protocol import ANCHOR, RIVAL
 from dmic_gym.errors import DmicError, InvalidInputError
 from tests.bench.records import record
 from tests.bench.sweeping import run_into, small, toml
@@ -57,31 +59,19 @@ def test_a_file_that_is_no_definition_is_refused(dmic: Any, tmp_path: Path) -> N
     assert "small.toml: Unknown key 'agnets'" in err
 
 
-CELLS = {
-    "quick": 4 * 4,
-    "headline": 2 * 12 * 6,
-    "angiograms": 2 * 12 * 6,
-    "arcade": 2 * 5 * 6,
-    "codecs": 2 * 6 + 5 * 6,
-    "cross_encoder": 4 * 5 * 6,
-    "davis": 8 * 6,
-    "frontier": 13 * 4,
-    "davis_search": 3 * 4,
-    "samples": 20 * 6,
-}
-"""Of one image, by definition."""
+SWEEPS = [p.stem for p in (ROOT / "benchmarks").glob("*.toml") if "dmic sweep" in p.read_text()]
 
 
-def test_every_definition_is_known() -> None:
-    assert {path.stem for path in (ROOT / "benchmarks").glob("*.toml")} == set(CELLS)
-
-
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", SWEEPS)
 def test_the_shipped_definitions_are_valid(name: str) -> None:
     definition = Definition.read(ROOT / "benchmarks" / f"{name}.toml")
     cells = list(definition.cells(definition.data[0], "01"))
     assert len(set(cells)) == len(cells)
-    assert len(cells) == CELLS[name]
+    assert set(definition.compare) - {RIVAL} <= set(definition.agents)
+    encoders = {cell.encoder for cell in cells if not cell.is_still}
+    for agent in {ANCHOR, *definition.agents}:
+        coded = [(cell.encoder, cell.base_qp) for cell in cells if cell.agent == agent]
+        assert sorted(coded) == sorted(product(encoders, definition.all_base_qps))
 
 
 def test_still_codecs_stand_beside_the_agents_without_axes_of_theirs() -> None:
