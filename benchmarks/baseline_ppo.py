@@ -55,9 +55,9 @@ def train(options: argparse.Namespace) -> Path:
         options.out,
         config,
         find_segmenter(segmenter),
-        options.device,
-        options.resume,
-        CardNotes(words, _command(), [_note(options.credit)]),
+        device=options.device,
+        resume=options.resume,
+        card=CardNotes(words, _command(), [_note(options.credit)]),
         on_progress=_say,
     )
     facts = {"start": "random", "algorithm": "PPO", "rollout": ROLLOUT}
