@@ -31,8 +31,6 @@ _NOISE = 4.0
 """Standard deviation of the QPs added to the best decisions so far, so that the policy learns to go
 on from maps that are not the tables'."""
 
-_BOUND = 3.0
-
 
 def warm_start(
     policy: ActorCriticPolicy,
@@ -45,8 +43,9 @@ def warm_start(
     """Raise the expected value of the policy's actions; the critic is left as it is.
 
     The tables value every action, so that the gradient is summed over all of them instead of
-    being sampled (mean actor-critic, Allen et al., arXiv 1709.00503). Only parameters that
-    require a gradient are changed, so that a frozen trunk stays frozen.
+    being sampled (mean actor-critic, Allen et al., arXiv 1709.00503). They are not clipped: where
+    a few CTUs hold the structure, most of what a map is worth lies in values far from the others.
+    Only parameters that require a gradient are changed, so that a frozen trunk stays frozen.
 
     Args:
         policy: of an environment with the observations of `CodingEnv`.
@@ -120,8 +119,8 @@ def _loss(
 ) -> Tensor:
     tensors = {key: torch.as_tensor(v, device=policy.device) for key, v in observations.items()}
     actions: Any = policy.get_distribution(tensors).distribution
-    bounded = torch.as_tensor(values, dtype=torch.float32, device=policy.device)
-    expected = (actions.probs * bounded.clamp(-_BOUND, _BOUND)).sum(dim=1)
+    worth = torch.as_tensor(values, dtype=torch.float32, device=policy.device)
+    expected = (actions.probs * worth).sum(dim=1)
     loss: Tensor = -expected.mean() - _ENTROPY * actions.entropy().mean()
     return loss
 
