@@ -47,7 +47,8 @@ class Canvas:
     def __init__(self, key: CanvasKey) -> None:
         self.key = key
         self._frame = with_regions(_grey(key), _marks(key))
-        self._regions: Any = next(iter(self._frame.side_data))
+        side_data: Any = self._frame.side_data
+        self._regions = side_data["REGIONS_OF_INTEREST"]
         self._check()
         height, width = key.shape
         self._luma = _plane(self._frame, 0, key.sample_format)[:height, :width]

@@ -25,7 +25,7 @@ def regions(shape: tuple[int, int], ctu_size: int, seed: int) -> Regions:
 
 def seen(frame: av.VideoFrame) -> npt.NDArray[np.void]:
     data: Any = frame.side_data
-    return np.frombuffer(bytes(next(iter(data))), REGION)
+    return np.frombuffer(bytes(data["REGIONS_OF_INTEREST"]), REGION)
 
 
 def test_drawing_equals_building() -> None:
