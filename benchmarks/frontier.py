@@ -10,6 +10,7 @@ without a budget are points, and the point that a line of ``+refine`` or ``+samp
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,10 +19,11 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from measure.common import markdown
 
 from dmic_gym.bench.protocol import ANCHOR, METRIC, Results
-from dmic_gym.bench.results_files import read_results
+from dmic_gym.bench.results_files import RESULTS
 from dmic_gym.bench.style import INK, Look, drawing, looks_of, png, quiet
 from dmic_gym.bench.tables import qps_of, title
 
@@ -84,8 +86,13 @@ def draw(results: Results) -> Figure:
             _panel(axes, agents, lines, looks, cost)
         figure.axes[0].set_ylabel(f"BD-rate on {METRIC}, %")
         figure.axes[0].legend(loc="upper right")
-        figure.suptitle(f"{title(results)}, {qps_of(results)}", fontsize=10, parse_math=False)
+        figure.suptitle(_title(results), fontsize=10, parse_math=False)
         return figure
+
+
+def _title(results: Results) -> str:
+    headline = next(iter(results["protocol"]["qp_sets"]))
+    return f"{title(results)}, {qps_of(results, headline)}"
 
 
 def _panel(
@@ -109,6 +116,9 @@ def _panel(
             axes.plot(*at, "o", color=INK)
             axes.annotate(one.agent, at, xytext=(6, 5), textcoords="offset points", fontsize=9)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.axhline(0, color=INK, lw=0.9, ls="--")
     quiet(axes, COSTS[cost], "")
 
@@ -118,7 +128,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of dmic sweep or dmic bench")
     parser.add_argument("--out", type=Path, required=True, help="where to write, without suffix")
     given = parser.parse_args()
-    results = read_results(given.run)[0]
+    results = json.loads((given.run / RESULTS).read_bytes())
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.with_suffix(".png").write_bytes(png(draw(results), dpi=120))
     rows = [
@@ -131,7 +141,7 @@ def main() -> None:
         }
         for one in spent(results)
     ]
-    text = f"{title(results)}, {qps_of(results)}\n\n{markdown(rows)}\n"
+    text = f"{_title(results)}\n\n{markdown(rows)}\n"
     given.out.with_suffix(".md").write_text(text)
     print(text)
 

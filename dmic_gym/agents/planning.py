@@ -11,7 +11,7 @@ import numpy as np
 
 from dmic_gym.agents.baselines import Agent
 from dmic_gym.agents.search.objective import Objective, PosteriorMap, R, SearchObjective, Trial
-from dmic_gym.agents.search.refine import refine
+from dmic_gym.agents.search.refine import MIN_SEARCH_QP, STEPS_FROM_A_PLAN, refine
 from dmic_gym.agents.search.tables import COARSE_TABLE_QPS, TABLE_QPS, allocate, build_tables
 from dmic_gym.agents.stepping import stepper_of
 from dmic_gym.envs.evaluator import EncodeResult, Evaluator, Reference
@@ -190,7 +190,39 @@ class RefinedAgent:
         first = self.planner.plan(evaluator, reference, base_qp)
         objective = make_objective(evaluator, reference, base_qp, self._posterior_for)
         start = objective.accept(first.result)
-        found = refine(objective, start, self.budget, self._seed)
+        found = refine(objective, start, self.budget, self._seed, STEPS_FROM_A_PLAN)
+        return Plan(found.result, first.encodes + objective.encodes, first.seconds_saved)
+
+
+class SampledAgent:
+    """The best of a planner's map and `budget` maps drawn around it, all coded at once.
+
+    Args:
+        planner: chooses the first map.
+        budget: maps to draw, each CTU's QP moved by up to `SPREAD`; each costs an encode.
+        posterior_for: the encoder's posterior.
+        seed: of the draws.
+    """
+
+    SPREAD = 4
+
+    def __init__(
+        self, planner: Planner, budget: int, posterior_for: PosteriorFor, seed: int = 0
+    ) -> None:
+        self.planner = planner
+        self.budget = check_budget(budget, 1)
+        self._posterior_for = posterior_for
+        self._seed = seed
+
+    def plan(self, evaluator: Evaluator, reference: Reference, base_qp: int) -> Plan:
+        """Let the planner choose a map, then draw others and keep the best."""
+        first = self.planner.plan(evaluator, reference, base_qp)
+        objective = make_objective(evaluator, reference, base_qp, self._posterior_for)
+        start = objective.accept(first.result)
+        rng = np.random.default_rng(self._seed)
+        moves = rng.integers(-self.SPREAD, self.SPREAD + 1, (self.budget, *start.qp_map.shape))
+        maps = np.clip(start.qp_map + moves, MIN_SEARCH_QP, evaluator.codec.qp_range[1])
+        found = max([start, *objective.try_maps(list(maps), self.budget)], key=lambda t: t.value)
         return Plan(found.result, first.encodes + objective.encodes, first.seconds_saved)
 
 

@@ -14,6 +14,7 @@ from dmic_gym.agents.planning import (
     OracleAgent,
     Planner,
     RefinedAgent,
+    SampledAgent,
     SearchAgent,
     SteppingPlanner,
     TableAgent,
@@ -77,6 +78,7 @@ DESCRIPTIONS = {
     "oracle": "tables with the expert mask: not usable in practice",
     "search:N": "encode-time search without the expert mask, N encodes",
     "NAME+refine:N": "any agent's map, improved by N more encodes",
+    "NAME+sample:N": "the best of any agent's map and N drawn around it, all coded at once",
     "NAME+recoded": "its map found with x265 medium, coded by the encoder at hand",
     "PATH": "a policy's .safetensors, .pt or .pth, or a model's .zip (A2C, PPO, DQN)",
     "module:object": "anything with predict(observation)",
@@ -93,9 +95,9 @@ _FORMS = {
     "levels": "levels:frame.zip:ctu.zip",
 }
 _POLICY_FILES = {".safetensors", ".pt", ".pth", ".zip"}
-_DRAWING = re.compile(r"(random|search:.*|.*\+refine:.*)", re.DOTALL)
+_DRAWING = re.compile(r"(random|search:.*|.*\+(refine|sample):.*)", re.DOTALL)
 _RECODED = "+recoded"
-_REFINED = re.compile(r"(?P<inner>.+)\+refine:(?P<budget>[^:+]*)")
+_REFINED = re.compile(r"(?P<inner>.+)\+(?P<how>refine|sample):(?P<budget>[^:+]*)")
 
 
 def make_agent(
@@ -117,7 +119,7 @@ def make_agent(
         evaluator: what the agent will plan with.
         qp_offsets: the action table of agents that step.
         posteriors: shared posterior maps; None makes one.
-        seed: of agents of ours that draw (random, search, refine).
+        seed: of agents of ours that draw (random, search, refine, sample).
         strict: refuse a policy that was trained for another CTU size or for other QP offsets,
             instead of warning.
 
@@ -159,7 +161,8 @@ def _find(spec: str, context: AgentContext) -> Agent | Planner:
     if refined := _REFINED.fullmatch(spec):
         inner = as_planner(_find(refined["inner"], context), context.qp_offsets)
         budget = _budget(spec, refined["budget"])
-        return RefinedAgent(inner, budget, context.posteriors, context.seed)
+        improve = RefinedAgent if refined["how"] == "refine" else SampledAgent
+        return improve(inner, budget, context.posteriors, context.seed)
     if name in AGENTS:
         return named(spec, AGENTS, context)
     if name in CLIPS_ONLY:

@@ -95,7 +95,7 @@ def make_gop_planner(
     context = AgentContext(
         qp_offsets, posteriors, seed, evaluator.codec.ctu_size, strict, video=True
     )
-    if "+refine:" in spec:
+    if "+refine:" in spec or "+sample:" in spec:
         raise _images_only(spec)
     if name in GOP_AGENTS:
         return named(spec, GOP_AGENTS, context)

@@ -6,11 +6,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from dmic_gym.agents.planning import OracleAgent, RefinedAgent, SearchAgent, make_objective
+from dmic_gym.agents.planning import (
+    OracleAgent,
+    RefinedAgent,
+    SampledAgent,
+    SearchAgent,
+    make_objective,
+)
 from dmic_gym.agents.registry import make_agent
 from dmic_gym.agents.search.objective import Objective
 from dmic_gym.agents.search.posterior_cache import PosteriorCache
-from dmic_gym.agents.search.refine import refine
+from dmic_gym.agents.search.refine import STEPS_FROM_A_PLAN, refine
 from dmic_gym.agents.search.tables import TABLE_QPS, allocate, build_tables
 from dmic_gym.codecs import X265Codec
 from dmic_gym.codecs.base import Encoded
@@ -67,6 +73,31 @@ def test_maps_tried_together_stay_within_the_budget_and_cost_nothing_twice(env: 
     assert [int(trial.qp_map[0, 0]) for trial in trials] == [30, 30, 34]
     assert trials[0] is trials[1]
     assert trials[2] is first
+
+
+def test_the_best_of_drawn_maps_is_never_worth_less_and_more_draws_hold_the_fewer(
+    env: CodingEnv,
+) -> None:
+    objective = objective_of(env)
+    values, plain = [], make_agent("roi", env.evaluator)
+    start = plain.plan(env.evaluator, objective.reference, 32).result
+    for spec in ("roi", "roi+sample:3", "roi+sample:9"):
+        plan = make_agent(spec, env.evaluator).plan(env.evaluator, objective.reference, 32)
+        assert plan.encodes == 1 + int(spec.partition(":")[2] or 0)
+        assert np.abs(plan.result.qp_map - start.qp_map).max() <= SampledAgent.SPREAD
+        values.append(objective.accept(plan.result).value)
+    assert values == sorted(values)
+    assert values[-1] > values[0]
+
+
+def test_the_first_sweep_takes_the_first_of_the_steps(env: CodingEnv) -> None:
+    for steps in ((5, 1), STEPS_FROM_A_PLAN):
+        objective = objective_of(env)
+        start = objective.try_uniform(32)
+        refine(objective, start, 6, steps=steps)
+        moved = [np.abs(trial.qp_map - start.qp_map) for trial in objective.trials[1:]]
+        assert len(moved) == 6
+        assert all(set(np.unique(each)) == {0, steps[0]} for each in moved)
 
 
 def test_a_single_ctu_ends_before_the_budget() -> None:
@@ -208,6 +239,7 @@ def test_the_oracle_needs_a_mask() -> None:
         ("search:ten", "search:50"),
         ("search:2", "Least: 6"),
         ("roi+refine:0", "Least: 1"),
+        ("roi+sample:0", "Least: 1"),
         ("roi+refine:", "search:50"),
         ("rio+refine:5", "Did you mean 'roi'"),
     ],

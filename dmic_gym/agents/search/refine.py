@@ -15,6 +15,9 @@ from dmic_gym.types import CTUTable, QPMap
 STEPS = (6, 3, 2, 1)
 """QP steps of the first sweeps, coarse to fine; later sweeps try random ones."""
 
+STEPS_FROM_A_PLAN = (3, 6, 2, 1)
+"""The same where somebody has chosen the map to begin with: most of it is less than 6 off."""
+
 MIN_SEARCH_QP = 12
 _COMBINATIONS = 3
 _IDLE_SWEEPS = 8
@@ -30,7 +33,13 @@ class Move:
     step: int
 
 
-def refine(objective: SearchObjective[R], start: Trial[R], budget: int, seed: int = 0) -> Trial[R]:
+def refine(
+    objective: SearchObjective[R],
+    start: Trial[R],
+    budget: int,
+    seed: int = 0,
+    steps: Sequence[int] = STEPS,
+) -> Trial[R]:
     """Improve a map by at most `budget` encodes; the value of the result is never below `start`'s.
 
     A sweep probes every CTU, up and down, many at once: one encode moves a set of CTUs that do
@@ -43,12 +52,13 @@ def refine(objective: SearchObjective[R], start: Trial[R], budget: int, seed: in
         start: where to begin.
         budget: encodes that may be spent.
         seed: of the order of probes and of the later, random sweeps.
+        steps: of the first sweeps, in QPs.
     """
     rng = np.random.default_rng(seed)
     end = objective.encodes + budget
     best = start
     idle = 0
-    for groups in _sweeps(objective.shape, rng):
+    for groups in _sweeps(objective.shape, steps, rng):
         if objective.encodes >= end or idle == _IDLE_SWEEPS:
             break
         spent = objective.encodes
@@ -57,9 +67,11 @@ def refine(objective: SearchObjective[R], start: Trial[R], budget: int, seed: in
     return best
 
 
-def _sweeps(shape: tuple[int, int], rng: np.random.Generator) -> Iterator[list[list[Move]]]:
+def _sweeps(
+    shape: tuple[int, int], steps: Sequence[int], rng: np.random.Generator
+) -> Iterator[list[list[Move]]]:
     """Yield the groups of moves of each sweep, in random order, without end."""
-    for step in STEPS:
+    for step in steps:
         groups = _apart(shape, step)
         yield [groups[index] for index in rng.permutation(len(groups))]
     while True:
