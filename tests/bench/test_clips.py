@@ -144,7 +144,7 @@ def test_a_report_shows_the_middle_frame(folder: Path) -> None:
     assert section.strips or all("No picture" not in note for note in section.notes)
     for strip in section.strips:
         assert strip.panels[0].note == "96 x 96, frame 2 of 4"
-        assert len(strip.panels) == 5
+        assert len(strip.panels) == 6
 
 
 def test_a_second_network_scores_the_decoded_frames() -> None:

@@ -79,7 +79,19 @@ def test_ctrl_c_in_the_middle_of_a_network_is_no_crash(folder: Path, tmp_path: P
     """Python used to be torn down around the working thread, which aborted the process."""
     (tmp_path / "stubborn.py").write_text(STUBBORN)
     segmenter = ("--segmenter", "stubborn:stubborn", "--target-dice", "0.5")
-    command = [sys.executable, "-B", "-c", DMIC, "encode", str(folder), "out", *ENCODE, *segmenter]
+    command = [
+        sys.executable,
+        "-B",
+        "-c",
+        DMIC,
+        "encode",
+        str(folder),
+        "out",
+        *ENCODE,
+        *segmenter,
+        "--jobs",
+        "1",
+    ]
     path = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, cwd=tmp_path, env=path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -98,7 +110,7 @@ def test_ctrl_c_in_the_middle_of_a_network_is_no_crash(folder: Path, tmp_path: P
 def test_ctrl_c_leaves_whole_files_only(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "impatient.py").write_text(IMPATIENT)
     segmenter = ("--segmenter", "impatient:impatient", "--target-dice", "0.5")
-    done = dmic(DMIC, "encode", folder, "out", *ENCODE, *segmenter, cwd=tmp_path)
+    done = dmic(DMIC, "encode", folder, "out", *ENCODE, *segmenter, "--jobs", "1", cwd=tmp_path)
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
     made = sorted((tmp_path / "out").iterdir())

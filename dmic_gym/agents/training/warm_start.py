@@ -22,10 +22,13 @@ from dmic_gym.errors import WeightsError
 from dmic_gym.io import write_atomically
 from dmic_gym.types import Floats
 
-_BATCH = 8
+_BATCH = 2
 _WEIGHT_DECAY = 1e-2
-_ENTROPY = 0.06
-"""Weight of the policy's entropy against the value of its actions."""
+_FIRST_ENTROPY, _FALL = 1.0, 0.01
+"""Weight of the policy's entropy against the value of its actions, and what is left at the end."""
+
+_LEAST_SPREAD = 0.1
+"""Least standard deviation of an image's values that they are divided by."""
 
 _NOISE = 4.0
 """Standard deviation of the QPs added to the best decisions so far, so that the policy learns to go
@@ -43,16 +46,20 @@ def warm_start(
     """Raise the expected value of the policy's actions; the critic is left as it is.
 
     The tables value every action, so that the gradient is summed over all of them instead of
-    being sampled (mean actor-critic, Allen et al., arXiv 1709.00503). They are not clipped: where
-    a few CTUs hold the structure, most of what a map is worth lies in values far from the others.
-    Only parameters that require a gradient are changed, so that a frozen trunk stays frozen.
+    being sampled (mean actor-critic, Allen et al., arXiv 1709.00503). Values count in standard
+    deviations of their image and are not clipped: where a few CTUs hold the structure, most of what
+    a map is worth lies in them. At a weight t of the entropy the best policy is the softmax of the
+    expected values over t; t falls geometrically, so that no policy settles on one action for all
+    CTUs before it has told them apart. Only parameters that require a gradient are changed, so that
+    a frozen trunk stays frozen.
 
     Args:
         policy: of an environment with the observations of `CodingEnv`.
         images: with their QP value tables.
         qp_offsets: the action table.
         config: epochs, rate, seed, and base QPs: any QP from the least to the greatest is used.
-        on_epoch: called after each epoch with its number from 1 and its mean loss a CTU.
+        on_epoch: called after each epoch with its number from 1 and its mean loss, which is the
+            expected value of a CTU's actions with its sign changed.
         state: file that the state is kept in after each epoch; one that is there is gone on from.
 
     Raises:
@@ -70,13 +77,15 @@ def warm_start(
         losses, rng = [], np.random.default_rng([config.seed, number])
         for batch in _batches(images, rng):
             qps = rng.integers(least, greatest, len(batch), endpoint=True).tolist()
-            loss = _loss(policy, *_examples(batch, qps, qp_offsets, rng))
+            entropy = _FIRST_ENTROPY * _FALL ** (schedule.last_epoch / steps)
+            actions, worth = _valued(policy, *_examples(batch, qps, qp_offsets, rng))
+            loss = -worth - entropy * actions.entropy().mean()
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(tuned, 1.0)
             optimizer.step()
             schedule.step()
-            losses.append(float(loss.detach()))
+            losses.append(-float(worth.detach()))
         if state is not None:
             progress.save(state, number)
         on_epoch(number, float(np.mean(losses)))
@@ -112,17 +121,16 @@ class _Progress:
             ) from error
 
 
-def _loss(
+def _valued(
     policy: ActorCriticPolicy,
     observations: Mapping[str, npt.NDArray[np.generic]],
     values: Floats,
-) -> Tensor:
+) -> tuple[Any, Tensor]:
+    """Return the distributions of actions, and their mean expected value."""
     tensors = {key: torch.as_tensor(v, device=policy.device) for key, v in observations.items()}
     actions: Any = policy.get_distribution(tensors).distribution
     worth = torch.as_tensor(values, dtype=torch.float32, device=policy.device)
-    expected = (actions.probs * worth).sum(dim=1)
-    loss: Tensor = -expected.mean() - _ENTROPY * actions.entropy().mean()
-    return loss
+    return actions, (actions.probs * worth).sum(dim=1).mean()
 
 
 def _batches(images: TableImages, rng: np.random.Generator) -> Iterator[list[TableOfImage]]:
@@ -137,7 +145,7 @@ def _examples(
     qp_offsets: Sequence[int],
     rng: np.random.Generator,
 ) -> tuple[dict[str, npt.NDArray[np.generic]], Floats]:
-    """Return the observations of all CTUs of some images at some base QPs, and their values."""
+    """Return the observations of all CTUs of images at base QPs, and the actions' scaled values."""
     seen: dict[str, list[npt.NDArray[np.generic]]] = {}
     columns = []
     builder = ObservationBuilder()
@@ -150,5 +158,5 @@ def _examples(
             for key, value in builder.observation().items():
                 seen.setdefault(key, []).append(value)
             builder.decide(qp)
-        columns.append(values)
+        columns.append(values / max(float(values.std()), _LEAST_SPREAD))
     return {key: np.stack(column) for key, column in seen.items()}, np.concatenate(columns)

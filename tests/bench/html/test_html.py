@@ -33,7 +33,7 @@ def test_the_page_needs_nothing_from_outside(page: str) -> None:
     assert all(link.startswith("data:") for link in found.links)
     assert "@import" not in page
     assert not re.search(r"url\((?!#)", page)
-    assert found.tags.count("img") == 3 * 5
+    assert found.tags.count("img") == 3 * 6
     assert found.tags.count("svg") == 6
 
 
@@ -75,7 +75,7 @@ def test_names_are_escaped(data: ReportData) -> None:
     assert "img" not in found.tags
     assert found.text.count(NASTY) >= 5
     rows = [line for line in markdown(made).splitlines() if line.startswith(r"| \<img")]
-    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 7
+    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 8
     assert "<img" not in re.sub(r"`[^`]*`|\\<", "", markdown(made))
 
 
