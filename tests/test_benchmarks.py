@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dmic_gym.agents.registry import make_agent
+from dmic_gym.agents.training.learning_log import read_log
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.metrics import dice
@@ -116,7 +117,7 @@ def test_the_ppo_baseline_is_trained_resumed_and_benched(
     assert card["metrics"]["a2c_steps"] == 4096
     assert card["metrics"]["config"]["credit"] is credit
     assert ("each CTU is paid" if credit else "once an episode") in card["notes"][0]
-    learning = [json.loads(line) for line in (tmp_path / "ppo" / "learning.jsonl").open()]
+    learning = read_log(tmp_path / "ppo" / "learning.jsonl")
     assert [line["steps"] for line in learning if "reward" in line] == [2048, 4096]
     env = CodingEnv(dataset=phantoms(1, 96), segmenter=vesselness)
     planner = make_agent(str(tmp_path / "ppo" / "ppo.safetensors"), env.evaluator)
