@@ -161,7 +161,7 @@ def test_in_a_browser(document: Document, tmp_path: Path, width: int) -> None:
     assert found["overlaps"] == []
     assert found["texts"] > 200
     assert found["smallest"] > 7
-    assert (found["images"], found["broken"]) == (15, 0)
+    assert (found["images"], found["broken"]) == (18, 0)
     assert len(found["charts"]) == 6
     assert min(found["charts"]) > 0.8 * min(width, 500)
     picture = cv2.imread(str(screenshot(page, tmp_path, width, 3000)))
