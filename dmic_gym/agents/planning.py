@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -167,14 +168,14 @@ class OracleAgent:
         return Plan.of(best_of_tables(objective), objective)
 
 
-class RefinedAgent:
+class ImprovedAgent(ABC):
     """Any planner's map, improved by `budget` more encodes.
 
     Args:
         planner: chooses the first map.
         budget: encodes to spend on top of the agent's own.
         posterior_for: the encoder's posterior.
-        seed: of the order in which maps are tried.
+        seed: of what is drawn.
     """
 
     def __init__(
@@ -186,44 +187,37 @@ class RefinedAgent:
         self._seed = seed
 
     def plan(self, evaluator: Evaluator, reference: Reference, base_qp: int) -> Plan:
-        """Let the planner choose a map, then refine it."""
+        """Let the planner choose a map, then improve it."""
         first = self.planner.plan(evaluator, reference, base_qp)
         objective = make_objective(evaluator, reference, base_qp, self._posterior_for)
-        start = objective.accept(first.result)
-        found = refine(objective, start, self.budget, self._seed, STEPS_FROM_A_PLAN)
+        found = self._improved(objective, objective.accept(first.result))
         return Plan(found.result, first.encodes + objective.encodes, first.seconds_saved)
 
+    @abstractmethod
+    def _improved(self, objective: Objective, start: Trial[EncodeResult]) -> Trial[EncodeResult]:
+        """Return the best map found, `start` included."""
 
-class SampledAgent:
+
+class RefinedAgent(ImprovedAgent):
+    """Any planner's map, refined; `seed` is of the order in which maps are tried."""
+
+    def _improved(self, objective: Objective, start: Trial[EncodeResult]) -> Trial[EncodeResult]:
+        return refine(objective, start, self.budget, self._seed, STEPS_FROM_A_PLAN)
+
+
+class SampledAgent(ImprovedAgent):
     """The best of a planner's map and `budget` maps drawn around it, all coded at once.
 
-    Args:
-        planner: chooses the first map.
-        budget: maps to draw, each CTU's QP moved by up to `SPREAD`; each costs an encode.
-        posterior_for: the encoder's posterior.
-        seed: of the draws.
+    In each of them every CTU's QP is moved by up to `SPREAD`.
     """
 
     SPREAD = 4
 
-    def __init__(
-        self, planner: Planner, budget: int, posterior_for: PosteriorFor, seed: int = 0
-    ) -> None:
-        self.planner = planner
-        self.budget = check_budget(budget, 1)
-        self._posterior_for = posterior_for
-        self._seed = seed
-
-    def plan(self, evaluator: Evaluator, reference: Reference, base_qp: int) -> Plan:
-        """Let the planner choose a map, then draw others and keep the best."""
-        first = self.planner.plan(evaluator, reference, base_qp)
-        objective = make_objective(evaluator, reference, base_qp, self._posterior_for)
-        start = objective.accept(first.result)
+    def _improved(self, objective: Objective, start: Trial[EncodeResult]) -> Trial[EncodeResult]:
         rng = np.random.default_rng(self._seed)
         moves = rng.integers(-self.SPREAD, self.SPREAD + 1, (self.budget, *start.qp_map.shape))
-        maps = np.clip(start.qp_map + moves, MIN_SEARCH_QP, evaluator.codec.qp_range[1])
-        found = max([start, *objective.try_maps(list(maps), self.budget)], key=lambda t: t.value)
-        return Plan(found.result, first.encodes + objective.encodes, first.seconds_saved)
+        maps = np.clip(start.qp_map + moves, MIN_SEARCH_QP, objective.codec.qp_range[1])
+        return max([start, *objective.try_maps(list(maps), self.budget)], key=lambda t: t.value)
 
 
 def best_of_tables(objective: SearchObjective[R], qps: Sequence[int] = TABLE_QPS) -> Trial[R]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dmic_gym import __version__
-from dmic_gym.agents.planning import RefinedAgent, SearchAgent, TableAgent
+from dmic_gym.agents.planning import ImprovedAgent, SearchAgent, TableAgent
 from dmic_gym.agents.recoding import RecodedAgent
 from dmic_gym.agents.registry import file_of
 from dmic_gym.bench.cells import Cell, find_still
@@ -106,7 +106,7 @@ def _posterior(agent: object, bench: Workbench) -> str | None:
     """Return the posterior's hash where the agent asks it; it names its networks by hash."""
     if isinstance(agent, RecodedAgent):
         agent = agent.planner
-    if not isinstance(agent, SearchAgent | RefinedAgent | TableAgent):
+    if not isinstance(agent, SearchAgent | ImprovedAgent | TableAgent):
         return None
     path = posterior_file(bench.evaluator.segmenter)
     return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
@@ -115,7 +115,7 @@ def _posterior(agent: object, bench: Workbench) -> str | None:
 def _agent(agent: Any) -> dict[str, Any] | None:
     """Return the weights or the source of an agent; ours without weights are in the version."""
     inner = agent
-    while isinstance(inner, RefinedAgent | RecodedAgent):
+    while isinstance(inner, ImprovedAgent | RecodedAgent):
         inner = inner.planner
     inner = getattr(inner, "agent", inner)
     card = getattr(inner, "card", None)

@@ -163,6 +163,16 @@ def test_the_weights_of_a_policy_are_in_the_identity() -> None:
     assert first["sha256"] != other["sha256"]
 
 
+def test_the_weights_behind_an_improved_map_are_in_the_identity() -> None:
+    name = f"{__name__}:two"
+    agents = [name, f"{name}+refine:3", f"{name}+sample:3"]
+    cells = make_plan(small(segmenter="unet", images=1, base_qps=[32], agents=agents)).cells
+    found = {cell.cell.agent: cell.provenance for cell in cells}
+    alone, *improved = (found[agent] for agent in agents)
+    assert all(one["agent"] == alone["agent"] for one in improved)
+    assert [len(one["posterior"]) for one in improved] == [64, 64]
+
+
 def test_who_decides_a_recoded_map_is_in_the_identity() -> None:
     agents = ["roi", "roi+recoded", "roi+refine:3", "roi+refine:3+recoded"]
     cells = make_plan(small(images=1, base_qps=[32], agents=agents)).cells
