@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 import operator
 from collections.abc import Iterable
+from importlib import import_module
+from types import ModuleType
 
 
 class DmicError(Exception):
@@ -76,6 +78,18 @@ def missing_package(package: str, purpose: str) -> MissingDependencyError:
     return MissingDependencyError(
         f"{purpose} needs {package}, which is not installed. Type: pip install dmic_gym"
     )
+
+
+def required(module: str, package: str, purpose: str) -> ModuleType:
+    """Import a module of a package that dmic_gym may have been installed without.
+
+    Raises:
+        MissingDependencyError: see `missing_package`.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise missing_package(package, purpose) from error
 
 
 def checked_integer(name: str, value: object, low: int = 1, high: int | None = None) -> int:

@@ -19,8 +19,8 @@ from dmic_gym.envs.image_view import ImageView
 from dmic_gym.envs.observations import ObservationBuilder, observation_space
 from dmic_gym.envs.results import Reference, sample_key
 from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS
+from dmic_gym.tasks.threads import one_torch_thread
 from measure.common import BASE_QP, Row, Scale, median, network, ratio, samples
-from measure.floor import one_torch_thread
 
 SIDE = 512
 

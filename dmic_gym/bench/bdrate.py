@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dmic_gym.bench.bootstrap import CONFIDENCE, MIN_POINTS, RESAMPLES, Draws, Interval, bd_rates
-from dmic_gym.errors import InvalidInputError, UndefinedMetricError, missing_package
+from dmic_gym.errors import InvalidInputError, UndefinedMetricError, required
 from dmic_gym.types import Floats
 
 Axis = Literal["bits", "quality"]
@@ -210,9 +210,4 @@ def _checked(
 
 
 def _bjontegaard() -> ModuleType:
-    try:
-        import bjontegaard
-    except ImportError as error:
-        raise missing_package("bjontegaard", "A BD-rate") from error
-    module: ModuleType = bjontegaard
-    return module
+    return required("bjontegaard", "bjontegaard", "A BD-rate")

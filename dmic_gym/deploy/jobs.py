@@ -130,7 +130,7 @@ def _jobs(
     originals = frozenset(each for each in map(_id, kinds) if each)
     jobs = [Job(path, target / f"{path.stem}{suffix}", overwrite, originals) for path in found]
     _check_targets(jobs)
-    _make_folder(target)
+    make_folder(target)
     return Jobs(jobs, True, Counter(word for word in kinds.values() if word))
 
 
@@ -162,7 +162,8 @@ def _check_targets(jobs: list[Job]) -> None:
             job.claim(job.target)
 
 
-def _make_folder(target: Path) -> None:
+def make_folder(target: Path) -> None:
+    """Make a folder and those above it; raise DataError where that cannot be."""
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from dmic_gym.codecs.base import CTU_SIZES, QP_RANGE, map_shape
-from dmic_gym.deploy.jobs import Job, Jobs
+from dmic_gym.deploy.jobs import Job, Jobs, make_folder
 from dmic_gym.errors import DataError, InvalidInputError
 from dmic_gym.io import write_atomically
 from dmic_gym.types import QPMap
@@ -51,12 +51,7 @@ class MapPaths:
                 f"--save-map {self.saved} names a file, and the pictures are a folder's: name a "
                 f"folder, such as {self.saved.with_suffix('')}."
             )
-        try:
-            self.saved.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(
-                f"Cannot make {str(self.saved)!r}: {error.strerror or error}."
-            ) from error
+        make_folder(self.saved)
 
     def of(self, job: Job) -> MapPaths:
         """Return the files of one picture."""

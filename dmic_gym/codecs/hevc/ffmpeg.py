@@ -15,7 +15,7 @@ from types import ModuleType
 from dmic_gym.codecs.hevc.codec import HEVCCodec, Job
 from dmic_gym.codecs.hevc.params import Overrides
 from dmic_gym.codecs.hevc.regions import addroi_options
-from dmic_gym.errors import EncodeError, MissingDependencyError, missing_package
+from dmic_gym.errors import EncodeError, MissingDependencyError, required
 
 _MAX_ARGUMENT = 30_000
 """Filter chains longer than this many characters go through a file: Windows takes 32 KiB."""
@@ -124,12 +124,7 @@ class FFmpegCodec(HEVCCodec):
 
 
 def _ffmpeg_python() -> ModuleType:
-    try:
-        import ffmpeg
-    except ImportError as error:
-        raise missing_package("ffmpeg-python", "FFmpegCodec") from error
-    module: ModuleType = ffmpeg
-    return module
+    return required("ffmpeg", "ffmpeg-python", "FFmpegCodec")
 
 
 @contextmanager
