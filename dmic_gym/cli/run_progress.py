@@ -131,6 +131,11 @@ def run_shown(
             return run_sweep(definition, store, engine, command=command_line(), **shown, **options)
         except KeyboardInterrupt:
             progress.stop()
-            kept = f"{len(store.done())} finished cells are in {store.path.parent}"
+            kept = f"{_on_disk(store)} finished cells are in {store.path.parent}"
             say(f"Interrupted: {kept}. Go on with --resume.", stderr)
             raise typer.Exit(_INTERRUPTED) from None
+
+
+def _on_disk(store: Store) -> int:
+    """Count finished cells where they are: Ctrl-C may come between a cell's writing and its note."""
+    return len(Store.open(store.path).done()) if store.path.exists() else 0

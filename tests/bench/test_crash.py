@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dmic_gym.bench.rows import Record
 from dmic_gym.bench.store import Store
 from tests.bench.records import stored
 from tests.bench.sweeping import SMALL, comparable, run_into, small, swept, toml
@@ -71,6 +72,23 @@ def test_ctrl_c_ends_it_and_keeps_what_is_done(tmp_path: Path) -> None:
     assert 0 < count < 12
     assert f"Interrupted: {count} finished cells are in" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_between_a_cells_writing_and_its_note_counts_the_cell(
+    tmp_path: Path, dmic: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = Store._keep
+
+    def interrupted(store: Store, record: Record) -> None:
+        if len(store.done()) == 2 and store._file is not None:
+            raise KeyboardInterrupt
+        keep(store, record)
+
+    monkeypatch.setattr(Store, "_keep", interrupted)
+    code, _, errors = dmic("sweep", toml(tmp_path), "--out", tmp_path / "out", "--jobs", "1")
+    assert code == 130
+    assert "Interrupted: 3 finished cells are in" in errors
+    assert len(stored(tmp_path / "out")) == 3
 
 
 def test_bench_keeps_its_rows_goes_on_with_them_and_replaces_none_for_a_mistake(
