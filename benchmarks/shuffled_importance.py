@@ -1,6 +1,6 @@
 """Does a policy use what it sees? Its saving with its own importance maps and with other images'.
 
-    python benchmarks/shuffled_importance.py --data $DMIC_DATA/angiograms/test --agent mlp-1shot
+    python benchmarks/shuffled_importance.py --data $DMIC_DATA/angiograms/test --agent dmic-1shot
 
 Each image is coded twice by the policy: as always, and with the importance that the policy
 observes (both image keys and the features made of it) taken from another image of the same size.

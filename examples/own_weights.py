@@ -50,7 +50,7 @@ def show_refusal(what: str, *arguments: Any, **options: Any) -> None:
 
 def main(folder: Path, env: gym.Env[Any, Any]) -> None:
     # Load, learn, save, load: the same actions.
-    model = dmic_gym.load_policy("mlp-phantoms", env, device="cpu", n_steps=25)
+    model = dmic_gym.load_policy("hrlvsc", env, device="cpu", n_steps=25)
     freeze = PartialFreezeCallback()
     model.learn(50, callback=freeze)
     path = save_policy(model, folder, "mine", data=["phantoms"], notes=["50 steps."])

@@ -291,7 +291,7 @@ def test_pretrain_with_credit_by_one_command(dmic: Any, tmp_path: Path) -> None:
     command = (
         "pretrain", "--task", "phantoms?count=4&size=96", "--credit", "--maps", 2, "--envs", 4,
         "--epochs", 1, "--steps", 32, "--held-out", 1, "--judge-every", 1, "--qps", "26..40",
-        "--policy", "DMICPolicy", "--inputs", "pixels", "--preset", "ultrafast",
+        "--inputs", "pixels", "--preset", "ultrafast",
         "--out", tmp_path / "run", "--resume",
     )  # fmt: skip
     code, out, _ = dmic(*command)

@@ -36,7 +36,6 @@ none = "random"
 low_rate = [32, 37, 42]
 
 [training]
-policy = "DMICPolicy"
 epochs = 1
 steps = 0
 preset = "ultrafast"
@@ -67,7 +66,6 @@ def test_the_recorded_definition_has_all_cells(transfer: ModuleType) -> None:
     assert {"hrlvsc-head-1-4", "phantoms-all-695-0", "none-head-40-0"} < cells
     for cell in found.cells:
         config, variations = found.settings(cell)
-        assert config.policy == "DMICPolicy"
         assert config.seed == cell.choice
         assert variations >= cell.samples
 

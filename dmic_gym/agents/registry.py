@@ -19,7 +19,7 @@ from dmic_gym.agents.planning import (
     SteppingPlanner,
     TableAgent,
 )
-from dmic_gym.agents.policy.shipped import check_name, policy_names
+from dmic_gym.agents.policy.shipped import policy_names
 from dmic_gym.agents.recoding import RecodedAgent
 from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.envs.evaluator import Evaluator
@@ -172,7 +172,6 @@ def _find(spec: str, context: AgentContext) -> Agent | Planner:
         )
     found = find_own(spec, context)
     if found is None:
-        check_name(spec)
         raise unknown_name("agent", spec, [*DESCRIPTIONS, *policy_names()])
     return _checked(found, spec)
 

@@ -106,15 +106,8 @@ def pretrain(
     judge_every: JudgeOption = 25,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
-    policy: Annotated[
-        str | None,
-        typer.Option(
-            help="DMICPolicy sees pictures, HRLVSCPolicy decides by numbers alone.",
-            show_default="HRLVSCPolicy; of clips DMICPolicy",
-        ),
-    ] = None,
     inputs: Annotated[
-        str, typer.Option(help="What DMICPolicy looks at: pixels, numbers or both.")
+        str, typer.Option(help="What the policy looks at: pixels, numbers or both.")
     ] = "both",
     mode: Annotated[
         str | None,
@@ -156,7 +149,6 @@ def pretrain(
         (500_000 if clips else 0) if steps is None else steps,
         ctu_size=ctu,
         seed=seed,
-        policy=policy or ("DMICPolicy" if clips else "HRLVSCPolicy"),
         inputs=inputs,
         **_reinforcement(qps, envs, rate, credit or stills, maps, preset, clips and not stills),
     )
@@ -197,9 +189,7 @@ def finetune(
     segmenter: SegmentersOption = None,
     samples: Annotated[int, typer.Option(help="How many of the images, drawn at random.")] = 1,
     image: Annotated[str | None, typer.Option(help="Or one image by name.")] = None,
-    weights: Annotated[
-        str, typer.Option(help="Where to start: name, path or random.")
-    ] = "mlp-phantoms",
+    weights: Annotated[str, typer.Option(help="Where to start: name, path or random.")] = "hrlvsc",
     tune: Annotated[str, typer.Option(help="head or all.")] = "head",
     variations: Annotated[int, typer.Option(help="Images made of the samples, in all.")] = 24,
     steps: StepsOption = 20_000,

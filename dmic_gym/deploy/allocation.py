@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 AnyAgent: TypeAlias = "str | Agent | Planner"
 
 ANCHOR = "anchor"
-_POLICY = "mlp-40shot"
+_POLICY = "dmic"
 
 
 def default_agent() -> str:

@@ -8,7 +8,7 @@ import torch
 from stable_baselines3 import A2C
 from torch import Tensor
 
-from dmic_gym.agents.policy.network import HRLVSCPolicy
+from dmic_gym.agents.policy.trunk import DMICPolicy
 from dmic_gym.envs.sb3 import SB3CodingVecEnv, make_sb3_vec
 from tests.support import phantoms, vesselness
 
@@ -26,7 +26,7 @@ def small_vec(**arguments: Any) -> SB3CodingVecEnv:
 
 
 def small_model(seed: int = 0, **arguments: Any) -> A2C:
-    settings: dict[str, Any] = {"policy": HRLVSCPolicy, "env": small_vec()}
+    settings: dict[str, Any] = {"policy": DMICPolicy, "env": small_vec()}
     return A2C(**(settings | arguments), seed=seed, n_steps=4, device="cpu")
 
 

@@ -147,7 +147,7 @@ def test_predict_of_the_observation_alone_is_an_agent(kind: Any, env: CodingEnv)
 
 def test_who_draws() -> None:
     assert all(draws(spec) for spec in ("random", "search:9", "roi+refine:2+recoded", "mine:Agent"))
-    assert not any(draws(spec) for spec in ("anchor", "roi:6", "table", "oracle", "mlp-1shot"))
+    assert not any(draws(spec) for spec in ("anchor", "roi:6", "table", "oracle", "dmic"))
     assert {"table", "roi:N[:T]"} < DESCRIPTIONS.keys()
 
 

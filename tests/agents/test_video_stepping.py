@@ -111,7 +111,7 @@ def test_a_wrong_action_is_named() -> None:
     [
         ("levels:one.zip", "Write levels:frame.zip:ctu.zip"),
         ("levels:anchor:roi", "'anchor' is no policy"),
-        ("mlp-1shot", "does not code clips. These do: anchor"),
+        ("dmic-1shot", "does not code clips. These do: anchor"),
     ],
 )
 def test_policies_that_are_off(spec: str, message: str) -> None:

@@ -124,6 +124,6 @@ def test_a_task_stands_for_its_images_and_networks() -> None:
 
 
 def test_strict_refuses_a_policy_trained_for_another_ctu_size() -> None:
-    definition = small(agents=["mlp-phantoms"], ctu_sizes=[32], images=1)
+    definition = small(agents=["hrlvsc"], ctu_sizes=[32], images=1)
     with pytest.raises(InvalidInputError, match="CTU 64"):
         make_plan(definition, strict=True)

@@ -135,8 +135,8 @@ def test_the_default_agent_is_the_shipped_policy_or_the_anchor(
     monkeypatch.setattr(shipped, "SHIPPED_POLICIES", tmp_path / "weights")
     assert allocation.default_agent() == "anchor"
     (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "mlp-40shot.safetensors").touch()
-    assert allocation.default_agent() == "mlp-40shot"
+    (tmp_path / "weights" / "dmic.safetensors").touch()
+    assert allocation.default_agent() == "dmic"
 
 
 @pytest.mark.parametrize("format", ["hevc", "mp4"])

@@ -22,7 +22,7 @@ from torch import Tensor
 from dmic_gym.agents.policy import shipped
 from dmic_gym.agents.policy.card import AnyEnv, PolicyArguments
 from dmic_gym.agents.policy.matching import copy_tensors, own_tensors, rename
-from dmic_gym.agents.policy.network import CRITIC, HRLVSCPolicy
+from dmic_gym.agents.policy.network import CRITIC
 from dmic_gym.agents.policy.sb3_model import POLICIES, find_policy, policy_kwargs_of
 from dmic_gym.agents.policy.trunk import VIDEO_KEYS, DMICPolicy
 from dmic_gym.agents.policy.weight_files import read_tensors
@@ -69,7 +69,7 @@ def load_policy(
 
     A file with a card (`save_policy`, `dmic pretrain`, `dmic finetune`) and a ``.zip`` of
     ``model.save()`` say themselves what the policy is. Any other file, be it safetensors or a
-    ``state_dict`` in ``.pt``, is taken for the tensors of `HRLVSCPolicy` unless `policy` says
+    ``state_dict`` in ``.pt``, is taken for the tensors of `DMICPolicy` unless `policy` says
     otherwise. Nothing in a file is run. A card knows for which CTU size and QP offsets the policy
     was trained; a ``.zip`` does not. A `DMICPolicy` that was trained on video acts on images too,
     as on the first frame of a group, and the other way round.
@@ -227,7 +227,6 @@ def _read(
 ) -> _File:
     """Read a policy's file, with `given` in place of its keyword arguments."""
     source = str(name_or_path)
-    shipped.check_name(source)
     kind = POLICIES.get(policy) if isinstance(policy, str) else policy
     if kind is None and policy is not None:
         raise unknown_name("policy", policy, POLICIES)
@@ -241,7 +240,7 @@ def _read(
         aliases = () if algorithm is None else algorithm.policy_aliases.values()
         kind = find_policy(model, source, aliases)
     kwargs = policy_kwargs_of(model or {}, source, given)
-    return _File(source, tensors, kind or HRLVSCPolicy, kwargs)
+    return _File(source, tensors, kind or DMICPolicy, kwargs)
 
 
 def _has_card(path: Path) -> bool:

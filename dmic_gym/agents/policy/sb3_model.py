@@ -16,12 +16,10 @@ from stable_baselines3.common.torch_layers import CombinedExtractor
 from stable_baselines3.dqn.policies import MultiInputPolicy as DQNMultiInputPolicy
 from torch import nn
 
-from dmic_gym.agents.policy.network import HRLVSCPolicy, HRLVSCTrunk
 from dmic_gym.agents.policy.trunk import CTUTrunk, DMICPolicy
 from dmic_gym.errors import WeightsError
 
 POLICIES: dict[str, type[BasePolicy]] = {
-    "HRLVSCPolicy": HRLVSCPolicy,
     "DMICPolicy": DMICPolicy,
     "MultiInputPolicy": MultiInputActorCriticPolicy,
     "DQNMultiInputPolicy": DQNMultiInputPolicy,
@@ -101,7 +99,7 @@ def _value(value: Any, source: str) -> Any:
     if not isinstance(value, str):
         return value
     if match := _CLASS.fullmatch(value):
-        known = (*ACTIVATIONS.values(), CombinedExtractor, HRLVSCTrunk, CTUTrunk)
+        known = (*ACTIVATIONS.values(), CombinedExtractor, CTUTrunk)
         for kind in known:
             if _full_name(kind) == match[1]:
                 return kind

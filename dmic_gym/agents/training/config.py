@@ -30,7 +30,6 @@ class TrainingConfig:
             with 1 the critic is the baseline. `envs` must be a multiple.
         entropy: weight of the policy's entropy at the first step and at the last.
         preset: x265's.
-        policy: name of the policy's class, for a new one.
         inputs: what the trunk of a new `DMICPolicy` looks at: "pixels", "numbers" or "both".
         mode: `VideoCodingEnv`'s, what is decided of clips: "ctu", "frame" or "hierarchical"; None
             where images are learned from. Clips are learned from with credit and without warm
@@ -54,7 +53,6 @@ class TrainingConfig:
     maps: int = 1
     entropy: tuple[float, float] = (0.003, 0.003)
     preset: str = "medium"
-    policy: str = "HRLVSCPolicy"
     inputs: str = "both"
     mode: Mode | None = None
 

@@ -11,7 +11,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from dmic_gym.agents.policy.loading import load_policy
 from dmic_gym.agents.policy.network import HEAD
-from dmic_gym.agents.policy.shipped import SHIPPED_POLICIES, check_name
+from dmic_gym.agents.policy.shipped import SHIPPED_POLICIES
 from dmic_gym.agents.training.environments import TrainingEnv
 from dmic_gym.agents.training.learn import a2c_arguments, new_model
 from dmic_gym.agents.training.run import TrainingRun
@@ -48,7 +48,7 @@ def finetune(
     samples: Sequence[Sample],
     run: TrainingRun,
     *,
-    weights: str | Path = "mlp-phantoms",
+    weights: str | Path = "hrlvsc",
     tune: str = "head",
     variations: int = 6,
 ) -> Path:
@@ -94,7 +94,6 @@ def finetune(
 
 def identity_of(weights: str | Path) -> str:
     """Return name and SHA-256 of the weights' file, the same wherever it lies."""
-    check_name(str(weights))
     path = Path(weights) if Path(weights).is_file() else find_weights(weights, SHIPPED_POLICIES)
     path = path.with_suffix(".safetensors") if path.suffix == ".json" else path
     return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"

@@ -18,8 +18,6 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecMonitor
 
 from dmic_gym.agents.policy.freeze import PartialFreezeCallback, frozen_but
-from dmic_gym.agents.policy.network import WARM_STARTED_PARTS, HRLVSCPolicy
-from dmic_gym.agents.policy.sb3_model import POLICIES
 from dmic_gym.agents.policy.trunk import DMICPolicy
 from dmic_gym.agents.training.checkpoints import (
     WARM_STARTED,
@@ -39,7 +37,7 @@ from dmic_gym.agents.training.table_images import TableImages
 from dmic_gym.agents.training.value_tables import collect_value_tables
 from dmic_gym.agents.training.warm_start import warm_start
 from dmic_gym.envs.evaluator import Evaluator
-from dmic_gym.errors import InvalidInputError, unknown_name
+from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.segmenters.network import pick_device
 
 VALUE_TABLES = "qp-value-tables.jsonl"
@@ -72,16 +70,13 @@ def new_model(env: TrainingEnv, config: TrainingConfig, device: str = "auto") ->
     """Return an untrained policy in A2C.
 
     Raises:
-        InvalidInputError: there is no such device or policy.
+        InvalidInputError: there is no such device, or there are no such inputs.
     """
-    if config.policy not in POLICIES:
-        raise unknown_name("policy", config.policy, POLICIES)
     kwargs: dict[str, Any] = {}
-    if config.policy == DMICPolicy.__name__ and config.inputs != "both":
+    if config.inputs != "both":
         kwargs["features_extractor_kwargs"] = {"inputs": config.inputs}
-    arguments = a2c_arguments(config, env)
-    kind: Any = POLICIES[config.policy]
-    return A2C(kind, env, device=pick_device(device), policy_kwargs=kwargs or None, **arguments)
+    arguments = a2c_arguments(config, env) | {"policy_kwargs": kwargs or None}
+    return A2C(DMICPolicy, env, device=pick_device(device), **arguments)
 
 
 def train(
@@ -159,14 +154,6 @@ def check_out(out: Path, resume: bool) -> None:
         )
 
 
-def warm_started_parts(
-    model: OnPolicyAlgorithm, parts: Sequence[str] | None
-) -> Sequence[str] | None:
-    """Return the module prefixes that the warm start trains, where `parts` may be trained."""
-    ours = parts is None and isinstance(model.policy, HRLVSCPolicy)
-    return WARM_STARTED_PARTS if ours else parts
-
-
 def _table_images(
     env: TrainingEnv, folder: Path, augmented: bool, on_progress: ProgressCallback
 ) -> TableImages:
@@ -199,7 +186,7 @@ def _warm_start(
         model.logger.dump(number)
         on_progress("warm start", number, config.epochs, f"loss {loss:.3f}")
 
-    with frozen_but(model.policy, warm_started_parts(model, parts)):
+    with frozen_but(model.policy, parts):
         offsets, state = env.env.qp_offsets, out / WARM_STARTING
         warm_start(model.policy, images, offsets, config, on_epoch, state)
 

@@ -20,7 +20,6 @@ from dmic_gym.agents.training.learn import (
     check_out,
     new_model,
     train,
-    warm_started_parts,
 )
 from dmic_gym.agents.training.learning_log import HeldOut
 from dmic_gym.agents.training.progress import ProgressCallback, TelemetryCallback, silent
@@ -179,8 +178,7 @@ class TrainingRun:
         parts: Sequence[str] | None,
         gpu: Mapping[str, Any],
     ) -> Path:
-        trained = parts if self.config.steps else warm_started_parts(model, parts)
-        share = 1.0 if trained is None else trainable_share(model.policy, trained)
+        share = 1.0 if parts is None else trainable_share(model.policy, parts)
         learned = {"a2c_steps": model.num_timesteps, "trainable_share": share, "gpu": gpu}
         return save_policy(
             model,

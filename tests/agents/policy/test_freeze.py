@@ -22,7 +22,8 @@ from dmic_gym.agents.policy.freeze import (
     keep_in_eval,
     trainable_share,
 )
-from dmic_gym.agents.policy.network import HEAD, HRLVSCPolicy
+from dmic_gym.agents.policy.network import HEAD
+from dmic_gym.agents.policy.trunk import DMICPolicy
 from dmic_gym.errors import FreezeError, InvalidInputError
 from tests.agents.policies import small_model, small_vec, tensors_of
 
@@ -50,7 +51,7 @@ LIVE = {"policy": "MultiInputPolicy", "policy_kwargs": {"features_extractor_clas
 
 
 def made(algorithm: Any, **arguments: Any) -> Any:
-    settings: dict[str, Any] = {"policy": HRLVSCPolicy, "env": small_vec(), "seed": 0}
+    settings: dict[str, Any] = {"policy": DMICPolicy, "env": small_vec(), "seed": 0}
     return algorithm(**(settings | SETTINGS[algorithm] | arguments), device="cpu")
 
 
@@ -146,11 +147,11 @@ def test_a_policy_pickled_in_training_keeps_its_trunk_in_eval() -> None:
 def test_parts_of_ones_own_choice() -> None:
     model = made(A2C)
     before = tensors_of(model.policy)
-    parts = ("action_net", "features_extractor.merge.4")
+    parts = ("action_net", "features_extractor.merge.2")
     model.learn(16, PartialFreezeCallback(parts))
     changed = trained_names(before, tensors_of(model.policy))
-    own = ("action_net.", "features_extractor.merge.4.")
-    aliases = tuple(f"{who}_features_extractor.merge.4." for who in ("pi", "vf"))
+    own = ("action_net.", "features_extractor.merge.2.")
+    aliases = tuple(f"{who}_features_extractor.merge.2." for who in ("pi", "vf"))
     assert changed == {name for name in before if name.startswith(own + aliases)}
 
 

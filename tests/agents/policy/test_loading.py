@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormali
 from dmic_gym.agents.policy import shipped
 from dmic_gym.agents.policy.card import PolicyMismatchWarning
 from dmic_gym.agents.policy.loading import load_policy, save_policy
-from dmic_gym.agents.policy.network import HRLVSCPolicy
+from dmic_gym.agents.policy.trunk import DMICPolicy
 from dmic_gym.errors import InvalidInputError, WeightsError
 from dmic_gym.tasks.segmenters.weights import read_card
 from tests.agents.policies import SETTINGS, same, small_model, small_vec, tensors_of
@@ -24,7 +24,7 @@ from tests.agents.policies import SETTINGS, same, small_model, small_vec, tensor
 TRUNK = "features_extractor."
 
 
-class OwnPolicy(HRLVSCPolicy):
+class OwnPolicy(DMICPolicy):
     pass
 
 
@@ -59,7 +59,7 @@ def test_load_learn_save_load_same_actions(tmp_path: Path) -> None:
 
 def test_the_card_says_what_it_is(tmp_path: Path) -> None:
     card = read_card(saved(tmp_path))
-    assert (card.name, card.architecture, card.seed) == ("mine", "HRLVSCPolicy", 3)
+    assert (card.name, card.architecture, card.seed) == ("mine", "DMICPolicy", 3)
     assert card.data == ["two phantoms"]
     assert card.command == "dmic pretrain --steps 8"
     assert card.metrics == {"reward": 0.25}
@@ -104,8 +104,8 @@ def test_a_policy_of_ones_own(tmp_path: Path) -> None:
         load_policy(path, small_vec())
     loaded = load_policy(path, small_vec(), policy=OwnPolicy, device="cpu")
     assert isinstance(loaded.policy, OwnPolicy)
-    with pytest.raises(InvalidInputError, match="Did you mean 'HRLVSCPolicy'"):
-        load_policy(path, small_vec(), policy="HRLVCPolicy")
+    with pytest.raises(InvalidInputError, match="Did you mean 'DMICPolicy'"):
+        load_policy(path, small_vec(), policy="DMIPolicy")
 
 
 @pytest.mark.parametrize("kind", ["gym", "dummy", "monitor"])

@@ -56,9 +56,7 @@ def table(name: str, sign: int) -> QPValueTable:
 
 def fresh(folder: Path, inputs: str) -> str:
     """Return a policy after a short warm start for which dark and light images are opposites."""
-    config = TrainingConfig(
-        30, 3e-3, steps=0, base_qps=(34,), policy=DMICPolicy.__name__, inputs=inputs
-    )
+    config = TrainingConfig(30, 3e-3, steps=0, base_qps=(34,), inputs=inputs)
     samples = dark_and_light()
     tables = [table(sample.name, 1 - 2 * (n % 2)) for n, sample in enumerate(samples)]
     images = TableImages(folder / "images", tables, augmented=False)

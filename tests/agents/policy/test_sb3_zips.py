@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from dmic_gym.agents.planning import SteppingPlanner
 from dmic_gym.agents.policy.loading import load_policy, save_policy
-from dmic_gym.agents.policy.network import HRLVSCPolicy
+from dmic_gym.agents.policy.trunk import DMICPolicy
 from dmic_gym.agents.registry import make_agent
 from dmic_gym.bench.plan import make_plan
 from dmic_gym.codecs import X265Codec
@@ -121,7 +121,7 @@ def test_the_natural_path(algorithm: Any, tmp_path: Path, evaluator: Evaluator) 
     again.learn(4)
 
 
-@pytest.mark.parametrize("policy", [HRLVSCPolicy, "MultiInputPolicy"])
+@pytest.mark.parametrize("policy", [DMICPolicy, "MultiInputPolicy"])
 def test_a_network_of_another_size_and_activation(
     policy: Any, tmp_path: Path, evaluator: Evaluator
 ) -> None:
@@ -241,7 +241,7 @@ def test_arguments_that_are_none(
 def test_what_the_file_does_not_hold_is_the_same_every_time(evaluator: Evaluator) -> None:
     """The name of a sweep's cell holds the hash of all tensors, an untrained critic's too."""
     before = torch.random.get_rng_state()
-    one, other = (make_agent("mlp-phantoms", evaluator) for _ in range(2))
+    one, other = (make_agent("hrlvsc", evaluator) for _ in range(2))
     assert isinstance(one, SteppingPlanner)
     assert isinstance(other, SteppingPlanner)
     assert same(one.agent, other.agent)  # type: ignore[arg-type]

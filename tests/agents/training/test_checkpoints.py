@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from stable_baselines3 import A2C, PPO
 
-from dmic_gym.agents.policy.network import HEAD, HRLVSCPolicy
+from dmic_gym.agents.policy.network import HEAD
+from dmic_gym.agents.policy.trunk import DMICPolicy
 from dmic_gym.agents.search.tables import TABLE_QPS
 from dmic_gym.agents.training.checkpoints import WARM_STARTED, Checkpoints, restore, save_checkpoint
 from dmic_gym.agents.training.config import TrainingConfig
@@ -41,7 +42,7 @@ class BrokenCodec(X265Codec):
 
 
 def ppo() -> PPO:
-    return PPO(HRLVSCPolicy, small_vec(), n_steps=4, batch_size=8, n_epochs=1, seed=0, device="cpu")
+    return PPO(DMICPolicy, small_vec(), n_steps=4, batch_size=8, n_epochs=1, seed=0, device="cpu")
 
 
 @pytest.mark.parametrize("make", [small_model, ppo])
@@ -113,7 +114,7 @@ def test_a_configuration_of_nonsense_is_refused(given: dict[str, Any], words: st
 
 def test_a_run_in_which_every_episode_fails_is_stopped() -> None:
     env = small_vec(codec=BrokenCodec(64, "ultrafast"), preset=None)
-    model = A2C(HRLVSCPolicy, env, n_steps=8, seed=0, device="cpu")
+    model = A2C(DMICPolicy, env, n_steps=8, seed=0, device="cpu")
     with (
         pytest.warns(RuntimeWarning, match="out of order"),
         pytest.raises(CodecError, match=r"10 episodes in a row failed.*out of order"),

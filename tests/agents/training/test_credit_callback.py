@@ -12,7 +12,7 @@ from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecMonitor
 
-from dmic_gym.agents.policy.network import HRLVSCPolicy
+from dmic_gym.agents.policy.trunk import DMICPolicy
 from dmic_gym.agents.training import CreditCallback, EntropySchedule
 from dmic_gym.agents.training.credit import step_returns
 from dmic_gym.envs.sb3 import SB3CodingVecEnv, make_sb3_vec
@@ -54,7 +54,7 @@ def learn(env: Any, *callbacks: BaseCallback, algorithm: Any = A2C, **arguments:
     """Learn from one rollout of whole episodes."""
     settings: dict[str, Any] = {"n_steps": 9, "seed": 0}
     seen = Seen()
-    model = algorithm(HRLVSCPolicy, env, **(settings | arguments))
+    model = algorithm(DMICPolicy, env, **(settings | arguments))
     model.learn(settings["n_steps"] * env.num_envs, [*callbacks, seen])
     return seen
 
@@ -103,7 +103,7 @@ def test_the_critic_may_take_the_place_of_the_group(algorithm: Any) -> None:
 def test_a_policy_learns_which_ctu_was_right() -> None:
     """The chosen actions of well-paid steps become likelier, the others rarer."""
     env = many(8, maps_per_image=4)
-    model = A2C(HRLVSCPolicy, env, n_steps=9, seed=0, learning_rate=1e-3, use_rms_prop=False)
+    model = A2C(DMICPolicy, env, n_steps=9, seed=0, learning_rate=1e-3, use_rms_prop=False)
     before: dict[str, Any] = {}
 
     class Keep(Seen):
@@ -151,7 +151,7 @@ def test_errors_say_what_to_pass() -> None:
 
 def test_the_weight_of_the_entropy_falls() -> None:
     env = many(2)
-    model = A2C(HRLVSCPolicy, env, n_steps=9, seed=0)
+    model = A2C(DMICPolicy, env, n_steps=9, seed=0)
     model.learn(36, EntropySchedule(0.02, 0.0))
     assert model.ent_coef == pytest.approx(0.0)
     model.learn(36, [EntropySchedule(0.02, 0.01), StopAfter(1)])

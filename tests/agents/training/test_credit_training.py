@@ -25,7 +25,6 @@ CONFIG = TrainingConfig(
     maps=2,
     checkpoint_every=16,
     entropy=(0.02, 0.0),
-    policy="DMICPolicy",
 )
 
 
@@ -113,6 +112,6 @@ def test_errors_say_what_to_pass() -> None:
     with pytest.raises(InvalidInputError, match="Nearest: num_envs=5"):
         TrainingConfig(envs=6, maps=5)
     env = four()
-    with pytest.raises(InvalidInputError, match="DMICPolicy"):
-        new_model(env, replace(CONFIG, policy="DMICpolicy"))
+    with pytest.raises(InvalidInputError, match="'pixels'"):
+        new_model(env, replace(CONFIG, inputs="pixel"))
     env.close()

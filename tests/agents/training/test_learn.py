@@ -95,7 +95,7 @@ def test_finetuning_the_head_leaves_the_trunk_bit_identical(
 def test_runs_that_share_a_folder_make_each_table_once(
     samples: list[Sample], tmp_path: Path
 ) -> None:
-    shared, config = tmp_path / "tables", replace(CONFIG, epochs=1, steps=0, policy="DMICPolicy")
+    shared, config = tmp_path / "tables", replace(CONFIG, epochs=1, steps=0)
 
     def made(name: str, learned: list[Sample], **changes: Any) -> list[str]:
         """Return the names of the tables in the folder after one more run."""

@@ -23,7 +23,7 @@ from dmic_gym.errors import WeightsError
 from tests.agents.policies import same, small_vec, tensors_of
 from tests.support import phantoms, vesselness
 
-CONFIG = TrainingConfig(epochs=3, steps=0, policy="DMICPolicy")
+CONFIG = TrainingConfig(epochs=3, steps=0)
 
 
 def table(shape: tuple[int, int], ctu_size: int = 64) -> QPValueTable:

@@ -39,7 +39,6 @@ CONFIG = TrainingConfig(
     base_qps=(32, 42),
     checkpoint_every=36,
     preset="ultrafast",
-    policy="DMICPolicy",
 )
 """Two updates of the CTU level: groups of three frames of six CTUs, two maps of each."""
 
