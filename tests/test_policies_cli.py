@@ -32,6 +32,8 @@ SMALL = (
     "--envs", "2", "--steps", "100", "--device", "cpu",
 )  # fmt: skip
 
+RANDOM = ("--weights", "random", "--no-credit")
+
 
 def small(segmenter: object) -> tuple[object, ...]:
     return ("--segmenter", segmenter, *SMALL[2:])
@@ -69,7 +71,7 @@ def test_pretrain_then_finetune(dmic: Any, pretrained: Path, folder: Path, tmp_p
     out = tmp_path / "tuned"
     code, said, err = dmic(
         "finetune", "--data", folder, "--weights", pretrained, "--out", out, *SMALL,
-        "--variations", 2,
+        "--variations", 2, "--no-credit",
     )  # fmt: skip
     assert code == 0
     assert f"wrote {out / 'finetuned.safetensors'}" in said.replace("\n", " ")
@@ -141,7 +143,7 @@ def test_a_bad_argument_is_one_clear_line(
     judge, arguments = (
         (arguments[1], []) if arguments[0] == "--segmenter" else (SMALL[1], arguments)
     )
-    base = ("finetune", "--data", folder, "--out", "tuned", *small(judge), "--weights", "random")
+    base = ("finetune", "--data", folder, "--out", "tuned", *small(judge), *RANDOM)
     assert words in error_line(dmic(*base, *arguments))
 
 
@@ -162,7 +164,7 @@ def test_a_segmenter_that_has_seen_the_sample_is_refused(
         "train-segmenter", "--data", folder, "--out", folds, "--folds", 2, "--epochs", 1,
     )  # fmt: skip
     tune = (
-        "finetune", "--data", folder, "--out", tmp_path / "tuned", "--weights", "random",
+        "finetune", "--data", folder, "--out", tmp_path / "tuned", *RANDOM,
         "--variations", 1, "--image", "phantom-0-0001",
     )  # fmt: skip
     line = error_line(dmic(*tune, *small(folds / "unet-fold0.safetensors"), "--epochs", 0))

@@ -53,6 +53,13 @@ if TYPE_CHECKING:
     from dmic_gym.tasks.data import Sample
 
 _QPS = "22,27,32,37,42,47"
+_WITH_CREDIT = {
+    "images": ("26..47", 6, 3e-4),
+    "clips": ("22..47", 2, 1e-3),
+    "tuning": ("26..47", 2, 1e-3),
+}
+"""Base QPs, images at once and rate of A2C with credit, by kind of training."""
+
 _ENTROPY = {False: (0.003, 0.003), True: (0.01, 0.003)}
 """Weight of the entropy at the first and last step, without and with --credit."""
 
@@ -150,7 +157,10 @@ def pretrain(
         ctu_size=ctu,
         seed=seed,
         inputs=inputs,
-        **_reinforcement(qps, envs, rate, credit or stills, maps, preset, clips and not stills),
+        **_reinforcement(
+            "clips" if clips and not stills else "images",
+            *(qps, envs, rate, credit or clips, maps, preset),
+        ),
     )
     if clips:
         runs = TrainingRun(name, out, config, device=device, resume=resume)
@@ -191,15 +201,34 @@ def finetune(
     image: Annotated[str | None, typer.Option(help="Or one image by name.")] = None,
     weights: Annotated[str, typer.Option(help="Where to start: name, path or random.")] = "hrlvsc",
     tune: Annotated[str, typer.Option(help="head or all.")] = "head",
-    variations: Annotated[int, typer.Option(help="Images made of the samples, in all.")] = 24,
-    steps: StepsOption = 20_000,
-    epochs: EpochsOption = 30,
-    qps: QPsOption = None,
+    variations: Annotated[int, typer.Option(help="Images made of the samples, in all.")] = 4,
+    steps: StepsOption = 12_800,
+    epochs: EpochsOption = 20,
+    qps: Annotated[
+        str | None,
+        typer.Option(
+            help="Base QPs to learn at, as in 22,27,32 or 26..47.",
+            show_default="26..47; with --no-credit 22,27,32,37,42,47",
+        ),
+    ] = None,
     ctu: CTUOption = 64,
-    envs: EnvsOption = None,
-    warm_start_rate: WarmStartRateOption = 5e-4,
-    rate: RateOption = None,
-    credit: CreditOption = False,
+    envs: Annotated[
+        int | None,
+        typer.Option(
+            help="Episodes at once.", show_default="2 for each of --maps; with --no-credit 16"
+        ),
+    ] = None,
+    warm_start_rate: WarmStartRateOption = 2e-4,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Learning rate of A2C.", show_default="1e-3; with --no-credit 2e-4"),
+    ] = None,
+    credit: Annotated[
+        bool,
+        typer.Option(
+            "--credit/--no-credit", help="Reward each CTU for what it did itself; see --maps."
+        ),
+    ] = True,
     maps: MapsOption = 5,
     preset: PresetOption = "medium",
     held_out: HeldOutOption = 0,
@@ -221,7 +250,7 @@ def finetune(
         steps,
         ctu_size=ctu,
         seed=seed,
-        **_reinforcement(qps, envs, rate, credit, maps, preset),
+        **_reinforcement("tuning", qps, envs, rate, credit, maps, preset),
     )
     task = task_of(data)
     found = task.load_data("train")
@@ -255,18 +284,17 @@ def _check_kind(clips: bool, mode: str | None, weights: Path | None, variations:
 
 
 def _reinforcement(
+    kind: str,
     qps: str | None,
     envs: int | None,
     rate: float | None,
     credit: bool,
     maps: int,
     preset: str,
-    clips: bool = False,
 ) -> dict[str, Any]:
-    """Return the part of a configuration whose defaults hang on --credit, which clips have."""
-    usual = ("26..47", 30 if maps == 1 else 6 * maps, 3e-4) if credit else (_QPS, 16, 2e-4)
-    if clips:
-        credit, usual = True, ("22..47", 10 if maps == 1 else 2 * maps, 1e-3)
+    """Return the part of a configuration whose defaults hang on the kind of training."""
+    by_default, images, fast = _WITH_CREDIT[kind]
+    usual = (by_default, images * (5 if maps == 1 else maps), fast) if credit else (_QPS, 16, 2e-4)
     given = zip((qps, envs, rate), usual, strict=True)
     chosen = [default if value is None else value for value, default in given]
     return {

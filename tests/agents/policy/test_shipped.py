@@ -69,9 +69,8 @@ def test_a_card_says_who_judged_how_long_and_with_what_result(name: str) -> None
     shipped = read_card(find_weights("unet")).sha256
     assert card.metrics["segmenters"].get("unet", shipped) == shipped
     trained = card.metrics["a2c_steps"] > 0
-    assert card.arguments["critic"] is trained
     tensors, _ = load_weights(name, SHIPPED_POLICIES)
-    assert any(key.startswith(CRITIC) for key in tensors) is trained
+    assert any(key.startswith(CRITIC) for key in tensors) is card.arguments["critic"]
     assert any("not timed" in note for note in card.notes) is (card.metrics["seconds"] is None)
     assert any("no reinforcement learning" in note for note in card.notes) is not trained
 
