@@ -137,5 +137,5 @@ def run_shown(
 
 
 def _on_disk(store: Store) -> int:
-    """Count finished cells where they are: Ctrl-C may come between a cell's writing and its note."""
+    """Count finished cells in the file: Ctrl-C may come between a write and its note in memory."""
     return len(Store.open(store.path).done()) if store.path.exists() else 0
