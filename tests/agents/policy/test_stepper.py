@@ -14,7 +14,6 @@ from stable_baselines3 import A2C
 from torch import nn
 
 from dmic_gym.agents.baselines import FixedOffsetAgent
-from dmic_gym.agents.policy.network import HRLVSCPolicy
 from dmic_gym.agents.policy.stepper import MARGIN, policy_stepper
 from dmic_gym.agents.policy.trunk import DMICPolicy
 from dmic_gym.agents.stepping import PredictStepper, stepper_of
@@ -166,7 +165,6 @@ def test_who_is_stepped_by_its_network() -> None:
 
     numbers = policy(features_extractor_kwargs={"inputs": "numbers"})
     others: list[Any] = [
-        small_model(policy=HRLVSCPolicy),
         small_model(policy=Own),
         OwnModel(DMICPolicy, small_vec(), device="cpu"),
         policy(activation_fn=nn.Tanh),

@@ -77,12 +77,12 @@ def test_many_agents_are_thinned_out_but_for_policies_and_rivals(data: ReportDat
     results = copy.deepcopy(dict(data.results[0]))
     agents = results["agents"]
     assert few_lines(results) == ["anchor", "roi", "oracle"]
-    names = ["random", *(f"search:{n}" for n in range(20, 29)), "mlp-1shot+refine:5", "table"]
+    names = ["random", *(f"search:{n}" for n in range(20, 29)), "dmic-1shot+refine:5", "table"]
     agents |= {name: {**agents["roi"], "bd_rate_percent": 0.0} for name in names}
     results["protocol"]["compare"] = ["table"]
     few = few_lines(results)
     assert len(few) == 8
-    assert {"anchor", "roi", "mlp-1shot+refine:5", "table"} < set(few)
+    assert {"anchor", "roi", "dmic-1shot+refine:5", "table"} < set(few)
     assert "random" not in few
     assert few == [name for name in agents if name in few]
     assert {line.get_label() for line in draw_curves(results).axes[0].get_lines()} == set(few)
