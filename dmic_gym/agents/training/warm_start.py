@@ -24,7 +24,7 @@ from dmic_gym.types import Floats
 
 _BATCH = 2
 _WEIGHT_DECAY = 1e-2
-_FIRST_ENTROPY, _FALL = 1.0, 0.001
+_FIRST_ENTROPY, _FALL = 1.0, 0.0025
 """Weight of the policy's entropy against the value of its actions, and what is left at the end."""
 
 _LEAST_SPREAD = 0.1
