@@ -175,9 +175,9 @@ def finetune(
     image: Annotated[str | None, typer.Option(help="Or one image by name.")] = None,
     weights: Annotated[str, typer.Option(help="Where to start: name, path or random.")] = "hrlvsc",
     tune: Annotated[str, typer.Option(help="head or all.")] = "head",
-    variations: Annotated[int, typer.Option(help="Images made of the samples, in all.")] = 4,
-    steps: StepsOption = 12_800,
-    epochs: EpochsOption = 20,
+    variations: Annotated[int, typer.Option(help="Images made of the samples, in all.")] = 8,
+    steps: StepsOption = 0,
+    epochs: EpochsOption = 60,
     qps: Annotated[
         str | None,
         typer.Option(
@@ -192,7 +192,7 @@ def finetune(
             help="Episodes at once.", show_default="2 for each of --maps; with --no-credit 16"
         ),
     ] = None,
-    warm_start_rate: WarmStartRateOption = 2e-4,
+    warm_start_rate: WarmStartRateOption = 3e-3,
     rate: Annotated[
         float | None,
         typer.Option(help="Learning rate of A2C.", show_default="1e-3; with --no-credit 2e-4"),
