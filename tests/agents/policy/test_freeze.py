@@ -168,7 +168,7 @@ def test_only_the_topmost_frozen_modules_are_kept_in_eval() -> None:
     assert PolicyParts(policy).frozen_modules == [policy.features_extractor]
     trunk: Any = policy.features_extractor
     parts = PolicyParts(policy, [*HEAD, "features_extractor.merge"])
-    assert parts.frozen_modules == [trunk.ctu, trunk.frame]
+    assert parts.frozen_modules == [trunk.ctu, trunk.frame, trunk.decisions, trunk.survey]
     assert not [name for name in parts.frozen if "merge" in name or name.startswith(HEAD)]
 
 
@@ -226,7 +226,8 @@ def test_a_with_block_freezes_for_other_training() -> None:
     def step() -> set[str]:
         before = tensors_of(policy)
         optimizer.zero_grad()
-        policy.predict_values(observations).sum().backward()
+        logits = policy.get_distribution(observations).distribution.logits
+        (logits[:, :1] + policy.predict_values(observations)).sum().backward()
         optimizer.step()
         return trained_names(before, tensors_of(policy))
 
