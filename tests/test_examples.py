@@ -50,7 +50,7 @@ def test_own_weights_are_loaded_mapped_or_refused(
     printed = capsys.readouterr().out
     for words in (
         "trained 2.7% of the parameters; loaded again, the same actions: [",
-        "0 of the policy's 29 tensors fit",
+        "0 of the policy's 32 tensors fit",
         "They do with key_map={'^net\\\\.': ''}: the same actions.",
         "action_net.bias has shape (7,), the policy's has (13,)",
         "a plain pickle can run code",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dmic_gym.agents.baselines import Agent
+from dmic_gym.agents.policy.shipped import policy_names
 from dmic_gym.agents.registry import AgentContext, find_own, named
 from dmic_gym.agents.search.posterior_cache import PosteriorCache
 from dmic_gym.agents.video_planning import (
@@ -62,6 +63,7 @@ GOP_DESCRIPTIONS = {
     "table": "one map a group, by tables of uniform encodes; 12 encodes",
     "oracle": "tables with the expert masks: not usable in practice",
     "search:N": "one map a group, searched by coding the group N times",
+    "NAME": "a shipped policy, which learned from images: it sets the QPs of CTUs",
     "PATH": "a policy of VideoCodingEnv, which sets the QPs of frames and of CTUs",
     "levels:PATH:PATH": "a policy for frames and one for CTUs; left empty, a level keeps its QPs",
     "module:object": "anything with predict(observation) or plan(evaluator, reference, base_qp)",
@@ -103,7 +105,8 @@ def make_gop_planner(
     if found is None:
         raise unknown_name("agent of clips", spec, GOP_DESCRIPTIONS)
     if isinstance(found, Agent):
-        return GopSteppingPlanner(found, found, qp_offsets)
+        of_images = spec in policy_names()
+        return GopSteppingPlanner(None if of_images else found, found, qp_offsets)
     if not isinstance(found, GopPlanner):
         raise _images_only(spec)
     return found

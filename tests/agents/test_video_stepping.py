@@ -8,6 +8,7 @@ import pytest
 from stable_baselines3 import A2C
 
 from dmic_gym.agents.baselines import full_agent
+from dmic_gym.agents.policy.card import PolicyMismatchWarning
 from dmic_gym.agents.video_registry import make_gop_planner
 from dmic_gym.agents.video_stepping import GopSteppingPlanner
 from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS
@@ -101,6 +102,13 @@ def test_a_policy_of_stable_baselines3_from_its_file(tmp_path: Path) -> None:
     assert coded(str(path)).bitstream == played(model).bitstream
 
 
+def test_a_shipped_policy_sets_the_qps_of_ctus_alone() -> None:
+    with pytest.warns(PolicyMismatchWarning, match="used at CTU 32"):
+        named, spelled = coded("dmic"), coded("levels::dmic")
+    assert named.bitstream == spelled.bitstream
+    assert len(np.unique(named.qp_maps)) > 1
+
+
 def test_a_wrong_action_is_named() -> None:
     with pytest.raises(InvalidInputError, match=r"Wrong.predict returned the action 99.*0\.\.12"):
         coded(f"{__name__}:Wrong")
@@ -111,7 +119,7 @@ def test_a_wrong_action_is_named() -> None:
     [
         ("levels:one.zip", "Write levels:frame.zip:ctu.zip"),
         ("levels:anchor:roi", "'anchor' is no policy"),
-        ("dmic-1shot", "does not code clips. These do: anchor"),
+        ("mlp", "Unknown agent of clips 'mlp'"),
     ],
 )
 def test_policies_that_are_off(spec: str, message: str) -> None:
