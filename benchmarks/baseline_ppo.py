@@ -13,7 +13,6 @@ A run that was stopped goes on with ``--resume``.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -47,7 +46,6 @@ def train(options: argparse.Namespace) -> Path:
         credit=options.credit,
         maps=options.maps if options.credit else 1,
         entropy=(0.0, 0.0),
-        policy="MultiInputPolicy",
     )
     words = [f"{portable(str(task.train))} ({len(images)} images)", f"segmenter {segmenter}"]
     run = TrainingRun(
@@ -61,11 +59,8 @@ def train(options: argparse.Namespace) -> Path:
         on_progress=_say,
     )
     facts = {"start": "random", "algorithm": "PPO", "rollout": ROLLOUT}
-    return run.run(images, _start(config, options.device), facts=facts)
-
-
-def _start(config: TrainingConfig, device: str) -> Callable[[TrainingEnv], OnPolicyAlgorithm]:
-    return partial(_model, config=config, device=device)
+    start = partial(_model, config=config, device=options.device)
+    return run.run(images, start, facts=facts)
 
 
 def _model(env: TrainingEnv, config: TrainingConfig, device: str) -> OnPolicyAlgorithm:
