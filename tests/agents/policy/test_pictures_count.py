@@ -10,7 +10,6 @@ import pytest
 
 from dmic_gym.agents.policy.loading import load_agent, save_policy
 from dmic_gym.agents.policy.shipped import SHIPPED_POLICIES, policy_names
-from dmic_gym.agents.policy.trunk import DMICPolicy
 from dmic_gym.agents.search.tables import Tables
 from dmic_gym.agents.training.config import TrainingConfig
 from dmic_gym.agents.training.learn import new_model
@@ -25,11 +24,6 @@ from dmic_gym.tasks.segmenters.weights import find_weights, read_card
 from tests.agents.policies import small_vec
 from tests.support import phantoms, vesselness
 
-SEEING = [
-    name
-    for name in policy_names()
-    if read_card(find_weights(name, SHIPPED_POLICIES)).architecture == DMICPolicy.__name__
-]
 PICTURES = ("ctu", "frame")
 LEAST = 0.05
 """Share of the decisions that noise has to change where the pictures are all there is to learn."""
@@ -93,11 +87,11 @@ def changed_by_noise(
     return found
 
 
-@pytest.mark.parametrize("name", SEEING)
+@pytest.mark.parametrize("name", policy_names())
 def test_noise_changes_what_shipped_policies_decide(name: str) -> None:
     size = read_card(find_weights(name, SHIPPED_POLICIES)).arguments["ctu_size"]
     found = changed_by_noise(name, phantoms(8, 4 * size, seed=9), size, steps=15)
-    assert min(found.values()) > 0.0
+    assert min(found.values()) > (0.0 if name == "hrlvsc" else LEAST)
 
 
 def test_noise_changes_what_a_policy_decides_that_learned_to_see(tmp_path: Path) -> None:

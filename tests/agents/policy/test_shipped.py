@@ -70,8 +70,9 @@ def test_a_card_says_who_judged_how_long_and_with_what_result(name: str) -> None
     shipped = read_card(find_weights("unet")).sha256
     assert card.metrics["segmenters"].get("unet", shipped) == shipped
     trained = card.metrics["a2c_steps"] > 0
+    assert card.arguments["critic"] is trained
     tensors, _ = load_weights(name, SHIPPED_POLICIES)
-    assert any(key.startswith(CRITIC) for key in tensors) is card.arguments["critic"]
+    assert any(key.startswith(CRITIC) for key in tensors) is trained
     assert any("not timed" in note for note in card.notes) is (card.metrics["seconds"] is None)
     assert any("no reinforcement learning" in note for note in card.notes) is not trained
 
@@ -79,6 +80,7 @@ def test_a_card_says_who_judged_how_long_and_with_what_result(name: str) -> None
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_bd_rates_of_a_card_are_the_recorded_ones(name: str) -> None:
     rows = card_of(name).metrics["bd_rates"]
+    assert {row["ctu_size"] for row in rows} == {64, 32}
     assert {row["base_qps"] for row in rows} == {"32,37,42,47", "22,27,32,37"}
     for row in rows:
         recorded = json.loads((ROOT / row["recorded"]).read_text())
