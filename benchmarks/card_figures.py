@@ -5,13 +5,14 @@ python benchmarks/card_figures.py
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dmic_gym.agents.policy.shipped import SHIPPED_POLICIES, policy_names
 from dmic_gym.bench.results_files import read_results
+from dmic_gym.bench.tables import of_set
 from dmic_gym.tasks.segmenters.weights import read_card, write_card
 
 ROOT = Path(__file__).parent.parent
@@ -35,7 +36,7 @@ def figures(name: str, path: Path) -> Iterator[dict[str, Any]]:
         if name not in agents:
             continue
         for qp_set, qps in protocol["qp_sets"].items():
-            found = of_qp_set(agents[name], qp_set)
+            found = of_set(results, agents[name], qp_set)
             yield {
                 "data": protocol["data"],
                 "images": protocol["images"],
@@ -49,12 +50,6 @@ def figures(name: str, path: Path) -> Iterator[dict[str, Any]]:
                 f"{protocol['segmenter']['sha256'][:12]}",
                 "recorded": path.relative_to(ROOT).as_posix(),
             }
-
-
-def of_qp_set(agent: Mapping[str, Any], qp_set: str) -> Mapping[str, Any]:
-    """Return an agent's figures at a set of base QPs; those of the first stand above."""
-    found: Mapping[str, Any] = agent.get(qp_set, agent)
-    return found
 
 
 def _round(value: float | None) -> float | None:

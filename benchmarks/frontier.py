@@ -19,12 +19,11 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from measure.common import markdown
 
 from dmic_gym.bench.protocol import ANCHOR, METRIC, Results
 from dmic_gym.bench.results_files import RESULTS
-from dmic_gym.bench.style import INK, Look, drawing, looks_of, png, quiet
+from dmic_gym.bench.style import INK, Look, drawing, log_ticks, looks_of, png, quiet
 from dmic_gym.bench.tables import qps_of, title
 
 COSTS = {"encodes": "encodes an image", "seconds": "processor seconds an image"}
@@ -116,9 +115,7 @@ def _panel(
             axes.plot(*at, "o", color=INK)
             axes.annotate(one.agent, at, xytext=(6, 5), textcoords="offset points", fontsize=9)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    log_ticks(axes)
     axes.axhline(0, color=INK, lw=0.9, ls="--")
     quiet(axes, COSTS[cost], "")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from dmic_gym.bench.protocol import ANCHOR, UNUSABLE
 from dmic_gym.bench.results_files import read_results
-from dmic_gym.bench.tables import Entry, bd_entry, cost_table
+from dmic_gym.bench.tables import Entry, bd_entry, cost_table, of_set
 from dmic_gym.tasks.segmenters.weights import SHIPPED, read_card
 
 ROOT = Path(__file__).parent.parent
@@ -86,7 +86,7 @@ def _rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for name, part in results["agents"].items():
         if name == ANCHOR:
             continue
-        standard, low = (_of_set(results, part, qps) for qps in ("standard", "low_rate"))
+        standard, low = (of_set(results, part, qps) for qps in ("standard", "low_rate"))
         level = part["bits_at"]["dice"]["97"]
         mark = " (knows the mask)" if name.startswith(UNUSABLE) else ""
         yield (
@@ -98,13 +98,6 @@ def _rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             costs[name][1].text,
             costs[name][2].text,
         )
-
-
-def _of_set(results: Mapping[str, Any], part: Mapping[str, Any], qps: str) -> Mapping[str, Any]:
-    """Return what an agent came to over a set of QPs; the first of a run stands without a name."""
-    first = next(iter(results["protocol"]["qp_sets"]))
-    found: Mapping[str, Any] = part if qps == first else part[qps]
-    return found
 
 
 def _text(entry: Entry) -> str:

@@ -10,14 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from dmic_gym.agents.policy.shipped import policy_names
 from dmic_gym.bench import style
 from dmic_gym.bench.labels import label_lines
 from dmic_gym.bench.per_image import extremes, featured, line_of, mean_intervals, savings
 from dmic_gym.bench.protocol import ANCHOR, METRIC, Results
-from dmic_gym.bench.style import ACCENT, INK, Look, drawing, looks_of, quiet, short
+from dmic_gym.bench.style import ACCENT, INK, Look, drawing, log_ticks, looks_of, quiet, short
 from dmic_gym.bench.tables import FIGURE_NAMES, qps_of, title
 
 QUALITIES = {
@@ -189,19 +188,13 @@ def _curve_panel(axes: Axes, results: Results, key: str, names: Sequence[str]) -
     what = "clip" if "gop" in protocol else "image"
     quiet(axes, f"kbit per {what} (mean, log scale)", f"{FIGURE_NAMES[key]} (mean)")
     axes.set_xscale("log")
-    _log_ticks(axes, 1000.0)
+    log_ticks(axes, 1000.0)
     if pixels := protocol.get("pixels"):
         top = axes.secondary_xaxis("top", functions=(lambda x: x / pixels, lambda x: x * pixels))
         top.set_xlabel("bits per pixel", labelpad=6)
         top.tick_params(length=0, pad=3)
-        _log_ticks(top, 1.0)
+        log_ticks(top)
     label_lines(axes, sorted(drawn, key=lambda line: -line.get_zorder()))
-
-
-def _log_ticks(axes: Any, unit: float) -> None:
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / unit:,g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _line_looks(results: Results) -> dict[str, Look]:

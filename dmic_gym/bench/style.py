@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 INK, MUTED, GRID, ACCENT = "#1d2733", "#64707d", "#dfe3e8", "#0b7a75"
 """Text and anchor, labels and axes, grid, and the one line that the eye should follow."""
@@ -116,6 +117,13 @@ def quiet(axes: Axes, xlabel: str, ylabel: str) -> None:
     axes.set_ylabel(ylabel, labelpad=6)
     axes.grid(axis="both")
     axes.tick_params(length=0, pad=5)
+
+
+def log_ticks(axes: Any, unit: float = 1.0) -> None:
+    """Label a logarithmic x axis at 1, 2 and 5 of each decade, in multiples of `unit`."""
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / unit:,g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def png(figure: Figure, dpi: int = 160) -> bytes:

@@ -74,15 +74,23 @@ class Table:
 
 def bd_tables(results: Results) -> list[Table]:
     """Return BD-rates for each set of base QPs and of still codecs, and bits at equal quality."""
-    headline, *others = results["protocol"]["qp_sets"]
     agents, stills = results["agents"], results["stills"]
-    sets = {qps_of(results, headline): agents}
-    sets |= {qps_of(results, key): {name: agents[name][key] for name in agents} for key in others}
+    sets = {
+        qps_of(results, key): {name: of_set(results, part, key) for name, part in agents.items()}
+        for key in results["protocol"]["qp_sets"]
+    }
     tables = [_bd_table(results, heading, "Agent", lines) for heading, lines in sets.items()]
     tables.append(_bd_table(results, "Constant quality, all points", "Codec", stills))
     tables.append(_level_table(results))
     accent = featured(results)
     return [replace(table, accent=accent) for table in tables if table.rows]
+
+
+def of_set(results: Results, part: Results, qp_set: str) -> Results:
+    """Return an agent's figures over a set of base QPs; those of a run's first stand above."""
+    first = next(iter(results["protocol"]["qp_sets"]))
+    found: Results = part if qp_set == first else part[qp_set]
+    return found
 
 
 def qps_of(results: Results, qp_set: str) -> str:

@@ -28,6 +28,10 @@ from dmic_gym.cli.training_options import (
     SeedOption,
     SegmentersOption,
     StepsOption,
+    TuningCreditOption,
+    TuningEnvsOption,
+    TuningQPsOption,
+    TuningRateOption,
     WarmStartRateOption,
 )
 from dmic_gym.cli.training_runs import image_run, judged, reinforcement, split_off_images, watch
@@ -178,31 +182,12 @@ def finetune(
     variations: Annotated[int, typer.Option(help="Images made of the samples, in all.")] = 8,
     steps: StepsOption = 0,
     epochs: EpochsOption = 60,
-    qps: Annotated[
-        str | None,
-        typer.Option(
-            help="Base QPs to learn at, as in 22,27,32 or 26..47.",
-            show_default="26..47; with --no-credit 22,27,32,37,42,47",
-        ),
-    ] = None,
+    qps: TuningQPsOption = None,
     ctu: CTUOption = 64,
-    envs: Annotated[
-        int | None,
-        typer.Option(
-            help="Episodes at once.", show_default="2 for each of --maps; with --no-credit 16"
-        ),
-    ] = None,
+    envs: TuningEnvsOption = None,
     warm_start_rate: WarmStartRateOption = 3e-3,
-    rate: Annotated[
-        float | None,
-        typer.Option(help="Learning rate of A2C.", show_default="1e-3; with --no-credit 2e-4"),
-    ] = None,
-    credit: Annotated[
-        bool,
-        typer.Option(
-            "--credit/--no-credit", help="Reward each CTU for what it did itself; see --maps."
-        ),
-    ] = True,
+    rate: TuningRateOption = None,
+    credit: TuningCreditOption = True,
     maps: MapsOption = 5,
     preset: PresetOption = "medium",
     held_out: HeldOutOption = 0,

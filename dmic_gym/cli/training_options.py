@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,32 +21,38 @@ SegmentersOption = Annotated[
         show_default="the task's, else unet",
     ),
 ]
+
+
+def _qps(usual: str) -> Any:
+    return typer.Option(help="Base QPs to learn at, as in 22,27,32 or 26..47.", show_default=usual)
+
+
+def _envs(usual: str) -> Any:
+    return typer.Option(help="Episodes at once.", show_default=usual)
+
+
+def _rate(usual: str) -> Any:
+    return typer.Option(help="Learning rate of A2C.", show_default=usual)
+
+
+def _credit(*names: str) -> Any:
+    return typer.Option(*names, help="Reward each CTU for what it did itself; see --maps.")
+
+
 QPsOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Base QPs to learn at, as in 22,27,32 or 26..47.",
-        show_default="22,27,32,37,42,47; with --credit or of stills 26..47, of clips 22..47",
-    ),
+    str | None, _qps("22,27,32,37,42,47; with --credit or of stills 26..47, of clips 22..47")
 ]
+TuningQPsOption = Annotated[str | None, _qps("26..47; with --no-credit 22,27,32,37,42,47")]
 CTUOption = Annotated[int, typer.Option(help="CTU size: 64, 32 or 16.")]
 EnvsOption = Annotated[
-    int | None,
-    typer.Option(
-        help="Episodes at once.",
-        show_default="16; with --credit or of stills 6, of clips 2 for each of --maps",
-    ),
+    int | None, _envs("16; with --credit or of stills 6, of clips 2 for each of --maps")
 ]
+TuningEnvsOption = Annotated[int | None, _envs("2 for each of --maps; with --no-credit 16")]
 WarmStartRateOption = Annotated[float, typer.Option(help="Learning rate of the warm start.")]
-RateOption = Annotated[
-    float | None,
-    typer.Option(
-        help="Learning rate of A2C.",
-        show_default="2e-4; with --credit or of stills 3e-4, of clips 1e-3",
-    ),
-]
-CreditOption = Annotated[
-    bool, typer.Option("--credit", help="Reward each CTU for what it did itself; see --maps.")
-]
+RateOption = Annotated[float | None, _rate("2e-4; with --credit or of stills 3e-4, of clips 1e-3")]
+TuningRateOption = Annotated[float | None, _rate("1e-3; with --no-credit 2e-4")]
+CreditOption = Annotated[bool, _credit("--credit")]
+TuningCreditOption = Annotated[bool, _credit("--credit/--no-credit")]
 MapsOption = Annotated[
     int,
     typer.Option(

@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs
-from torch import Tensor, nn
+from torch import Tensor
 
 HEAD = ("mlp_extractor", "action_net", "value_net")
 """Module prefixes of the actor-critic head; all other parameters are the trunk."""
@@ -24,8 +23,6 @@ CRITIC = ("mlp_extractor.value_net.", "value_net.")
 
 KEYS = ("ctu", "features", "frame", "progress")
 """The observation keys the trunk reads; see `CodingEnv`."""
-
-_HEAD_WIDTH = 32
 
 
 class OrdinalPolicy(ActorCriticPolicy):
@@ -44,13 +41,3 @@ class OrdinalPolicy(ActorCriticPolicy):
         probabilities: Tensor = distribution.distribution.probs
         order = torch.arange(probabilities.shape[1], device=probabilities.device)
         return torch.round(probabilities @ order.to(probabilities.dtype)).long()
-
-
-def with_trunk(trunk: type[BaseFeaturesExtractor], arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return an `ActorCriticPolicy`'s arguments with a trunk and the small head as defaults."""
-    return {
-        "features_extractor_class": trunk,
-        "net_arch": {"pi": [_HEAD_WIDTH], "vf": [_HEAD_WIDTH]},
-        "activation_fn": nn.ReLU,
-        **arguments,
-    }

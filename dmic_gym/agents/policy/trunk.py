@@ -23,7 +23,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmic_gym.agents.policy.network import KEYS, OrdinalPolicy, with_trunk
+from dmic_gym.agents.policy.network import KEYS, OrdinalPolicy
 from dmic_gym.envs.observations import BASE_QP, FEATURES, PROGRESS
 from dmic_gym.envs.video_observations import CTU_LEVEL, VIDEO_FEATURES, VideoFeatures
 from dmic_gym.errors import InvalidInputError, unknown_name
@@ -46,6 +46,7 @@ SEEN_ONCE = ("ctu", "frame", "previous", "previous_ctu")
 
 _SEEN, _SURVEYED = 128, 32
 _FRAME_STRIDE = 8
+_HEAD_WIDTH = 32
 _INVISIBLE = (BASE_QP, PROGRESS, FEATURES.index("ctu_size"))
 _WIDTHS = {"pixels": 300, "both": 300}
 _WIDTHS_OF_NUMBERS = (640, 380)
@@ -205,8 +206,12 @@ class DMICPolicy(OrdinalPolicy):
         lr_schedule: Callable[[float], float],
         **arguments: Any,
     ) -> None:
-        arguments = with_trunk(CTUTrunk, arguments)
-        super().__init__(observation_space, action_space, lr_schedule, **arguments)
+        usual = {
+            "features_extractor_class": CTUTrunk,
+            "net_arch": {"pi": [_HEAD_WIDTH], "vf": [_HEAD_WIDTH]},
+            "activation_fn": nn.ReLU,
+        }
+        super().__init__(observation_space, action_space, lr_schedule, **{**usual, **arguments})
 
     def extract_features(
         self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor | None = None

@@ -72,10 +72,9 @@ def new_model(env: TrainingEnv, config: TrainingConfig, device: str = "auto") ->
     Raises:
         InvalidInputError: there is no such device, or there are no such inputs.
     """
-    kwargs: dict[str, Any] = {}
+    arguments = a2c_arguments(config, env)
     if config.inputs != "both":
-        kwargs["features_extractor_kwargs"] = {"inputs": config.inputs}
-    arguments = a2c_arguments(config, env) | {"policy_kwargs": kwargs or None}
+        arguments["policy_kwargs"] = {"features_extractor_kwargs": {"inputs": config.inputs}}
     return A2C(DMICPolicy, env, device=pick_device(device), **arguments)
 
 
