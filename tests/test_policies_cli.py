@@ -23,6 +23,7 @@ from dmic_gym.agents.training.checkpoints import WARM_STARTED
 from dmic_gym.agents.training.learn import VALUE_TABLES
 from dmic_gym.agents.training.learning_log import LEARNING
 from dmic_gym.cli.common import integers_of
+from dmic_gym.cli.training_runs import reinforcement
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.segmenters.weights import load_weights, read_card
 from tests.support import ROOT, error_line, phantoms
@@ -306,6 +307,33 @@ def test_pretrain_with_credit_by_one_command(dmic: Any, tmp_path: Path) -> None:
     assert card.architecture == "DMICPolicy"
     assert card.metrics["images"] == 3
     assert card.metrics["config"]["base_qps"] == list(range(26, 41))
+
+
+@pytest.mark.parametrize(
+    ("maps", "envs", "together", "compared"),
+    [(None, None, 30, 5), (3, None, 18, 3), (1, None, 30, 1), (None, 8, 8, 4), (None, 7, 7, 1)],
+)
+def test_so_many_maps_are_compared_as_divide_the_episodes(
+    maps: int | None, envs: int | None, together: int, compared: int
+) -> None:
+    chosen = reinforcement("images", None, envs, None, True, maps, "medium", from_nothing=True)
+    assert (chosen["envs"], chosen["maps"]) == (together, compared)
+
+
+def test_maps_that_do_not_divide_the_episodes_are_refused_by_the_names_of_the_options(
+    dmic: Any, folder: Path, tmp_path: Path
+) -> None:
+    clash = ("--envs", 8, "--maps", 5)
+    told = error_line(dmic("finetune", "--data", folder, "--out", tmp_path / "out", *clash))
+    assert "--envs 8 is no multiple of --maps 5. Nearest: --envs 10" in told
+
+
+@pytest.mark.parametrize(("from_nothing", "first"), [(True, 0.01), (False, 0.0025)])
+def test_a_policy_that_has_learned_explores_less(from_nothing: bool, first: float) -> None:
+    chosen = reinforcement(
+        "images", None, None, None, True, None, "medium", from_nothing=from_nothing
+    )
+    assert chosen["entropy"][0] == first > chosen["entropy"][1]
 
 
 def test_a_range_stands_for_its_integers() -> None:

@@ -85,7 +85,7 @@ def pretrain(
     warm_start_rate: WarmStartRateOption = 1e-3,
     rate: RateOption = None,
     credit: CreditOption = False,
-    maps: MapsOption = 5,
+    maps: MapsOption = None,
     preset: PresetOption = "medium",
     held_out: HeldOutOption = 0,
     judge_every: JudgeOption = 25,
@@ -128,8 +128,9 @@ def pretrain(
     clips = any(task.kind == "clips" for task in tasks)
     _check_kind(clips, mode, weights, variations)
     stills = clips and mode == "stills"
+    passes = (0 if clips and not stills else 35) if epochs is None else epochs
     config = TrainingConfig(
-        (0 if clips and not stills else 35) if epochs is None else epochs,
+        passes,
         warm_start_rate,
         (500_000 if clips else 0) if steps is None else steps,
         ctu_size=ctu,
@@ -138,6 +139,7 @@ def pretrain(
         **reinforcement(
             "clips" if clips and not stills else "images",
             *(qps, envs, rate, credit or clips, maps, preset),
+            from_nothing=not passes and not weights,
         ),
     )
     if clips:
@@ -188,7 +190,7 @@ def finetune(
     warm_start_rate: WarmStartRateOption = 3e-3,
     rate: TuningRateOption = None,
     credit: TuningCreditOption = True,
-    maps: MapsOption = 5,
+    maps: MapsOption = None,
     preset: PresetOption = "medium",
     held_out: HeldOutOption = 0,
     judge_every: JudgeOption = 25,
@@ -209,7 +211,11 @@ def finetune(
         steps,
         ctu_size=ctu,
         seed=seed,
-        **reinforcement("tuning", qps, envs, rate, credit, maps, preset),
+        **reinforcement(
+            "tuning",
+            *(qps, envs, rate, credit, maps, preset),
+            from_nothing=not epochs and weights == tuning.RANDOM,
+        ),
     )
     task = task_of(data)
     found = task.load_data("train")

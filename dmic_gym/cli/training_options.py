@@ -54,10 +54,11 @@ TuningRateOption = Annotated[float | None, _rate("1e-3; with --no-credit 2e-4")]
 CreditOption = Annotated[bool, _credit("--credit")]
 TuningCreditOption = Annotated[bool, _credit("--credit/--no-credit")]
 MapsOption = Annotated[
-    int,
+    int | None,
     typer.Option(
         help="With --credit: QP maps of one image at one base QP whose mean return is the "
-        "baseline; 1: the critic is the baseline instead."
+        "baseline; 1: the critic is the baseline instead.",
+        show_default="5, or the most below that divide --envs",
     ),
 ]
 PresetOption = Annotated[str, typer.Option(help="x265's, such as medium or ultrafast.")]

@@ -19,6 +19,7 @@ from dmic_gym.cli.common import (
     stderr,
     stdout,
 )
+from dmic_gym.errors import InvalidInputError
 from dmic_gym.io import portable
 
 if TYPE_CHECKING:
@@ -36,8 +37,11 @@ _WITH_CREDIT = {
 }
 """Base QPs, images at once and rate of A2C with credit, by kind of training."""
 
-_ENTROPY = {False: (0.003, 0.003), True: (0.01, 0.003)}
-"""Weight of the entropy at the first and last step, without and with --credit."""
+_MAPS = 5
+
+_ENTROPY = {"whole": (0.003, 0.003), "credit": (0.01, 0.003), "learned": (0.0025, 0.001)}
+"""Weight of the entropy at the first and last step of A2C: without --credit; with it; and with it
+where a policy goes on whose warm start ended at that weight."""
 
 
 def reinforcement(
@@ -46,23 +50,42 @@ def reinforcement(
     envs: int | None,
     rate: float | None,
     credit: bool,
-    maps: int,
+    maps: int | None,
     preset: str,
+    *,
+    from_nothing: bool,
 ) -> dict[str, Any]:
-    """Return the part of a configuration whose defaults hang on the kind of training."""
+    """Return the part of a configuration whose defaults hang on the kind of training.
+
+    Raises:
+        InvalidInputError: `envs` is no multiple of `maps`.
+    """
     by_default, images, fast = _WITH_CREDIT[kind]
-    usual = (by_default, images * (5 if maps == 1 else maps), fast) if credit else (_QPS, 16, 2e-4)
-    given = zip((qps, envs, rate), usual, strict=True)
-    chosen = [default if value is None else value for value, default in given]
+    groups = images * (maps if maps and maps > 1 else _MAPS)
+    usual = (by_default, groups, fast) if credit else (_QPS, 16, 2e-4)
+    episodes = usual[1] if envs is None else envs
     return {
-        "base_qps": tuple(integers_of("--qps", str(chosen[0]))),
-        "envs": chosen[1],
-        "learning_rate": chosen[2],
+        "base_qps": tuple(integers_of("--qps", usual[0] if qps is None else qps)),
+        "envs": episodes,
+        "learning_rate": usual[2] if rate is None else rate,
         "credit": credit,
-        "maps": maps if credit else 1,
-        "entropy": _ENTROPY[credit],
+        "maps": _maps_of(maps, episodes) if credit else 1,
+        "entropy": _ENTROPY["whole" if not credit else "credit" if from_nothing else "learned"],
         "preset": preset,
     }
+
+
+def _maps_of(maps: int | None, envs: int) -> int:
+    """Return how many maps are compared: as asked for, or the most up to 5 that divide `envs`."""
+    if maps is None:
+        return max(size for size in range(1, _MAPS + 1) if envs % size == 0)
+    if maps > 0 and envs % maps:
+        nearest = max(round(envs / maps), 1) * maps
+        raise InvalidInputError(
+            f"--envs {envs} is no multiple of --maps {maps}. Nearest: --envs {nearest}; or leave "
+            "--maps out."
+        )
+    return maps
 
 
 def split_off_images(

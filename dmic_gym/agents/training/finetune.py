@@ -50,7 +50,7 @@ def finetune(
     *,
     weights: str | Path = "hrlvsc",
     tune: str = "head",
-    variations: int = 6,
+    variations: int = 8,
 ) -> Path:
     """Tune a policy on a few annotated images and write it with its card.
 
