@@ -21,6 +21,7 @@ from measure.dtypes import forms
 from measure.floor import single, vector
 from measure.obvious import against_obvious
 from measure.policy import policy
+from measure.segmenter_training import segmenter_training
 from measure.sizes import sizes
 from measure.training import training
 
@@ -38,6 +39,7 @@ TITLES = {
     "growth": "(e) Exponent of the time in the number of pixels: 1 is linear",
     "training": "(f) Where the time of A2C training goes",
     "policy": "(g) A policy's own time over the encode it steers, 512x512, medium, QP 32",
+    "segmenter_training": "(h) An epoch of train-segmenter over a plain loop, crops of 256x256",
 }
 
 
@@ -48,6 +50,7 @@ PARTS: dict[str, Callable[[Scale], tuple[Facts, Tables]]] = {
     "sizes": lambda scale: ({}, dict(zip(("sizes", "growth"), sizes(scale), strict=True))),
     "training": lambda scale: ({}, {"training": training(scale)}),
     "policy": lambda scale: ({}, {"policy": policy(scale)}),
+    "segmenter_training": lambda scale: ({}, {"segmenter_training": segmenter_training(scale)}),
 }
 
 

@@ -200,6 +200,15 @@ def test_the_cost_of_a_policys_decisions(program: Any, tmp_path: Path) -> None:
     assert "(g) A policy's own time" in (tmp_path / "speed.md").read_text()
 
 
+@pytest.mark.slow
+def test_what_an_epoch_of_a_segmenter_costs(program: Any, tmp_path: Path) -> None:
+    program("speed", "--quick", "--parts", "segmenter_training", "--json", tmp_path / "speed.json")
+    rows = json.loads((tmp_path / "speed.json").read_text())["tables"]["segmenter_training"]
+    shipped = [row for row in rows if row["epoch"] == "as shipped"]
+    assert {row["network"] for row in shipped} == {"unet", "dilated"}
+    assert all(row["over plain"] == 1 for row in rows if row["epoch"] == "plain")
+
+
 def test_low_delay_measures_streams_that_equal_a_plain_run(
     program: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
