@@ -191,8 +191,8 @@ def test_a_training_that_runs_out_of_minutes_goes_on_where_it_was(
     code, out, err = dmic(*command, "--test", folder)
     assert code == 0
     assert "Dice 0." in out
-    assert "number=2" in err
-    assert "number=1" not in err
+    assert "2/2" in err
+    assert "1/2" not in err
     card = read_card(tmp_path / "seg" / "unet.safetensors")
     assert card.arguments == {"shrink": 2, "channels": [4, 8]}
     assert card.metrics["recipe"]["size"] == 64

@@ -10,11 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dmic_gym.cli.common import progress_bar, stderr, stdout
+from dmic_gym.cli.common import print_json, say, stderr, stdout
+from dmic_gym.cli.notes import tell
 from dmic_gym.envs.parallel import start_pool
 from dmic_gym.errors import DmicError
 
@@ -33,7 +36,7 @@ OnFrame = Callable[[int, int], None]
 Work = Callable[["Job", OnFrame], "Done"]
 
 
-def run_batch(jobs: Jobs, work: Work, workers: int = 1) -> None:
+def run_batch(jobs: Jobs, work: Work, workers: int = 1, *, as_json: bool = False) -> None:
     """Do the jobs, with a progress bar, and print a summary.
 
     Of a folder, jobs that fail are reported, the others go on, and the exit code is 1; a single
@@ -45,12 +48,13 @@ def run_batch(jobs: Jobs, work: Work, workers: int = 1) -> None:
             threads of their own, since Python hears no signal while its main thread is inside an
             encoder.
         workers: how many threads, with one torch thread each.
+        as_json: print a JSON object of all files in place of the summary.
 
     Raises:
         typer.Exit: some jobs failed, or the user pressed Ctrl-C (130).
         DmicError: the only job failed.
     """
-    batch = _Batch(jobs, work, workers)
+    batch = _Batch(jobs, work, workers, as_json)
     future: Future[None] = Future()
     ended = threading.Event()
     with _interrupts(batch.stop):
@@ -90,16 +94,19 @@ def _fulfil(future: Future[None], run: Callable[[], None], ended: threading.Even
 
 
 class _Batch:
-    def __init__(self, jobs: Jobs, work: Work, workers: int) -> None:
+    def __init__(self, jobs: Jobs, work: Work, workers: int, as_json: bool) -> None:
         self.stop = threading.Event()
-        self.failed = 0
+        self.failed: dict[Path, DmicError] = {}
         self._jobs = jobs
         self._work = work
         self._workers = workers
-        self._done: list[Done] = []
+        self._as_json = as_json
+        self._done: dict[Path, tuple[Path, Done]] = {}
 
     def run(self) -> None:
         """Do the jobs until all are done or `stop` is set."""
+        from dmic_gym.cli.progress import progress_bar
+
         in_folder = self._jobs.in_folder
         with progress_bar() as progress:
             task = progress.add_task("files" if in_folder else "frames", total=self._count)
@@ -133,12 +140,12 @@ class _Batch:
         except DmicError as error:
             if not self._jobs.in_folder:
                 raise
-            self.failed += 1
-            _say(f"skipped: {error}")
+            self.failed[job.source] = error
+            say(f"skipped: {error}", stderr)
             return
-        self._done.append(done)
+        self._done[job.source] = (job.target, done)
         if done.word:
-            _say(f"note: {str(job.source)!r} was {done.word}.")
+            tell(f"note: {str(job.source)!r} was {done.word}.")
 
     def abandon(self) -> None:
         """Leave at once and nothing half-written: an orderly exit would wait for the encoder."""
@@ -150,24 +157,36 @@ class _Batch:
         os._exit(_INTERRUPTED)
 
     def summarise(self) -> None:
-        """Print counts, bytes and, where somebody asked, Dice."""
-        done = list(self._done)
+        """Print counts, bytes and, where somebody asked, Dice; or JSON."""
+        if self._as_json:
+            print_json(self._content())
+            return
+        done = [done for _, done in self._done.values()]
         raw = sum(each.raw_bytes for each in done)
         coded = sum(each.coded_bytes for each in done)
         dice = [each.dice for each in done if each.dice is not None]
         words = [f"{len(done)} of {self._count} files"]
         words += [f"{sum(each.frames for each in done)} pictures"]
-        words += [f"{self.failed} failed"] if self.failed else []
+        words += [f"{len(self.failed)} failed"] if self.failed else []
         words += [f"{raw} bytes of samples, {coded} coded, {raw / coded:.1f}:1"] if coded else []
         words += [f"base QP {each.qp}" for each in done if len(done) == 1 and each.qp is not None]
         words += [f"lowest retained Dice {min(dice):.3f}"] if dice else []
         words += [f"left out: {_listed(self._jobs.left_out)}"] if self._jobs.left_out else []
         stdout.print(", ".join(words), markup=False, highlight=False, soft_wrap=True)
 
+    def _content(self) -> dict[str, Any]:
+        return {
+            "files": [
+                {"source": str(source), "target": str(target), **asdict(done)}
+                for source, (target, done) in self._done.items()
+            ],
+            "failed": [
+                {"source": str(source), "error": str(error)}
+                for source, error in self.failed.items()
+            ],
+            "left_out": dict(self._jobs.left_out),
+        }
+
 
 def _listed(kinds: Counter[str]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-
-
-def _say(words: str) -> None:
-    stderr.print(words, markup=False, highlight=False, soft_wrap=True)

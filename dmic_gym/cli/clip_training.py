@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dmic_gym.cli.common import command_line, stderr
+from dmic_gym.cli.common import command_line
+from dmic_gym.cli.notes import note
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.io import portable
 
@@ -64,13 +65,13 @@ def clip_training(
     if mode == "stills":
         judge = segmenter_of_stills(judge, clips)
     notes = notes_on(spec, data, names_of(clips))
-    for note in notes:
-        stderr.print(f"[yellow]Note:[/] {note}", highlight=False, soft_wrap=True)
+    for each in notes:
+        note(each)
     words = [
         f"{portable(data)} ({'frames of ' if mode == 'stills' else ''}{len(learned)} clips)",
         f"segmenter {portable(describe_segmenter(judge)['name'])}",
     ]
-    card = CardNotes(words, command_line(), [portable(note) for note in notes])
+    card = CardNotes(words, command_line(), [portable(each) for each in notes])
 
     def train(on_progress: ProgressCallback) -> TrainedLevels:
         chosen = replace(run, segmenter=judge, card=card, on_progress=on_progress)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -13,9 +14,6 @@ from rich.console import Console
 from dmic_gym.cli.help import Grouped, epilog
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.io import portable
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
 
 app = typer.Typer(
     cls=Grouped,
@@ -49,11 +47,20 @@ SegmenterOption = Annotated[
     ),
 ]
 
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON for programs, in place of tables and lines.")
+]
+
 
 def say(line: str, console: Console = stdout) -> None:
     """Print a line as it is; signs that the terminal lacks become question marks."""
     text = line.encode(console.encoding, "replace").decode(console.encoding)
     console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_json(content: object) -> None:
+    """Print JSON and nothing else, for programs."""
+    sys.stdout.write(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def each(option: str, values: Sequence[str], count: int) -> list[str]:
@@ -106,34 +113,3 @@ def _integers(word: str) -> Sequence[int]:
 def command_line() -> str:
     """Return this process's command line for records."""
     return portable(shlex.join(["dmic", *sys.argv[1:]]))
-
-
-def progress_bar() -> Progress:
-    """Return a progress bar on stderr."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
-        TextColumn("{task.description:>12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=stderr,
-    )
-
-
-def stages(progress: Progress) -> Callable[[str, int, int, str], None]:
-    """Return what shows stage, how much of it is done and of how much, and a word on it."""
-    bars: dict[str, TaskID] = {}
-
-    def show(stage: str, done: int, total: int, word: str) -> None:
-        if stage not in bars:
-            bars[stage] = progress.add_task(stage, total=total)
-        progress.update(bars[stage], completed=done, description=f"{stage} {word}")
-
-    return show

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from dmic_gym.cli.batch import run_batch
-from dmic_gym.cli.common import SegmenterOption, app
+from dmic_gym.cli.common import JsonOption, SegmenterOption, app
 from dmic_gym.cli.help import USE, shown
+from dmic_gym.cli.notes import QuietOption
 from dmic_gym.errors import InvalidInputError, checked_integer
 
 _DEFAULT_QP = 32
@@ -77,6 +78,8 @@ def encode(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse policies trained for another CTU size.")
     ] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Code pictures as HEVC, with the bits where the diagnosis needs them.
 
@@ -117,7 +120,7 @@ def encode(
             with coders.lend() as coder:
                 return encode_file(job, coder, reading, on_frame, maps)
 
-        run_batch(jobs, work, at_once)
+        run_batch(jobs, work, at_once, as_json=as_json)
 
 
 def _check_alone(**options: object) -> None:
@@ -141,10 +144,12 @@ def decode(
         bool, typer.Option(help="Refuse streams of other encoders, which prove nothing.")
     ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Decode HEVC. Damaged and cut files of dmic encode are refused."""
     from dmic_gym.deploy.files import decode_file
     from dmic_gym.deploy.jobs import decoding_jobs
 
     jobs = decoding_jobs(source, target, f".{to}", overwrite=overwrite)
-    run_batch(jobs, lambda job, _: decode_file(job, strict=strict))
+    run_batch(jobs, lambda job, _: decode_file(job, strict=strict), as_json=as_json)

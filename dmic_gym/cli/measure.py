@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -10,14 +9,17 @@ import typer
 
 from dmic_gym.cli.common import (
     DataOption,
+    JsonOption,
     SegmenterOption,
     app,
     names_of,
+    print_json,
     qp_sets_of,
     say,
     stdout,
 )
 from dmic_gym.cli.help import MEASURE, USE, shown
+from dmic_gym.cli.notes import QuietOption
 from dmic_gym.cli.reports import WRITTEN, show_and_save
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.io import portable
@@ -34,20 +36,26 @@ StrictOption = Annotated[
 
 
 @app.command(**shown(USE, "dmic info"))
-def info() -> None:
+def info(as_json: JsonOption = False) -> None:
     """Show versions, the encoder's self-test and the GPU."""
     from dmic_gym.agents.training.telemetry import gpu_name
     from dmic_gym.bench.protocol import versions
     from dmic_gym.codecs import X265Codec
     from dmic_gym.codecs.hevc.selftest import require_working_offsets
 
-    for package, found in versions().items():
-        say(f"{package:16} {found}")
     with X265Codec() as codec:
         require_working_offsets(codec, codec.encode_bitstream, "stills")
         codec.video((64, 64), 30).close()
-    say(f"{'x265 self-test':16} passed: QP offsets reach the encoder, in P frames too")
-    say(f"{'GPU':16} {gpu_name() or 'none'}")
+    facts = {
+        **versions(),
+        "x265 self-test": "passed: QP offsets reach the encoder, in P frames too",
+        "GPU": gpu_name() or "none",
+    }
+    if as_json:
+        print_json(facts)
+        return
+    for name, fact in facts.items():
+        say(f"{name:16} {fact}")
 
 
 @app.command(
@@ -87,6 +95,8 @@ def bench(
         Path, typer.Option(help="Folder for results.json, rows.jsonl and the picture.")
     ] = Path("dmic-bench"),
     quick: Annotated[bool, typer.Option("--quick", help=f"Only {_QUICK_IMAGES} images.")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare agents with the anchor: BD-rate table, results.json, rate-distortion curves."""
     from dmic_gym.bench.definition import Definition
@@ -123,12 +133,12 @@ def bench(
                 store.write()
 
         plan = run_shown(definition, store, engine, before=keep_rows, resume=resume, strict=strict)
-        failed = show_and_save(store, definition, plan, out)
+        failed = show_and_save(store, definition, plan, out, as_json=as_json)
     raise typer.Exit(1 if failed else 0)
 
 
 @app.command("list", **shown(USE, "dmic list"))
-def list_names() -> None:
+def list_names(as_json: JsonOption = False) -> None:
     """Name the agents, the shipped weights, the tasks and the data sets."""
     from dmic_gym.agents.policy.shipped import SHIPPED_POLICIES, policy_names
     from dmic_gym.agents.registry import DESCRIPTIONS
@@ -145,17 +155,20 @@ def list_names() -> None:
         f"{card.metrics['a2c_steps']} A2C steps"
         for card in policies
     }
-    _show("agents", [*DESCRIPTIONS.items(), *trained.items()])
-    _show("agents of clips", GOP_DESCRIPTIONS.items())
-    cards = [read_card(find_weights(name)) for name in shipped_names()]
-    folders = [(name, "several, each for what it has not seen") for name in shipped_folders()]
-    _show("weights", [*((card.name, card.architecture) for card in cards), *folders])
-    _show("tasks", [(task.name, f"{task.test}, {task.segmenter}") for task in TASKS.values()])
-    _show("data", [*((name, "") for name in DATASETS), ("a folder of images with masks", "")])
-    _show("clips", [*((name, "") for name in CLIPS), ("a folder of clips, or a video file", "")])
-
-
-def _show(title: str, rows: Iterable[tuple[str, str]]) -> None:
-    stdout.print(f"[bold]{title}[/]")
-    for name, meaning in rows:
-        say(f"  {name:16} {meaning}".rstrip())
+    networks = [read_card(find_weights(name)) for name in shipped_names()]
+    names: dict[str, dict[str, str]] = {
+        "agents": {**DESCRIPTIONS, **trained},
+        "agents of clips": dict(GOP_DESCRIPTIONS),
+        "weights": {card.name: card.architecture for card in networks}
+        | dict.fromkeys(shipped_folders(), "several, each for what it has not seen"),
+        "tasks": {task.name: f"{task.test}, {task.segmenter}" for task in TASKS.values()},
+        "data": {**dict.fromkeys(DATASETS, ""), "a folder of images with masks": ""},
+        "clips": {**dict.fromkeys(CLIPS, ""), "a folder of clips, or a video file": ""},
+    }
+    if as_json:
+        print_json(names)
+        return
+    for title, meanings in names.items():
+        stdout.print(f"[bold]{title}[/]")
+        for name, meaning in meanings.items():
+            say(f"  {name:16} {meaning}".rstrip())

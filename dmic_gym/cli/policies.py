@@ -10,6 +10,7 @@ import typer
 from dmic_gym.cli.clip_training import clip_training
 from dmic_gym.cli.common import app
 from dmic_gym.cli.help import TRAIN, shown
+from dmic_gym.cli.notes import QuietOption
 from dmic_gym.cli.training_options import (
     CreditOption,
     CTUOption,
@@ -113,6 +114,7 @@ def pretrain(
     ] = None,
     name: NameOption = "pretrained",
     resume: ResumeOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Train a policy on a source domain: supervised by QP value tables, then by A2C.
 
@@ -198,6 +200,7 @@ def finetune(
     device: DeviceOption = "auto",
     name: NameOption = "finetuned",
     resume: ResumeOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Carry a policy over to another kind of image by tuning its head on a few of them."""
     from dmic_gym.agents.training import finetune as tuning

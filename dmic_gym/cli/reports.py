@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 from rich.text import Text
 
-from dmic_gym.cli.common import app, names_of, say, stderr, stdout
+from dmic_gym.cli.common import app, names_of, print_json, say, stderr, stdout
 from dmic_gym.cli.help import MEASURE, shown
+from dmic_gym.cli.notes import QuietOption, working
 
 if TYPE_CHECKING:
     from dmic_gym.bench.definition import Definition
@@ -41,6 +44,7 @@ def report(
             help="Agents with which all others are compared too.", show_default="those of the run"
         ),
     ] = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Write a run, finished or not, as one HTML page, Markdown, CSV and PNG."""
     from dmic_gym.bench.html.document import make_document
@@ -52,9 +56,9 @@ def report(
     with Store.open(store) as opened:
         folder = out or opened.path.parent / "report"
         check_folder(folder)
-        with stderr.status("intervals by bootstrap"):
+        with working("intervals by bootstrap"):
             data = read_report_data(opened, None if compare is None else names_of(compare))
-    with stderr.status("pictures and figures"):
+    with working("pictures and figures"):
         paths = save_report(make_document(data, pictures=pictures), folder)
     for warning in data.warnings:
         say(f"note: {warning}")
@@ -63,8 +67,17 @@ def report(
         say(f"wrote {path}")
 
 
-def show_and_save(store: Store, definition: Definition, plan: SweepPlan, folder: Path) -> int:
+def show_and_save(
+    store: Store, definition: Definition, plan: SweepPlan, folder: Path, *, as_json: bool = False
+) -> int:
     """Print tables and failures, write `WRITTEN`; return how many cells have no result.
+
+    Args:
+        store: of the run.
+        definition: of the run.
+        plan: its cells.
+        folder: for the files.
+        as_json: print ``results.json`` in place of tables and lines.
 
     Raises:
         DataError: the folder cannot be written.
@@ -76,29 +89,34 @@ def show_and_save(store: Store, definition: Definition, plan: SweepPlan, folder:
     from dmic_gym.bench.terminal import tables
     from dmic_gym.io import write_atomically
 
-    with stderr.status("intervals by bootstrap"):
+    with working("intervals by bootstrap"):
         found = results_in(store, definition, plan)
+    paths = [save_results(found, folder), folder / WRITTEN[1]]
+    if found:
+        paths.append(folder / WRITTEN[2])
+        write_atomically(paths[-1], png(draw_curves(found[0]), dpi=120))
+    done = store.done()
+    failures = [record for record in store.failures() if record.id in plan.grid]
+    if as_json:
+        print_json(json.loads(paths[0].read_text()))
+        _say_failures(failures, stderr)
+        return len(plan.without(done).cells)
     for results in found:
         for part in tables(results):
             stdout.print(part, soft_wrap=isinstance(part, Text))
     for warning in plan.warnings:
         say(f"  {warning}")
-    _say_failures([record for record in store.failures() if record.id in plan.grid])
-    paths = [save_results(found, folder), folder / WRITTEN[1]]
+    _say_failures(failures, stdout)
     if not found:
         say("Nothing to compare: the anchor has no image with every base QP.")
-    else:
-        paths.append(folder / WRITTEN[2])
-        write_atomically(paths[-1], png(draw_curves(found[0]), dpi=120))
-    done = store.done()
     say(f"{len(done & plan.grid)} of {len(plan.grid)} cells in {folder}")
     for path in paths:
         say(f"wrote {path}")
     return len(plan.without(done).cells)
 
 
-def _say_failures(failures: Sequence[Record]) -> None:
+def _say_failures(failures: Sequence[Record], console: Console) -> None:
     for record in failures[:_FAILURES_SHOWN]:
-        say(f"  failed: {record.cell}: {record.error}")
+        say(f"  failed: {record.cell}: {record.error}", console)
     if failures:
-        say(f"{len(failures)} cells failed; --resume tries them again.")
+        say(f"{len(failures)} cells failed; --resume tries them again.", console)

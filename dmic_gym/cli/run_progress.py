@@ -11,7 +11,6 @@ from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     Task,
     TextColumn,
@@ -26,6 +25,7 @@ from dmic_gym.bench.runner import run_sweep
 from dmic_gym.bench.standings import Standings
 from dmic_gym.bench.store import Store
 from dmic_gym.cli.common import command_line, say, stderr
+from dmic_gym.cli.progress import ProgressLines
 
 _INTERRUPTED = 130
 """Exit status after Ctrl-C."""
@@ -51,14 +51,13 @@ class RunProgress:
         self._standings = Standings(headline)
         self._looked = 0.0
         self._failed = 0
-        self._progress = Progress(
+        self._progress = ProgressLines(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             _Rate(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
-            console=stderr,
         )
         self._task = self._progress.add_task("planning", total=None, note="")
 

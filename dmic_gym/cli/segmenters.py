@@ -14,12 +14,11 @@ import typer
 from dmic_gym.cli.common import (
     app,
     command_line,
-    progress_bar,
     say,
-    stages,
     stderr,
 )
 from dmic_gym.cli.help import TRAIN, shown
+from dmic_gym.cli.notes import QuietOption, tell
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.io import portable
 
@@ -60,8 +59,10 @@ def train_segmenter(
     minutes: Annotated[
         float | None, typer.Option(help="Stop after the epoch that passes this; --resume goes on.")
     ] = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Train a segmentation network and write it with a card that says how."""
+    from dmic_gym.cli.progress import progress_bar, stages
     from dmic_gym.tasks.registry import task_of
     from dmic_gym.tasks.segmenters.fit import Epoch, Recipe
     from dmic_gym.tasks.segmenters.train import Network, train
@@ -82,8 +83,6 @@ def train_segmenter(
 
         def advance(epoch: Epoch) -> None:
             show(epoch.network, epoch.number, epoch.total, f"loss {epoch.loss:.3f}")
-            if not stderr.is_terminal:  # where no bar is drawn, a log gets a line an epoch
-                say(str(epoch), stderr)
             if end is not None and time.monotonic() > end:
                 say(f"stopped after epoch {epoch.number}; --resume goes on from there", stderr)
                 raise typer.Exit(3)
@@ -139,6 +138,7 @@ def train_clip_segmenter(
     test: Annotated[
         str | None, typer.Option(help="Unseen clips to measure it on, once; in the card.")
     ] = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Train the heads that a clip's first mask tunes, and write them with their cards."""
     from dmic_gym.tasks.registry import task_of
@@ -151,7 +151,7 @@ def train_clip_segmenter(
         out=out,
         folds=folds,
         heads=heads,
-        progress=lambda trained: say(f"trained {trained}", stderr),
+        progress=lambda trained: tell(f"trained {trained}"),
     )
     for path in paths:
         say(f"wrote {path}")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmic_gym.cli.common import app, say, stdout
+from dmic_gym.cli.common import JsonOption, app, say, stdout
 from dmic_gym.cli.help import MEASURE, shown
 from dmic_gym.cli.measure import JobsOption, ResumeOption, StrictOption
+from dmic_gym.cli.notes import QuietOption
 from dmic_gym.cli.reports import show_and_save
 from dmic_gym.errors import checked_integer
 
@@ -43,6 +44,8 @@ def sweep(
     ray: Annotated[
         str | None, typer.Option(help="Address of a Ray cluster, or local to start one here.")
     ] = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Code a grid of images and settings; every finished cell is kept in OUT/rows.jsonl."""
     from dmic_gym.bench.cells import Only
@@ -60,7 +63,7 @@ def sweep(
     engine = make_engine(jobs, ray)
     with Store.create(folder) as store:
         plan = run_shown(definition, store, engine, only=chosen, resume=resume, strict=strict)
-        failed = show_and_save(store, definition, plan, folder)
+        failed = show_and_save(store, definition, plan, folder, as_json=as_json)
     raise typer.Exit(1 if failed else 0)
 
 

@@ -13,12 +13,11 @@ from dmic_gym.cli.common import (
     command_line,
     each,
     integers_of,
-    progress_bar,
     say,
-    stages,
     stderr,
     stdout,
 )
+from dmic_gym.cli.notes import note
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.io import portable
 
@@ -134,9 +133,9 @@ def image_run(
     from dmic_gym.tasks.leakage import UnseenSegmenters
 
     unseen = UnseenSegmenters(images, each("--segmenter", segmenters, len(images)), strict)
-    for note in unseen.notes:
-        stderr.print(f"[yellow]Note:[/] {note}", highlight=False, soft_wrap=True)
-    notes = [portable(note) for note in unseen.notes]
+    for words_of_note in unseen.notes:
+        note(words_of_note)
+    notes = [portable(words_of_note) for words_of_note in unseen.notes]
     return TrainingRun(
         name=name,
         out=out,
@@ -151,6 +150,8 @@ def image_run(
 
 def watch(train: Callable[[ProgressCallback], Path | TrainedLevels]) -> None:
     """Train with progress bars, and say what came of it or how to go on after Ctrl-C."""
+    from dmic_gym.cli.progress import progress_bar, stages
+
     try:
         with progress_bar() as progress:
             trained = train(stages(progress))
