@@ -133,6 +133,7 @@ def test_a_run_is_not_mixed_with_another(dmic: Any, pretrained: Path, folder: Pa
         (["--steps", "-5"], "Nearest: 0"),
         (["--rate", "0"], "must be above 0"),
         (["--name", "a/b"], "must be a plain file name"),
+        (["--jobs", "0"], "Nearest: 1"),
         (["--device", "tpu"], "Pass 'auto' or 'cpu'"),
         (["--out", "IN_THE_WAY"], "Pass another --out"),
     ],
@@ -287,6 +288,16 @@ def test_several_data_sets_have_a_segmenter_each(dmic: Any, folder: Path, tmp_pa
     assert card.metrics["segmenters"].keys() == judges
     once = error_line(dmic(*both, "--segmenter", "unet", "--out", "p"))
     assert "--segmenter is given 3 times for 2 data sets" in once
+
+
+def test_the_number_of_jobs_changes_no_weight(dmic: Any, folder: Path, tmp_path: Path) -> None:
+    for jobs in (1, 3):
+        out = tmp_path / str(jobs)
+        command = ("pretrain", "--data", folder, "--out", out, *SMALL, "--credit", "--jobs", jobs)
+        assert dmic(*command)[0] == 0
+    one, three = (load_weights(tmp_path / n / "pretrained.safetensors")[0] for n in ("1", "3"))
+    assert one.keys() == three.keys()
+    assert all(one[name].equal(three[name]) for name in one)
 
 
 @pytest.mark.slow

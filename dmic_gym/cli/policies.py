@@ -18,6 +18,7 @@ from dmic_gym.cli.training_options import (
     EnvsOption,
     EpochsOption,
     HeldOutOption,
+    JobsOption,
     JudgeOption,
     MapsOption,
     NameOption,
@@ -92,6 +93,7 @@ def pretrain(
     judge_every: JudgeOption = 25,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
+    jobs: JobsOption = None,
     inputs: Annotated[
         str, typer.Option(help="What the policy looks at: pixels, numbers or both.")
     ] = "both",
@@ -145,7 +147,7 @@ def pretrain(
         ),
     )
     if clips:
-        runs = TrainingRun(name, out, config, device=device, resume=resume)
+        runs = TrainingRun(name, out, config, device=device, jobs=jobs, resume=resume)
         kind = mode or "levels"
         watch(clip_training(tasks, runs, segmenter, kind, turns, weights, held_out, judge_every))
         return
@@ -155,7 +157,7 @@ def pretrain(
 
     def train(on_progress: ProgressCallback) -> Path:
         specs = segmenter or [str(task.training_segmenter) for task in tasks]
-        run = image_run(name, out, config, images, specs, words, device, resume, on_progress)
+        run = image_run(name, out, config, images, specs, words, device, jobs, resume, on_progress)
         run = judged(run, kept_back, judge_every)
         varied = [Variations(own, max(variations, len(own)), seed)[:] for own in learned.values()]
         return run.run([sample for own in varied for sample in own])
@@ -198,6 +200,7 @@ def finetune(
     judge_every: JudgeOption = 25,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
+    jobs: JobsOption = None,
     name: NameOption = "finetuned",
     resume: ResumeOption = False,
     quiet: QuietOption = False,
@@ -231,7 +234,7 @@ def finetune(
     def train(on_progress: ProgressCallback) -> Path:
         specs = segmenter or [str(task.training_segmenter)]
         run = image_run(
-            name, out, config, images, specs, words, device, resume, on_progress, strict=True
+            name, out, config, images, specs, words, device, jobs, resume, on_progress, strict=True
         )
         run = judged(run, kept_back, judge_every)
         return tuning.finetune(chosen, run, weights=weights, tune=tune, variations=variations)

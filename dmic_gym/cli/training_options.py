@@ -73,4 +73,10 @@ SeedOption = Annotated[
     int, typer.Option(help="Of weights, order, exploration, samples and their variations.")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda.")]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Threads that encode and segment; changes no result.", show_default="all cores"
+    ),
+]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]

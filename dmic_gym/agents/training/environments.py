@@ -24,6 +24,7 @@ def make_training_env(
     dataset: Sequence[Any],
     segmenter: SegmenterSpec,
     other: Predictor | None = None,
+    workers: int | None = None,
 ) -> TrainingEnv:
     """Return the environments of a run, seeded.
 
@@ -32,6 +33,7 @@ def make_training_env(
         dataset: images or, where the configuration has a mode, clips.
         segmenter: judges the decoded pictures.
         other: plays the level of video that is not trained.
+        workers: threads that encode and segment; None: one a processor.
 
     Raises:
         InvalidInputError: an argument is not valid.
@@ -44,6 +46,7 @@ def make_training_env(
         "reward": REWARD,
         "preset": config.preset,
         "maps_per_image": config.maps,
+        "workers": workers,
     }
     if config.mode is None:
         return make_sb3_vec(config.envs, seed=config.seed, **shared)

@@ -89,6 +89,7 @@ def train(
     tables: Path | None = None,
     callbacks: Sequence[BaseCallback] = (),
     held_out: HeldOut | None = None,
+    workers: int | None = None,
     on_progress: ProgressCallback = silent,
 ) -> None:
     """Train a model, in place.
@@ -107,6 +108,7 @@ def train(
             `out`.
         callbacks: more of Stable-Baselines3's.
         held_out: judges the policy while it learns.
+        workers: threads that make QP value tables; None: one a processor.
         on_progress: told of the progress.
 
     Raises:
@@ -125,7 +127,7 @@ def train(
         if done is None:
             if config.epochs:
                 seeing = isinstance(model.policy, DMICPolicy)
-                images = _table_images(env, tables or out, seeing, on_progress)
+                images = _table_images(env, tables or out, seeing, workers, on_progress)
                 _warm_start(model, images, env, config, out, parts, on_progress)
             save_checkpoint(model, out / WARM_STARTED)
             (out / WARM_STARTING).unlink(missing_ok=True)
@@ -154,7 +156,11 @@ def check_out(out: Path, resume: bool) -> None:
 
 
 def _table_images(
-    env: TrainingEnv, folder: Path, augmented: bool, on_progress: ProgressCallback
+    env: TrainingEnv,
+    folder: Path,
+    augmented: bool,
+    workers: int | None,
+    on_progress: ProgressCallback,
 ) -> TableImages:
     """Return the images with their QP value tables; what `folder` has of them is not made again."""
     shared, samples = env.env.evaluator, env.env.dataset
@@ -163,7 +169,7 @@ def _table_images(
     def tell(done: int, total: int) -> None:
         on_progress("QP value tables", done, total, "")
 
-    tables = collect_value_tables(evaluator, samples, folder / VALUE_TABLES, on_table=tell)
+    tables = collect_value_tables(evaluator, samples, folder / VALUE_TABLES, tell, workers)
     images = TableImages(folder / IMAGES, tables, augmented)
     for number, sample in enumerate(samples):
         if not images.is_kept(number):

@@ -25,7 +25,7 @@ from dmic_gym.agents.training.learning_log import HeldOut
 from dmic_gym.agents.training.progress import ProgressCallback, TelemetryCallback, silent
 from dmic_gym.agents.training.telemetry import GpuMonitor
 from dmic_gym.envs.video_levels import Predictor
-from dmic_gym.errors import DataError, InvalidInputError
+from dmic_gym.errors import DataError, InvalidInputError, checked_integer
 from dmic_gym.tasks.data.clip import Clip
 from dmic_gym.tasks.data.sample import Sample
 from dmic_gym.tasks.segmenters.find import describe_segmenter
@@ -63,10 +63,12 @@ class TrainingRun:
             table once; None keeps them in `out`.
         card: words for the card.
         held_out: makes what judges the policy while it learns, with the run's evaluator.
+        jobs: threads that encode and segment, which changes no result; None: one a processor.
         on_progress: told of the progress.
 
     Raises:
-        InvalidInputError: `name` is no file's name, or `out` holds a run and `resume` is False.
+        InvalidInputError: `name` is no file's name, `jobs` is below 1, or `out` holds a run and
+            `resume` is False.
     """
 
     name: str
@@ -78,6 +80,7 @@ class TrainingRun:
     tables: Path | None = None
     card: CardNotes = field(default_factory=CardNotes)
     held_out: Callable[[Any], HeldOut] | None = None
+    jobs: int | None = None
     on_progress: ProgressCallback = silent
 
     def __post_init__(self) -> None:
@@ -85,6 +88,8 @@ class TrainingRun:
             raise InvalidInputError(
                 f"The weights' name {self.name!r} must be a plain file name, such as my-policy."
             )
+        if self.jobs is not None:
+            checked_integer("jobs", self.jobs)
         check_out(self.out, self.resume)
 
     def run(
@@ -117,7 +122,7 @@ class TrainingRun:
             CodecError: the codec failed.
         """
         config = self.config
-        env = make_training_env(config, dataset, self.segmenter, other)
+        env = make_training_env(config, dataset, self.segmenter, other, self.jobs)
         try:
             model = start(env) if start else new_model(env, config, self.device)
             begun = {
@@ -139,6 +144,7 @@ class TrainingRun:
                     tables=self.tables,
                     callbacks=[TelemetryCallback(monitor)],
                     held_out=self.held_out(env.env.evaluator) if self.held_out else None,
+                    workers=self.jobs,
                     on_progress=self.on_progress,
                 )
             return self._save(model, begun, parts, asdict(monitor.telemetry))

@@ -76,6 +76,7 @@ def collect_value_tables(
     samples: Sequence[Sample],
     path: Path,
     on_table: Callable[[int, int], None] = lambda done, total: None,
+    workers: int | None = None,
 ) -> list[QPValueTable]:
     """Fill the tables of each sample by uniform encodes at `TABLE_QPS`.
 
@@ -88,6 +89,7 @@ def collect_value_tables(
         samples: images; names must be distinct.
         path: JSON lines, read if it exists.
         on_table: called with the numbers of tables done and in all.
+        workers: threads that fill tables; None: one a processor.
 
     Raises:
         InvalidInputError: two images have one name.
@@ -110,7 +112,7 @@ def collect_value_tables(
         source, area = sources[sample.name], objective.expected_area
         return QPValueTable(sample.name, source, size, sample.image.size, area, tables)
 
-    with start_pool(default_workers()) as pool:
+    with start_pool(workers or default_workers()) as pool:
         pending = [pool.submit(fill, sample) for sample in samples if sample.name not in known]
         try:
             for future in as_completed(pending):
