@@ -49,12 +49,16 @@ def save_results(results: Sequence[Mapping[str, Any]], folder: Path) -> Path:
 
 
 def _short(results: Mapping[str, Any]) -> dict[str, Any]:
-    return {
+    """Return results with the names of the compared images, and of their rows only the file."""
+    parts = [*results["agents"].values(), *results["stills"].values()]
+    names = sorted({row["name"] for part in parts for row in part["images"]})
+    short = {
         key: {name: {**part, "images": ROWS} for name, part in found.items()}
         if key in ("agents", "stills")
         else found
         for key, found in results.items()
     }
+    return {**short, "names": names}
 
 
 def keep_previous(paths: Sequence[Path]) -> None:
@@ -96,8 +100,12 @@ def read_results(path: str | Path) -> list[dict[str, Any]]:
     for one in found:
         encoder = Encoder.of_protocol(one["protocol"])
         stills = [r for r in records if r.cell.is_still and r.cell.data == encoder.data]
-        lines = lines_of([*stills, *(r for r in records if Encoder.of(r.cell) == encoder)])
+        qps = one["protocol"]["base_qps"]
+        coded = [r for r in records if Encoder.of(r.cell) == encoder and r.cell.base_qp in qps]
+        lines = lines_of([*stills, *coded])
+        names = one.pop("names", None)  # a store may hold more images, of an earlier run
         for name, part in (one["agents"] | one["stills"]).items():
             line = lines[name]
-            part["images"] = line.only(set(line.images) - set(one["failed"])).as_dicts()
+            images = set(line.images if names is None else names) - set(one["failed"])
+            part["images"] = line.only(images).as_dicts()
     return found

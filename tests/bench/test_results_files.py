@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dmic_gym.bench.charts import draw_curves
-from dmic_gym.bench.results import results_of
+from dmic_gym.bench.results import results_in, results_of
 from dmic_gym.bench.results_files import (
     check_folder,
     keep_previous,
@@ -19,7 +19,7 @@ from dmic_gym.bench.results_files import (
 from dmic_gym.bench.store import Store
 from dmic_gym.errors import DataError
 from tests.bench.records import stored
-from tests.bench.sweeping import comparable, small, swept, toml
+from tests.bench.sweeping import comparable, run_into, small, swept, toml
 
 CHANGES: dict[str, Any] = {
     "agents": ["anchor", "random"],
@@ -61,6 +61,18 @@ def test_what_is_read_is_what_was_saved(folder: Path) -> None:
         expected = results_of(store.records(), small(**CHANGES), run=store.runs()[-1])
     assert read_results(folder) == expected
     assert read_results(folder / "results.json") == expected
+
+
+def test_only_what_was_compared_is_read_of_a_store_that_holds_more(tmp_path: Path) -> None:
+    run_into(tmp_path, small(images=3, base_qps=[27, 32, 37, 42]))
+    fewer = small(images=2, base_qps=[32, 37, 42])
+    plan = run_into(tmp_path, fewer, resume=True)
+    with Store.open(tmp_path) as store:
+        expected = results_in(store, fewer, plan)
+    save_results(expected, tmp_path)
+    read = read_results(tmp_path)
+    assert read == expected
+    assert len(read[0]["agents"]["roi"]["images"]) == 2 * 3
 
 
 def test_either_file_stands_for_the_store(folder: Path) -> None:
