@@ -30,7 +30,7 @@ _HEADINGS = (
     "agent",
     "Dice, QP 22-37",
     "Dice, QP 32-47",
-    "2nd network, QP 32-47",
+    "{other}, QP 32-47",
     "bits at 97 % of the Dice",
     "encodes",
     "s/image",
@@ -57,7 +57,9 @@ def names(text: str) -> list[str]:
 def table(name: str) -> str:
     """Return the Markdown table of a recorded run."""
     (results,) = read_results(RESULTS / name)
-    rows = [_HEADINGS, ("---",) * len(_HEADINGS), *_rows(results)]
+    other = "2nd network" if _has_second(results) else "consistency Dice"
+    headings = [heading.format(other=other) for heading in _HEADINGS]
+    rows = [headings, ("---",) * len(headings), *_rows(results)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
@@ -82,7 +84,7 @@ def networks() -> str:
 
 def _rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     costs = {row[0].text: row for row in cost_table(results).rows}
-    has_second = results["protocol"]["second_segmenter"] is not None
+    other = "second" if _has_second(results) else "consistency"
     for name, part in results["agents"].items():
         if name == ANCHOR:
             continue
@@ -93,11 +95,15 @@ def _rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             f"`{name}`{mark}",
             _text(bd_entry(standard)),
             _text(bd_entry(low)),
-            _text(bd_entry(low["second"])) if has_second else "not asked",
+            _text(bd_entry(low[other])),
             _text(bd_entry({**level, "bd_rate_percent": level["percent"], "bd_rate_note": ""})),
             costs[name][1].text,
             costs[name][2].text,
         )
+
+
+def _has_second(results: Mapping[str, Any]) -> bool:
+    return results["protocol"]["second_segmenter"] is not None
 
 
 def _text(entry: Entry) -> str:

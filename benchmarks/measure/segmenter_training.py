@@ -44,7 +44,9 @@ def segmenter_training(scale: Scale) -> list[Row]:
             for images, masks in Batches(data, BATCH, CROP, 0, threads).epoch(1):
                 take(module.train(), optimizer, images, masks)
 
-        times = interleave({kind: lambda kind=kind: epoch(kind) for kind in means}, scale.rounds)
+        times = interleave(
+            {kind: lambda kind=kind: epoch(kind) for kind in means}, min(scale.rounds, 3)
+        )
         rows += [
             {
                 "network": name,
