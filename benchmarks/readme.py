@@ -4,11 +4,13 @@ python benchmarks/readme.py
 
 A table stands between `<!-- results: NAME -->` and `<!-- end -->` and is made of
 `benchmarks/results/NAME/results.json`; `<!-- command: NAME -->` is for the command that recorded
-it, `<!-- networks -->` for the cards of the shipped segmenters.
+it, `<!-- networks -->` for the cards of the shipped segmenters, `<!-- transfer -->` for
+`benchmarks/results/transfer.csv`.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,6 +28,7 @@ _BLOCK = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _COMMAND = re.compile(r"(<!-- command: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _OF_THE_MACHINE = re.compile(r" --(jobs \d+|resume|only 'agent=[^']*')")
 _NETWORKS = re.compile(r"(<!-- networks -->\n).*?(<!-- end -->)", re.DOTALL)
+_TRANSFER = re.compile(r"(<!-- transfer -->\n).*?(<!-- end -->)", re.DOTALL)
 _HEADINGS = (
     "agent",
     "Dice, QP 22-37",
@@ -46,6 +49,7 @@ def written(text: str) -> str:
     """Return the text of a page with its tables made anew."""
     text = _BLOCK.sub(lambda found: f"{found[1]}{table(found[2])}{found[3]}", text)
     text = _COMMAND.sub(lambda found: f"{found[1]}{command(found[2])}{found[3]}", text)
+    text = _TRANSFER.sub(lambda found: f"{found[1]}{transfer()}{found[2]}", text)
     return _NETWORKS.sub(lambda found: f"{found[1]}{networks()}{found[2]}", text)
 
 
@@ -80,6 +84,24 @@ def networks() -> str:
         dice = f"{found['test_dice']:.3f} ± {found['test_standard_error']:.3f}"
         rows.append((f"`{card.name}` ({card.architecture})", data, dice))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def transfer() -> str:
+    """Return the Markdown table of what tuning carries over."""
+    figures = ("bd_rate_percent", "minus roi:12:0.3", "minus zero-shot")
+    headings = ("source", "tuned", "samples", "draws", "Dice, QP 32-47", *figures[1:])
+    rows = [headings, ("---",) * len(headings)]
+    for row in csv.DictReader((RESULTS / "transfer.csv").read_text().splitlines()):
+        cells = (f"`{row['source']}`", row["tuned"], row["samples"], row["choices"])
+        rows.append((*cells, *(_interval(row, figure) for figure in figures)))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def _interval(row: Mapping[str, str], figure: str) -> str:
+    if not row[figure]:
+        return ""
+    middle, low, high = (float(row[f"{figure}{end}"]) for end in ("", " low", " high"))
+    return f"{middle:+.1f} ({low:+.1f} to {high:+.1f})".replace("-", "\N{MINUS SIGN}")
 
 
 def _rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
