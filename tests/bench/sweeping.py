@@ -116,12 +116,18 @@ class KillsTheSweep(Harmful):
     turns = (2, 5)
 
     def counts(self) -> bool:
-        """Not in a worker that has outlived a sweep killed before: it would waste the turn."""
-        parent = parent_process()
-        return parent is None or parent.is_alive()
+        """Not in a worker of a sweep that is being killed: it would waste the turn."""
+        return not self._mark().exists()
 
     def harm(self) -> None:
+        self._mark().touch()
         os.kill(sweeping_process(), signal.SIGKILL)
+
+    def _mark(self) -> Path:
+        """Says that the sweep of this process is killed, whether or not it is dead yet."""
+        parent = parent_process()
+        sweep = os.getpid() if parent is None else parent.pid
+        return Path(os.environ["HARM"], f"killed-{sweep}")
 
 
 class InterruptsTheSweep(Harmful):
