@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def table(name: str) -> str:
     other = "2nd network" if _has_second(results) else "consistency Dice"
     headings = [heading.format(other=other) for heading in _HEADINGS]
     rows = [headings, ("---",) * len(headings), *_rows(results)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+    return _markdown(rows)
 
 
 def command(name: str) -> str:
@@ -83,7 +83,7 @@ def networks() -> str:
         data = f"`{found['test_data'][0]}`, {len(found['test_images'])} images"
         dice = f"{found['test_dice']:.3f} ± {found['test_standard_error']:.3f}"
         rows.append((f"`{card.name}` ({card.architecture})", data, dice))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+    return _markdown(rows)
 
 
 def transfer() -> str:
@@ -94,7 +94,7 @@ def transfer() -> str:
     for row in csv.DictReader((RESULTS / "transfer.csv").read_text().splitlines()):
         cells = (f"`{row['source']}`", row["tuned"], row["samples"], row["choices"])
         rows.append((*cells, *(_interval(row, figure) for figure in figures)))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+    return _markdown(rows)
 
 
 def _interval(row: Mapping[str, str], figure: str) -> str:
@@ -122,6 +122,10 @@ def _rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             costs[name][1].text,
             costs[name][2].text,
         )
+
+
+def _markdown(rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
 def _has_second(results: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -43,17 +44,23 @@ def info(as_json: JsonOption = False) -> None:
     from dmic_gym.codecs import X265Codec
     from dmic_gym.codecs.hevc.selftest import require_working_offsets
 
+    found = versions()
+    if not as_json:
+        _say_facts(found)
     with X265Codec() as codec:
         require_working_offsets(codec, codec.encode_bitstream, "stills")
         codec.video((64, 64), 30).close()
-    facts = {
-        **versions(),
+    tested = {
         "x265 self-test": "passed: QP offsets reach the encoder, in P frames too",
         "GPU": gpu_name() or "none",
     }
     if as_json:
-        print_json(facts)
-        return
+        print_json({**found, **tested})
+    else:
+        _say_facts(tested)
+
+
+def _say_facts(facts: Mapping[str, str]) -> None:
     for name, fact in facts.items():
         say(f"{name:16} {fact}")
 
