@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         TRAIN,
         "dmic pretrain --data 'phantoms?count=700&seed=2' --out runs/source",
         "dmic pretrain --data arcade --credit --steps 500000 --held-out 20 --out runs/credit",
-        "dmic pretrain --task davis --out runs/davis",
+        "dmic pretrain --task davis --imitate cap --mode ctu --ctu 32 --out runs/davis",
     )
 )
 def pretrain(
@@ -77,8 +77,16 @@ def pretrain(
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Passes of the warm start over the QP value tables; 0: A2C alone.",
-            show_default="35; clips have none, but their stills",
+            help="Passes of the warm start over the QP value tables, or over what --imitate shows; "
+            "0: A2C alone.",
+            show_default="35; with --imitate 5; clips have none without it, but their stills",
+        ),
+    ] = None,
+    imitate: Annotated[
+        str | None,
+        typer.Option(
+            help="An agent whose QP maps the warm start imitates in place of QP value tables, as "
+            "in --imitate roi:12:0.3; of clips cap, search:30 and others.",
         ),
     ] = None,
     qps: QPsOption = None,
@@ -120,8 +128,8 @@ def pretrain(
 ) -> None:
     """Train a policy on a source domain: supervised by QP value tables, then by A2C.
 
-    On clips by A2C alone, with credit; on their frames as images with --mode stills. Needs images
-    (or clips) with masks.
+    On clips by A2C with credit, after a warm start with --imitate alone; on their frames as images
+    with --mode stills. Needs images (or clips) with masks.
     """
     from dmic_gym.agents.training.config import TrainingConfig
     from dmic_gym.agents.training.run import TrainingRun
@@ -132,7 +140,8 @@ def pretrain(
     clips = any(task.kind == "clips" for task in tasks)
     _check_kind(clips, mode, weights, variations)
     stills = clips and mode == "stills"
-    passes = (0 if clips and not stills else 35) if epochs is None else epochs
+    usual = 5 if imitate else 0 if clips and not stills else 35
+    passes = usual if epochs is None else epochs
     config = TrainingConfig(
         passes,
         warm_start_rate,
@@ -140,6 +149,7 @@ def pretrain(
         ctu_size=ctu,
         seed=seed,
         inputs=inputs,
+        imitate=imitate,
         **reinforcement(
             "clips" if clips and not stills else "images",
             *(qps, envs, rate, credit or clips, maps, preset),

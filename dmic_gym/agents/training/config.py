@@ -14,8 +14,8 @@ class TrainingConfig:
     """What decides how a training run goes, beside data, segmenter and start.
 
     Attributes:
-        epochs: of the supervised warm start, passes over the images' QP value tables; 0 leaves it
-            out.
+        epochs: of the supervised warm start, passes over the images' QP value tables, or over the
+            steps of the agent to imitate; 0 leaves it out.
         warm_start_rate: its peak learning rate.
         steps: A2C steps (CTUs) after it; 0 leaves A2C out.
         learning_rate: of A2C.
@@ -32,8 +32,10 @@ class TrainingConfig:
         preset: x265's.
         inputs: what the trunk of a new `DMICPolicy` looks at: "pixels", "numbers" or "both".
         mode: `VideoCodingEnv`'s, what is decided of clips: "ctu", "frame" or "hierarchical"; None
-            where images are learned from. Clips are learned from with credit and without warm
-            start.
+            where images are learned from. Clips are learned from with credit, and their warm start
+            is by imitation.
+        imitate: agent that the warm start imitates, as ``dmic bench --agents`` takes it; None:
+            the warm start learns from QP value tables.
 
     Raises:
         InvalidInputError: a number is negative, a rate is not above 0, `envs` is no multiple of
@@ -55,6 +57,7 @@ class TrainingConfig:
     preset: str = "medium"
     inputs: str = "both"
     mode: Mode | None = None
+    imitate: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "steps", "seed"):
@@ -64,10 +67,16 @@ class TrainingConfig:
             if not (value := getattr(self, name)) > 0:
                 raise InvalidInputError(f"{name}={value} must be above 0.")
         checked_groups(self.maps, self.envs)
-        if self.mode is not None and (self.epochs or not self.credit):
+        if self.mode is not None and not self.credit:
+            raise InvalidInputError("Clips need credit: pass credit=True.")
+        if self.mode is not None and self.epochs and self.imitate is None:
             raise InvalidInputError(
-                f"Clips have no warm start and need credit, got epochs={self.epochs} and "
-                f"credit={self.credit}. Pass epochs=0 (--epochs 0) and credit=True."
+                f"Clips have no QP value tables to learn from, got epochs={self.epochs}. Pass "
+                'epochs=0 (--epochs 0), or imitate="cap" (--imitate cap).'
+            )
+        if self.imitate is not None and not self.epochs:
+            raise InvalidInputError(
+                f"imitate={self.imitate!r} is of a warm start: pass epochs above 0."
             )
         if not self.steps and not self.epochs:
             raise InvalidInputError("Nothing would be learned: pass steps or epochs above 0.")

@@ -1,4 +1,4 @@
-"""How a policy learns: a supervised warm start on QP value tables, then A2C in the environment.
+"""How a policy learns: a supervised warm start, then A2C in the environment.
 
 Everything a run has found is on disk at once, so that one that was killed goes on: the tables line
 by line, the policy after the warm start, and a checkpoint of the A2C every so many steps.
@@ -6,7 +6,7 @@ by line, the policy after the warm start, and a checkpoint of the A2C every so m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from dmic_gym.agents.training.checkpoints import (
 from dmic_gym.agents.training.config import TrainingConfig
 from dmic_gym.agents.training.credit import CreditCallback, EntropySchedule
 from dmic_gym.agents.training.environments import TrainingEnv, episode_steps
+from dmic_gym.agents.training.imitation import demonstrate, imitate
 from dmic_gym.agents.training.learning_log import LEARNING, HeldOut, LearningLog
 from dmic_gym.agents.training.progress import Episodes, ProgressCallback, silent
 from dmic_gym.agents.training.table_images import TableImages
@@ -125,7 +126,9 @@ def train(
     model.set_logger(logger)
     try:
         if done is None:
-            if config.epochs:
+            if config.imitate is not None:
+                _imitate(model, env, config, config.imitate, parts, workers, on_progress)
+            elif config.epochs:
                 seeing = isinstance(model.policy, DMICPolicy)
                 images = _table_images(env, tables or out, seeing, workers, on_progress)
                 _warm_start(model, images, env, config, out, parts, on_progress)
@@ -177,6 +180,23 @@ def _table_images(
     return images
 
 
+def _imitate(
+    model: OnPolicyAlgorithm,
+    env: TrainingEnv,
+    config: TrainingConfig,
+    agent: str,
+    parts: Sequence[str] | None,
+    workers: int | None,
+    on_progress: ProgressCallback,
+) -> None:
+    def on_episode(done: int, total: int) -> None:
+        on_progress(f"maps of {agent}", done, total, "")
+
+    shown = demonstrate(env, agent, config, on_episode, workers)
+    with frozen_but(model.policy, parts):
+        imitate(model.policy, shown, config, _on_epoch(model, config, on_progress))
+
+
 def _warm_start(
     model: OnPolicyAlgorithm,
     images: TableImages,
@@ -186,14 +206,21 @@ def _warm_start(
     parts: Sequence[str] | None,
     on_progress: ProgressCallback,
 ) -> None:
+    with frozen_but(model.policy, parts):
+        offsets, state = env.env.qp_offsets, out / WARM_STARTING
+        on_epoch = _on_epoch(model, config, on_progress)
+        warm_start(model.policy, images, offsets, config, on_epoch, state)
+
+
+def _on_epoch(
+    model: OnPolicyAlgorithm, config: TrainingConfig, on_progress: ProgressCallback
+) -> Callable[[int, float], None]:
     def on_epoch(number: int, loss: float) -> None:
         model.logger.record("warm_start/loss", loss)
         model.logger.dump(number)
         on_progress("warm start", number, config.epochs, f"loss {loss:.3f}")
 
-    with frozen_but(model.policy, parts):
-        offsets, state = env.env.qp_offsets, out / WARM_STARTING
-        warm_start(model.policy, images, offsets, config, on_epoch, state)
+    return on_epoch
 
 
 def _reinforce(
