@@ -85,13 +85,14 @@ DESCRIPTIONS = {
     "module:CLASS@FILE": "a file that a class of one's own reads or is named in",
 }
 
-CLIPS_ONLY = ("cap", "cascade", "levels")
+CLIPS_ONLY = ("cap", "graded", "cascade", "levels")
 """Names of agents that code clips and no images; see `dmic_gym.agents.video_registry`."""
 
 _FORMS = {
     "roi": "roi, roi:6 or roi:12:0.3",
     "search": "search:50, with a number of encodes",
     "cap": "cap, cap:10 or cap:10:36",
+    "graded": "graded, graded:2 or graded:2:4",
     "levels": "levels:frame.zip:ctu.zip",
 }
 _POLICY_FILES = {".safetensors", ".pt", ".pth", ".zip"}

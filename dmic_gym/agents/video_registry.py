@@ -15,7 +15,14 @@ from dmic_gym.agents.video_planning import (
     GopTableAgent,
     RulePlanner,
 )
-from dmic_gym.agents.video_rules import CapRule, RandomRule, ROIRule, anchor_rule, cascade_rule
+from dmic_gym.agents.video_rules import (
+    CapRule,
+    GradedRule,
+    RandomRule,
+    ROIRule,
+    anchor_rule,
+    cascade_rule,
+)
 from dmic_gym.agents.video_stepping import GopSteppingPlanner
 from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS
 from dmic_gym.envs.video_evaluator import VideoEvaluator
@@ -28,6 +35,10 @@ def _roi(_: AgentContext, offset: str = "12", threshold: str = "0.5") -> GopPlan
 
 def _cap(_: AgentContext, offset: str = "10", cap: str = "36") -> GopPlanner:
     return RulePlanner(CapRule(int(offset), int(cap)))
+
+
+def _graded(_: AgentContext, ring: str = "2", background: str = "4") -> GopPlanner:
+    return RulePlanner(GradedRule(int(ring), int(background)))
 
 
 def _search(context: AgentContext, budget: str) -> GopPlanner:
@@ -44,6 +55,7 @@ GOP_AGENTS: dict[str, Callable[..., GopPlanner]] = {
     "random": lambda context: RulePlanner(RandomRule(context.qp_offsets, context.seed)),
     "roi": _roi,
     "cap": _cap,
+    "graded": _graded,
     "cascade": lambda _: RulePlanner(cascade_rule),
     "table": lambda _: GopTableAgent(),
     "oracle": lambda _: GopOracleAgent(),
@@ -59,6 +71,8 @@ GOP_DESCRIPTIONS = {
     "roi:N[:T]": "the same with +N, and where the segmenter's probability reaches T (0.5)",
     "cap": "base QP on the object alone, the larger of base QP and min(base QP + 10, 36) elsewhere",
     "cap:N:QP": "the same with +N, up to QP",
+    "graded": "base QP on the object, +2 around it, elsewhere +4, or what cap gives if more",
+    "graded:N:M": "the same with +N around the object and +M elsewhere",
     "cascade": "flat frames, those between two finer ones 2 or 3 QPs coarser, as in HM",
     "table": "one map a group, by tables of uniform encodes; 12 encodes",
     "oracle": "tables with the expert masks: not usable in practice",

@@ -94,6 +94,28 @@ class CapRule:
         return _within(frame, np.where(object_ctus(frame, dilation=0), frame.base_qp, spared))
 
 
+@dataclass(frozen=True)
+class GradedRule:
+    """Region of interest in three grades: the object, the CTUs around it, and all others.
+
+    CTUs that the object touches keep the base QP, those around it have `ring_offset` more, and all
+    others `background_offset` more, or what `CapRule` gives them where that is more.
+
+    Attributes:
+        ring_offset: QP offset of the CTUs around the object.
+        background_offset: least QP offset elsewhere.
+    """
+
+    ring_offset: int = 2
+    background_offset: int = 4
+
+    def __call__(self, frame: NextFrame) -> QPMap:
+        """Raise the QP with the distance from the object."""
+        spared = np.maximum(CapRule()(frame), frame.base_qp + self.background_offset)
+        ring = np.where(object_ctus(frame), frame.base_qp + self.ring_offset, spared)
+        return _within(frame, np.where(object_ctus(frame, dilation=0), frame.base_qp, ring))
+
+
 def cascade_rule(frame: NextFrame) -> QPMap:
     """Return the QPs of `HM_CASCADE`: the same in all CTUs of a frame, finer in every fourth."""
     offset = HM_CASCADE[(frame.index - 1) % len(HM_CASCADE)] if frame.index else 0

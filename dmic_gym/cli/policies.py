@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         TRAIN,
         "dmic pretrain --data 'phantoms?count=700&seed=2' --out runs/source",
         "dmic pretrain --data arcade --credit --steps 500000 --held-out 20 --out runs/credit",
-        "dmic pretrain --task davis --imitate cap --mode ctu --ctu 32 --out runs/davis",
+        "dmic pretrain --task davis --imitate graded --mode ctu --ctu 32 --out runs/davis",
     )
 )
 def pretrain(
@@ -86,7 +86,7 @@ def pretrain(
         str | None,
         typer.Option(
             help="An agent whose QP maps the warm start imitates in place of QP value tables, as "
-            "in --imitate roi:12:0.3; of clips cap, search:30 and others.",
+            "in --imitate roi:12:0.3; of clips graded, search:30 and others.",
         ),
     ] = None,
     qps: QPsOption = None,

@@ -8,7 +8,7 @@ from dmic_gym.agents.search.gop_objective import GopObjective
 from dmic_gym.agents.search.tables import TABLE_QPS, build_tables
 from dmic_gym.agents.video_planning import GopPlan, NextFrame, RulePlanner
 from dmic_gym.agents.video_registry import GOP_AGENTS, GOP_DESCRIPTIONS, make_gop_planner
-from dmic_gym.agents.video_rules import HM_CASCADE, CapRule, ROIRule, object_ctus
+from dmic_gym.agents.video_rules import HM_CASCADE, CapRule, GradedRule, ROIRule, object_ctus
 from dmic_gym.codecs.hevc.x265 import X265Codec
 from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.envs.video_evaluator import GopReference, VideoEvaluator
@@ -75,6 +75,15 @@ def test_the_cap_spares_the_rest_up_to_36_and_never_refines_it(base_qp: int, spa
     qps = CapRule()(spot(slice(0, 1), slice(0, 1), base_qp))
     assert qps[0, 0] == base_qp
     assert np.unique(qps.flat[1:]).tolist() == [spared]
+
+
+@pytest.mark.parametrize(("base_qp", "spared"), [(22, 32), (27, 36), (36, 40), (50, 51)])
+def test_graded_spares_more_with_the_distance_from_the_object(base_qp: int, spared: int) -> None:
+    qps = GradedRule()(spot(slice(0, 1), slice(0, 1), base_qp))
+    assert qps[0, 0] == base_qp
+    ring = [qps[0, 1], qps[1, 0], qps[1, 1]]
+    assert ring == [min(base_qp + 2, 51)] * 3
+    assert qps[3, 4] == qps[0, 2] == spared
 
 
 @pytest.mark.parametrize(("base_qp", "spared"), [(22, 26), (49, 51)])
@@ -191,7 +200,7 @@ def test_specs_that_are_off(evaluator: VideoEvaluator, spec: str, message: str) 
         make_gop_planner(spec, evaluator)
 
 
-@pytest.mark.parametrize("spec", ["cap", "cap:10:36", "cascade"])
+@pytest.mark.parametrize("spec", ["cap", "cap:10:36", "graded", "graded:2:4", "cascade"])
 def test_agents_of_clips_alone_are_refused_for_images(env: CodingEnv, spec: str) -> None:
     with pytest.raises(InvalidInputError, match=r"codes clips, and these are images.*roi:N"):
         make_agent(spec, env.evaluator)

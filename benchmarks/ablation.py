@@ -1,0 +1,176 @@
+"""What a policy looks at x how it learns: each pair trained alike and judged with paired intervals.
+
+    python benchmarks/ablation.py benchmarks/ablation.toml [--tables FOLDER] [--only 'both-*']
+
+Images that are kept back judge. Every policy and every encode stays in the definition's folder, so
+that the same command goes on after it was stopped; QP value tables are made once. ``ablation.csv``
+holds a row for each rule and policy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dmic_gym import load_dataset
+from dmic_gym.agents.policy.loading import load_policy
+from dmic_gym.agents.training.config import TrainingConfig
+from dmic_gym.agents.training.learn import a2c_arguments
+from dmic_gym.agents.training.run import CardNotes, TrainingRun
+from dmic_gym.bench.definition import Definition
+from dmic_gym.bench.engines import make_engine
+from dmic_gym.bench.lines import lines_of
+from dmic_gym.bench.protocol import ANCHOR
+from dmic_gym.bench.runner import run_sweep
+from dmic_gym.bench.store import Store
+from dmic_gym.bench.summary import Comparer, Found
+from dmic_gym.cli.common import command_line
+from dmic_gym.io import write_atomically
+from dmic_gym.tasks.leakage import UnseenSegmenters
+
+Row = dict[str, Any]
+HEADS = ("inputs", "recipe", "bd_rate_percent", "low", "high")
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The definition, see ``ablation.toml``."""
+
+    out: Path
+    learned: str
+    kept_back: str
+    segmenter: str
+    inputs: Sequence[str]
+    compare: Sequence[str]
+    base_qps: Mapping[str, Sequence[int]]
+    training: Mapping[str, Any]
+    recipes: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def read(cls, path: Path) -> Ablation:
+        given = tomllib.loads(path.read_text())
+        return cls(**{**given, "out": Path(given["out"])})
+
+    def config(self, inputs: str, recipe: str) -> TrainingConfig:
+        chosen = {**self.training, **self.recipes[recipe], "inputs": inputs}
+        chosen.pop("start", None)
+        lists = {key: tuple(value) for key, value in chosen.items() if isinstance(value, list)}
+        return TrainingConfig(**{**chosen, **lists})
+
+    def weights(self, inputs: str, recipe: str) -> Path:
+        name = f"{inputs}-{recipe}"
+        return self.out / "policies" / name / f"{name}.safetensors"
+
+
+def train(ablation: Ablation, inputs: str, recipe: str, tables: Path) -> Path:
+    """Train a policy, or find it where that has been done."""
+    weights = ablation.weights(inputs, recipe)
+    if weights.exists():
+        return weights
+    config, before = ablation.config(inputs, recipe), ablation.recipes[recipe].get("start")
+    start = None if before is None else train(ablation, inputs, before, tables)
+    print(f"training {weights.stem}", flush=True)
+    kept = {sample.name for sample in load_dataset(ablation.kept_back)}
+    images = [each for each in load_dataset(ablation.learned) if each.name not in kept]
+    unseen = UnseenSegmenters({ablation.learned: images}, [ablation.segmenter], True)
+    words = f"{ablation.learned} ({len(images)} images)"
+    run = TrainingRun(
+        weights.stem,
+        weights.parent,
+        config,
+        segmenter=unseen,
+        resume=True,
+        tables=tables,
+        card=CardNotes([words, unseen.description], _command()),
+    )
+
+    def begin(env: Any) -> Any:
+        return load_policy(str(start), env, **a2c_arguments(config, env))
+
+    return run.run(
+        images, begin if start else None, facts={"start": start.name if start else "random"}
+    )
+
+
+def measure(ablation: Ablation, agents: Sequence[str], jobs: int | None) -> list[Row]:
+    """Code the images that were kept back with all agents, and compare with the rules."""
+    asked = {
+        "data": [ablation.kept_back],
+        "segmenter": ablation.segmenter,
+        "agents": [ANCHOR, *ablation.compare, *agents],
+        "base_qps": ablation.base_qps,
+        "compare": list(ablation.compare),
+    }
+    with Store.create(ablation.out / "rows") as store:
+        engine = make_engine(jobs)
+        plan = run_sweep(Definition.of(asked), store, engine, resume=True, command=_command())
+        lines = lines_of([record for record in store.records() if record.id in plan.grid])
+    complete = set.intersection(*(line.complete for line in lines.values()))
+    kept = {name: line.only(complete) for name, line in lines.items()}
+    (qps,) = ablation.base_qps.values()
+    comparer = Comparer(kept[ANCHOR])
+    found = {name: comparer.bd_rate(line, qps) for name, line in kept.items()}
+    rivals = {name: found[name] for name in ablation.compare}
+    return [_row(name, found[name], comparer, rivals) for name in found if name != ANCHOR]
+
+
+def _row(name: str, own: Found, comparer: Comparer, rivals: Mapping[str, Found]) -> Row:
+    inputs, _, recipe = Path(name).stem.partition("-") if "/" in name else (name, "", "")
+    nothing = Found({}, 0.0, np.zeros_like(own.resampled))
+    differences = comparer.differences(own, {"": nothing, **rivals})
+    row: Row = {"inputs": inputs, "recipe": recipe}
+    for rival, one in differences.items():
+        names = HEADS[2:] if not rival else [f"minus {rival}{end}" for end in ("", " low", " high")]
+        bounds = one["ci95"] or [None, None]
+        row |= dict(zip(names, [one["points"], *bounds], strict=True))
+    return row
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: f"{v:.2f}" if isinstance(v, float) else v for k, v in row.items()})
+    return file.getvalue()
+
+
+def _command() -> str:
+    return command_line().replace("dmic ", "python benchmarks/ablation.py ", 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("definition", type=Path)
+    parser.add_argument("--only", default="*", help="policies, as in 'both-*'")
+    parser.add_argument("--tables", type=Path, help="folder of QP value tables; runs share it")
+    parser.add_argument("--jobs", type=int, help="processes that code; by default all cores")
+    parser.add_argument("--train", action="store_true", help="train only")
+    options = parser.parse_args()
+    ablation = Ablation.read(options.definition)
+    tables = options.tables or ablation.out / "tables"
+    policies = [
+        str(train(ablation, inputs, recipe, tables))
+        for inputs, recipe in product(ablation.inputs, ablation.recipes)
+        if fnmatchcase(f"{inputs}-{recipe}", options.only)
+    ]
+    if options.train:
+        return
+    text = as_csv(measure(ablation, policies, options.jobs))
+    write_atomically(ablation.out / "ablation.csv", text.encode())
+    print(text)
+    print(f"wrote {ablation.out / 'ablation.csv'}")
+
+
+if __name__ == "__main__":
+    main()
