@@ -23,6 +23,7 @@ from measure.obvious import against_obvious
 from measure.policy import policy
 from measure.segmenter_training import segmenter_training
 from measure.sizes import sizes
+from measure.startup import startup
 from measure.training import training
 
 from dmic_gym.io import portable
@@ -40,6 +41,7 @@ TITLES = {
     "training": "(f) Where the time of A2C training goes",
     "policy": "(g) A policy's own time over the encode it steers, 512x512, medium, QP 32",
     "segmenter_training": "(h) An epoch of train-segmenter over a plain loop, crops of 256x256",
+    "startup": "(i) Whole processes, wall time; the picture has 128x128 samples",
 }
 
 
@@ -51,6 +53,7 @@ PARTS: dict[str, Callable[[Scale], tuple[Facts, Tables]]] = {
     "training": lambda scale: ({}, {"training": training(scale)}),
     "policy": lambda scale: ({}, {"policy": policy(scale)}),
     "segmenter_training": lambda scale: ({}, {"segmenter_training": segmenter_training(scale)}),
+    "startup": lambda scale: ({}, {"startup": startup(scale)}),
 }
 
 
