@@ -95,3 +95,16 @@ def test_a_log_gets_a_line_each_half_minute(capsys: pytest.CaptureFixture[str]) 
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) > 5
     assert all(line.startswith("coding") and line.rstrip().endswith("/40") for line in lines)
+
+
+def test_a_line_of_a_log_is_not_cut_to_the_width_of_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    times = iter(range(10**9, 10**9 + 10**5, 20))
+    progress = ProgressLines(TextColumn("{task.description}"), MofNCompleteColumn())
+    progress.get_time = lambda: float(next(times))
+    with progress:
+        progress.update(progress.add_task("a" * 120, total=40), completed=10)
+    line, *_ = capsys.readouterr().err.splitlines()
+    assert line.startswith("a" * 120)
+    assert "10/40" in line

@@ -14,6 +14,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from dmic_gym.cli.common import stderr
 from dmic_gym.cli.notes import is_quiet
@@ -44,7 +45,11 @@ class ProgressLines(Progress):
         if stderr.is_terminal or self.disable or now - self._said < _SECONDS_BETWEEN_LINES:
             return
         self._said = now
-        stderr.print(self.make_tasks_table([task for task in self.tasks if not task.finished]))
+        for task in self.tasks:
+            if not task.finished:
+                shown = [c(task) for c in self.columns if isinstance(c, ProgressColumn)]
+                words = [word for word in shown if isinstance(word, Text) and word.plain]
+                stderr.print(Text(" ").join(words), soft_wrap=True)
 
 
 def progress_bar() -> ProgressLines:

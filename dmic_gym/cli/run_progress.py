@@ -31,6 +31,8 @@ _INTERRUPTED = 130
 """Exit status after Ctrl-C."""
 
 _SECONDS_BETWEEN_STANDINGS = 2.0
+_AGENT = 24
+"""Most letters of an agent's spec."""
 
 
 class _Rate(ProgressColumn):
@@ -92,10 +94,15 @@ class RunProgress:
 
     def _show_note(self) -> None:
         best = self._standings.best()
-        parts = [] if best is None else [f"best {best[1]:+.1f} % {escape(best[0])}"]
+        parts = [] if best is None else [f"best {best[1]:+.1f} % {escape(_end_of(best[0]))}"]
         parts += [f"[red]{self._failed} failed[/]"] if self._failed else []
         self._progress.update(self._task, note=", ".join(parts))
         self._looked = time.monotonic()
+
+
+def _end_of(agent: str) -> str:
+    """Return an agent's spec, of a long one the end: there is one line for all of the progress."""
+    return agent if len(agent) <= _AGENT else f"...{agent[3 - _AGENT :]}"
 
 
 def run_shown(
