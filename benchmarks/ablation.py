@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from stable_baselines3 import PPO
 
 from dmic_gym import load_dataset
 from dmic_gym.agents.policy.loading import load_policy
@@ -39,7 +40,8 @@ from dmic_gym.io import write_atomically
 from dmic_gym.tasks.leakage import UnseenSegmenters
 
 Row = dict[str, Any]
-HEADS = ("inputs", "recipe", "bd_rate_percent", "low", "high")
+OWN = ("start", "algorithm", "inputs")
+"""What a recipe says beside keys of `TrainingConfig`."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,10 @@ class Ablation:
         return cls(**{**given, "out": Path(given["out"])})
 
     def config(self, inputs: str, recipe: str) -> TrainingConfig:
-        chosen = {**self.training, **self.recipes[recipe], "inputs": inputs}
-        chosen.pop("start", None)
+        given = {**self.training, **self.recipes[recipe]}
+        chosen = {key: value for key, value in given.items() if key not in OWN}
         lists = {key: tuple(value) for key, value in chosen.items() if isinstance(value, list)}
-        return TrainingConfig(**{**chosen, **lists})
+        return TrainingConfig(**{**chosen, **lists, "inputs": inputs})
 
     def weights(self, inputs: str, recipe: str) -> Path:
         name = f"{inputs}-{recipe}"
@@ -95,7 +97,12 @@ def train(ablation: Ablation, inputs: str, recipe: str, tables: Path) -> Path:
     )
 
     def begin(env: Any) -> Any:
-        return load_policy(str(start), env, **a2c_arguments(config, env))
+        arguments = a2c_arguments(config, env)
+        if ablation.recipes[recipe].get("algorithm") == "ppo":
+            arguments.pop("use_rms_prop")
+            batches = {"batch_size": arguments["n_steps"] * config.maps, "n_epochs": 4}
+            return load_policy(str(start), env, algorithm=PPO, **arguments, **batches)
+        return load_policy(str(start), env, **arguments)
 
     return run.run(
         images, begin if start else None, facts={"start": start.name if start else "random"}
@@ -130,7 +137,8 @@ def _row(name: str, own: Found, comparer: Comparer, rivals: Mapping[str, Found])
     differences = comparer.differences(own, {"": nothing, **rivals})
     row: Row = {"inputs": inputs, "recipe": recipe}
     for rival, one in differences.items():
-        names = HEADS[2:] if not rival else [f"minus {rival}{end}" for end in ("", " low", " high")]
+        head = f"minus {rival}" if rival else "bd_rate_percent"
+        names = [f"{head}{end}" for end in ("", " low", " high")]
         bounds = one["ci95"] or [None, None]
         row |= dict(zip(names, [one["points"], *bounds], strict=True))
     return row
@@ -162,7 +170,8 @@ def main() -> None:
     policies = [
         str(train(ablation, inputs, recipe, tables))
         for inputs, recipe in product(ablation.inputs, ablation.recipes)
-        if fnmatchcase(f"{inputs}-{recipe}", options.only)
+        if inputs in ablation.recipes[recipe].get("inputs", ablation.inputs)
+        and fnmatchcase(f"{inputs}-{recipe}", options.only)
     ]
     if options.train:
         return

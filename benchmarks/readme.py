@@ -5,7 +5,7 @@ python benchmarks/readme.py
 A table stands between `<!-- results: NAME -->` and `<!-- end -->` and is made of
 `benchmarks/results/NAME/results.json`; `<!-- command: NAME -->` is for the command that recorded
 it, `<!-- networks -->` for the cards of the shipped segmenters, `<!-- transfer -->` for
-`benchmarks/results/transfer.csv`.
+`benchmarks/results/transfer.csv`, `<!-- ablation -->` for `benchmarks/results/ablation.csv`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _BLOCK = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _COMMAND = re.compile(r"(<!-- command: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _OF_THE_MACHINE = re.compile(r" --(jobs \d+|resume|only 'agent=[^']*')")
 _NETWORKS = re.compile(r"(<!-- networks -->\n).*?(<!-- end -->)", re.DOTALL)
+_ABLATION = re.compile(r"(<!-- ablation -->\n).*?(<!-- end -->)", re.DOTALL)
 _TRANSFER = re.compile(r"(<!-- transfer -->\n).*?(<!-- end -->)", re.DOTALL)
 _HEADINGS = (
     "agent",
@@ -49,6 +50,7 @@ def written(text: str) -> str:
     """Return the text of a page with its tables made anew."""
     text = _BLOCK.sub(lambda found: f"{found[1]}{table(found[2])}{found[3]}", text)
     text = _COMMAND.sub(lambda found: f"{found[1]}{command(found[2])}{found[3]}", text)
+    text = _ABLATION.sub(lambda found: f"{found[1]}{ablation()}{found[2]}", text)
     text = _TRANSFER.sub(lambda found: f"{found[1]}{transfer()}{found[2]}", text)
     return _NETWORKS.sub(lambda found: f"{found[1]}{networks()}{found[2]}", text)
 
@@ -86,6 +88,16 @@ def networks() -> str:
     return _markdown(rows)
 
 
+def ablation() -> str:
+    """Return the Markdown table of what the trunk looks at and how it learns."""
+    figures = ("bd_rate_percent", "minus roi:12:0.3")
+    rows = [("looks at", "learned by", "Dice, QP 32-47", figures[1]), ("---",) * 4]
+    for row in csv.DictReader((RESULTS / "ablation.csv").read_text().splitlines()):
+        name = row["inputs"] if row["recipe"] else f"`{row['inputs']}`"
+        rows.append((name, row["recipe"], *(_interval(row, figure) for figure in figures)))
+    return _markdown(rows)
+
+
 def transfer() -> str:
     """Return the Markdown table of what tuning carries over."""
     figures = ("bd_rate_percent", "minus roi:12:0.3", "minus zero-shot")
@@ -114,7 +126,7 @@ def _rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         level = part["bits_at"]["dice"]["97"]
         mark = " (knows the mask)" if name.startswith(UNUSABLE) else ""
         yield (
-            f"`{name}`{mark}",
+            f"{_shown(name)}{mark}",
             _text(bd_entry(standard)),
             _text(bd_entry(low)),
             _text(bd_entry(low[other])),
@@ -122,6 +134,14 @@ def _rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             costs[name][1].text,
             costs[name][2].text,
         )
+
+
+def _shown(agent: str) -> str:
+    """Return an agent's spec, or in words which levels of video are policies."""
+    if not agent.startswith("levels:"):
+        return f"`{agent}`"
+    frames, ctus = agent.removeprefix("levels:").split(":")
+    return f"policy for {' and '.join(['frames'] * bool(frames) + ['CTUs'] * bool(ctus))}"
 
 
 def _markdown(rows: Iterable[Sequence[str]]) -> str:

@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     agent, anchor = (make_gop_planner(spec, evaluator) for spec in (chosen.agent, "anchor"))
     theirs = drawing.code(evaluator, agent, clip, chosen.qp, chosen.gop)
     plain = drawing.nearest_in_bits(evaluator, anchor, clip, theirs.bits, chosen.gop)
-    rows = {f"anchor QP {plain.base_qp}": plain, f"{chosen.agent} QP {theirs.base_qp}": theirs}
+    name = chosen.agent if len(chosen.agent) <= 24 else "agent"  # paths would not fit
+    rows = {f"anchor QP {plain.base_qp}": plain, f"{name} QP {theirs.base_qp}": theirs}
     truth = drawing.truth_of(evaluator, clip, chosen.gop)
     frames = [drawing.draw_pair(rows, truth, index) for index in range(len(clip))]
     drawing.write_video(frames, chosen.out)
