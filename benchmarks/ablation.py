@@ -1,6 +1,6 @@
 """What a policy looks at x how it learns: each pair trained alike and judged with paired intervals.
 
-    python benchmarks/ablation.py benchmarks/ablation.toml [--tables FOLDER] [--only 'both-*']
+    python benchmarks/ablation.py benchmarks/ablation.toml [--images 40]
 
 Images that are kept back judge. Every policy and every encode stays in the definition's folder, so
 that the same command goes on after it was stopped; QP value tables are made once. ``ablation.csv``
@@ -109,7 +109,9 @@ def train(ablation: Ablation, inputs: str, recipe: str, tables: Path) -> Path:
     )
 
 
-def measure(ablation: Ablation, agents: Sequence[str], jobs: int | None) -> list[Row]:
+def measure(
+    ablation: Ablation, agents: Sequence[str], images: int | None, jobs: int | None
+) -> list[Row]:
     """Code the images that were kept back with all agents, and compare with the rules."""
     asked = {
         "data": [ablation.kept_back],
@@ -117,6 +119,7 @@ def measure(ablation: Ablation, agents: Sequence[str], jobs: int | None) -> list
         "agents": [ANCHOR, *ablation.compare, *agents],
         "base_qps": ablation.base_qps,
         "compare": list(ablation.compare),
+        "images": images,
     }
     with Store.create(ablation.out / "rows") as store:
         engine = make_engine(jobs)
@@ -162,6 +165,7 @@ def main() -> None:
     parser.add_argument("definition", type=Path)
     parser.add_argument("--only", default="*", help="policies, as in 'both-*'")
     parser.add_argument("--tables", type=Path, help="folder of QP value tables; runs share it")
+    parser.add_argument("--images", type=int, help="only the first N that were kept back")
     parser.add_argument("--jobs", type=int, help="processes that code; by default all cores")
     parser.add_argument("--train", action="store_true", help="train only")
     options = parser.parse_args()
@@ -175,7 +179,7 @@ def main() -> None:
     ]
     if options.train:
         return
-    text = as_csv(measure(ablation, policies, options.jobs))
+    text = as_csv(measure(ablation, policies, options.images, options.jobs))
     write_atomically(ablation.out / "ablation.csv", text.encode())
     print(text)
     print(f"wrote {ablation.out / 'ablation.csv'}")
