@@ -91,7 +91,8 @@ def sweep(folder: Path) -> Target:
     def read(path: Path) -> Result:
         return np.array([repr(Definition.read(path))])
 
-    sweeps = [path for path in sorted(Path("benchmarks").glob("*.toml")) if path.stem != "transfer"]
+    others = ("ablation", "transfer")  # of benchmarks/ablation.py and transfer.py
+    sweeps = [path for path in sorted(Path("benchmarks").glob("*.toml")) if path.stem not in others]
     seeds = [path.read_bytes() for path in sweeps]
     read_bytes = of_files(folder, "sweep.toml", read)
     return Target(seeds, read_bytes, words=_TOML_WORDS, divisible=True)
