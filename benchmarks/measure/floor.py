@@ -49,7 +49,7 @@ def single(scale: Scale) -> list[Row]:
 def _single_row(
     scale: Scale, data: list[Sample], segmenter: Segmenter, preset: str, name: str
 ) -> Row:
-    env = CodingEnv(data, segmenter, preset=preset, base_qps=(BASE_QP,))
+    env = CodingEnv(data, segmenter=segmenter, preset=preset, base_qps=(BASE_QP,))
     actions = random_actions(CTUS, len(data)).T.tolist()
     images = itertools.cycle(range(len(data)))
     maps = []
