@@ -20,7 +20,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from policies import against_the_anchor, coded, command_of, compared, config_of
 from stable_baselines3 import PPO
 
 from dmic_gym import load_dataset
@@ -28,14 +28,9 @@ from dmic_gym.agents.policy.loading import load_policy
 from dmic_gym.agents.training.config import TrainingConfig
 from dmic_gym.agents.training.learn import a2c_arguments
 from dmic_gym.agents.training.run import CardNotes, TrainingRun
-from dmic_gym.bench.definition import Definition
-from dmic_gym.bench.engines import make_engine
 from dmic_gym.bench.lines import lines_of
 from dmic_gym.bench.protocol import ANCHOR
-from dmic_gym.bench.runner import run_sweep
-from dmic_gym.bench.store import Store
 from dmic_gym.bench.summary import Comparer, Found
-from dmic_gym.cli.common import command_line
 from dmic_gym.io import write_atomically
 from dmic_gym.tasks.leakage import UnseenSegmenters
 
@@ -66,8 +61,7 @@ class Ablation:
     def config(self, inputs: str, recipe: str) -> TrainingConfig:
         given = {**self.training, **self.recipes[recipe]}
         chosen = {key: value for key, value in given.items() if key not in OWN}
-        lists = {key: tuple(value) for key, value in chosen.items() if isinstance(value, list)}
-        return TrainingConfig(**{**chosen, **lists, "inputs": inputs})
+        return config_of({**chosen, "inputs": inputs})
 
     def weights(self, inputs: str, recipe: str) -> Path:
         name = f"{inputs}-{recipe}"
@@ -93,7 +87,7 @@ def train(ablation: Ablation, inputs: str, recipe: str, tables: Path) -> Path:
         segmenter=unseen,
         resume=True,
         tables=tables,
-        card=CardNotes([words, unseen.description], _command()),
+        card=CardNotes([words, unseen.description], command_of("ablation")),
     )
 
     def begin(env: Any) -> Any:
@@ -121,26 +115,18 @@ def measure(
         "compare": list(ablation.compare),
         "images": images,
     }
-    with Store.create(ablation.out / "rows") as store:
-        engine = make_engine(jobs)
-        plan = run_sweep(Definition.of(asked), store, engine, resume=True, command=_command())
-        lines = lines_of([record for record in store.records() if record.id in plan.grid])
-    complete = set.intersection(*(line.complete for line in lines.values()))
-    kept = {name: line.only(complete) for name, line in lines.items()}
+    _, records = coded(asked, ablation.out / "rows", jobs, command_of("ablation"))
     (qps,) = ablation.base_qps.values()
-    comparer = Comparer(kept[ANCHOR])
-    found = {name: comparer.bd_rate(line, qps) for name, line in kept.items()}
+    comparer, found = compared(lines_of(records), qps)
     rivals = {name: found[name] for name in ablation.compare}
     return [_row(name, found[name], comparer, rivals) for name in found if name != ANCHOR]
 
 
 def _row(name: str, own: Found, comparer: Comparer, rivals: Mapping[str, Found]) -> Row:
     inputs, _, recipe = Path(name).stem.partition("-") if "/" in name else (name, "", "")
-    nothing = Found({}, 0.0, np.zeros_like(own.resampled))
-    differences = comparer.differences(own, {"": nothing, **rivals})
+    differences = {f"minus {k}": one for k, one in comparer.differences(own, rivals).items()}
     row: Row = {"inputs": inputs, "recipe": recipe}
-    for rival, one in differences.items():
-        head = f"minus {rival}" if rival else "bd_rate_percent"
+    for head, one in {"bd_rate_percent": against_the_anchor(comparer, own), **differences}.items():
         names = [f"{head}{end}" for end in ("", " low", " high")]
         bounds = one["ci95"] or [None, None]
         row |= dict(zip(names, [one["points"], *bounds], strict=True))
@@ -154,10 +140,6 @@ def as_csv(rows: Sequence[Row]) -> str:
     for row in rows:
         writer.writerow({k: f"{v:.2f}" if isinstance(v, float) else v for k, v in row.items()})
     return file.getvalue()
-
-
-def _command() -> str:
-    return command_line().replace("dmic ", "python benchmarks/ablation.py ", 1)
 
 
 def main() -> None:

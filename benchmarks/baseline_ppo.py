@@ -16,13 +16,14 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+from policies import command_of
 from stable_baselines3 import PPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from dmic_gym.agents.training.config import TrainingConfig
 from dmic_gym.agents.training.environments import TrainingEnv, episode_steps
 from dmic_gym.agents.training.run import CardNotes, TrainingRun
-from dmic_gym.cli.common import command_line, integers_of
+from dmic_gym.cli.common import integers_of
 from dmic_gym.io import portable
 from dmic_gym.tasks.registry import task_of
 from dmic_gym.tasks.segmenters.find import find_segmenter
@@ -55,7 +56,7 @@ def train(options: argparse.Namespace) -> Path:
         find_segmenter(segmenter),
         device=options.device,
         resume=options.resume,
-        card=CardNotes(words, _command(), [_note(options.credit)]),
+        card=CardNotes(words, command_of("baseline_ppo"), [_note(options.credit)]),
         on_progress=_say,
     )
     facts = {"start": "random", "algorithm": "PPO", "rollout": ROLLOUT}
@@ -81,10 +82,6 @@ def _note(credit: bool) -> str:
         "A baseline: Stable-Baselines3's PPO and MultiInputPolicy with their defaults, from random "
         f"weights; {paid}. Nothing of DMIC's or HRLVSC's networks is in it."
     )
-
-
-def _command() -> str:
-    return command_line().replace("dmic ", "python benchmarks/baseline_ppo.py ", 1)
 
 
 def _say(stage: str, done: int, total: int, word: str) -> None:

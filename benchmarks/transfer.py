@@ -24,19 +24,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from policies import against_the_anchor, coded, command_of, compared, config_of
 
 from dmic_gym.agents.training.config import TrainingConfig
 from dmic_gym.agents.training.finetune import RANDOM, choose_samples, finetune
 from dmic_gym.agents.training.run import CardNotes, TrainingRun
 from dmic_gym.bench.definition import Definition
-from dmic_gym.bench.engines import make_engine
 from dmic_gym.bench.lines import Line, lines_of
 from dmic_gym.bench.protocol import ANCHOR, METHOD, versions
 from dmic_gym.bench.rows import Record
-from dmic_gym.bench.runner import run_sweep
-from dmic_gym.bench.store import Store
 from dmic_gym.bench.summary import Comparer, Found
-from dmic_gym.cli.common import command_line
 from dmic_gym.io import portable, write_atomically
 from dmic_gym.tasks.leakage import UnseenSegmenters
 from dmic_gym.tasks.registry import Task, task_of
@@ -106,8 +103,7 @@ class Experiment:
         shared = {k: v for k, v in self.training.items() if not isinstance(v, Mapping)}
         chosen = shared | self.training.get(str(cell.samples), {})
         variations = max(chosen.pop("variations", 1), cell.samples)
-        lists = {key: tuple(value) for key, value in chosen.items() if isinstance(value, list)}
-        return TrainingConfig(**{**chosen, **lists, "seed": cell.choice}), variations
+        return config_of({**chosen, "seed": cell.choice}), variations
 
     def weights(self, cell: Cell) -> Path:
         return self.out / "policies" / cell.name / f"{cell.name}.safetensors"
@@ -130,7 +126,7 @@ def tune(experiment: Experiment, cell: Cell) -> Path:
         segmenter=unseen,
         resume=True,
         tables=experiment.out / "tables",
-        card=CardNotes([words, unseen.description], _command()),
+        card=CardNotes([words, unseen.description], command_of("transfer")),
     )
     source = experiment.sources[cell.source]
     return finetune(chosen, run, weights=source, tune=cell.tuned, variations=variations)
@@ -141,22 +137,14 @@ def measure(
 ) -> tuple[Definition, list[Record]]:
     """Code the test images with all agents; what has been coded before is not coded again."""
     asked = {**experiment.sweep, "agents": list(agents), "images": images}
-    definition = Definition.of(asked)
-    with Store.create(experiment.out / "rows") as store:
-        plan = run_sweep(
-            definition, store, make_engine(jobs), resume=True, command=_command(), on_start=_say
-        )
-        return definition, [record for record in store.records() if record.id in plan.grid]
+    return coded(asked, experiment.out / "rows", jobs, command_of("transfer"))
 
 
 def rows_of(
     lines: Mapping[str, Line], experiment: Experiment, cells: Sequence[Cell], qps: Sequence[int]
 ) -> list[Row]:
     """Return the table, a row for each rule and source and for each kind of cell."""
-    complete = set.intersection(*(line.complete for line in lines.values()))
-    kept = {name: line.only(complete) for name, line in lines.items()}
-    comparer = Comparer(kept[ANCHOR])
-    found = {name: comparer.bd_rate(line, qps) for name, line in kept.items()}
+    comparer, found = compared(lines, qps)
     rules = {name: found[name] for name in experiment.sweep.get("compare", ())}
     rows = [_row(comparer, {"source": name}, [rule], {}) for name, rule in rules.items()]
     for source, path in experiment.sources.items():
@@ -174,8 +162,7 @@ def rows_of(
 
 def _row(comparer: Comparer, told: Row, found: Sequence[Found], rivals: Mapping[str, Found]) -> Row:
     joined = _joined(found)
-    nothing = Found({}, 0.0, np.zeros_like(joined.resampled))
-    own = comparer.differences(joined, {ANCHOR: nothing})[ANCHOR]
+    own = against_the_anchor(comparer, joined)
     return {
         **{"tuned": "", "samples": 0, **told, "choices": len(found)},
         "bd_rate_percent": own["points"],
@@ -238,14 +225,6 @@ def _interval(value: float | None, bounds: Sequence[float] | None, unit: str = "
     return f"{value:+.1f}{unit}{span}"
 
 
-def _say(plan: Any, done: Sequence[Record]) -> None:
-    print(f"{len(plan.cells)} encodes, {len(done)} of them done", flush=True)
-
-
-def _command() -> str:
-    return command_line().replace("dmic ", "python benchmarks/transfer.py ", 1)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("definition", type=Path)
@@ -267,7 +246,7 @@ def main() -> None:
         "definition": {**definition.as_dict(), "training": dict(experiment.training)},
         **METHOD,
         "versions": versions(),
-        "command": _command(),
+        "command": command_of("transfer"),
     }
     text = json.dumps({"protocol": told, "rows": rows}, indent=1) + "\n"
     write_atomically(experiment.out / "transfer.json", text.encode())

@@ -48,6 +48,7 @@ variations = 3
 
 @pytest.fixture
 def transfer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     spec = importlib.util.spec_from_file_location("transfer", ROOT / "benchmarks" / "transfer.py")
     assert spec is not None
     assert spec.loader is not None

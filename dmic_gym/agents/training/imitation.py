@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from dmic_gym.agents.registry import make_agent
 from dmic_gym.agents.training.config import TrainingConfig
+from dmic_gym.agents.training.descent import Descent
 from dmic_gym.agents.training.environments import TrainingEnv
 from dmic_gym.agents.video_registry import make_gop_planner
 from dmic_gym.envs.image_view import view_of
@@ -37,7 +38,7 @@ _SHOWN = 40_000
 _QPS_OF_A_GROUP = 6
 """Base QPs at which an image or a group of pictures is demonstrated, drawn for each."""
 
-_BATCH, _WEIGHT_DECAY = 128, 1e-2
+_BATCH = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,20 +124,14 @@ def imitate(
         on_epoch: called after each epoch with its number from 1 and its mean cross-entropy, in
             nats.
     """
-    tuned = [parameter for parameter in policy.parameters() if parameter.requires_grad]
-    rate, steps = config.warm_start_rate, config.epochs * -(-len(shown) // _BATCH)
-    optimizer = torch.optim.AdamW(tuned, rate, weight_decay=_WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, max(steps, 2))
+    steps = config.epochs * -(-len(shown) // _BATCH)
+    descent = Descent(policy, config.warm_start_rate, steps)
     policy.set_training_mode(True)
     for number in range(1, config.epochs + 1):
         losses, order = [], np.random.default_rng([config.seed, number]).permutation(len(shown))
         for start in range(0, len(order), _BATCH):
             loss = _cross_entropy(policy, shown, order[start : start + _BATCH])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(tuned, 1.0)
-            optimizer.step()
-            schedule.step()
+            descent.step(loss)
             losses.append(float(loss.detach()))
         on_epoch(number, float(np.mean(losses)))
     policy.set_training_mode(False)

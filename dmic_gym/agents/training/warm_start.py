@@ -15,6 +15,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
 from dmic_gym.agents.training.config import TrainingConfig
+from dmic_gym.agents.training.descent import Descent
 from dmic_gym.agents.training.table_images import TableImages, TableOfImage
 from dmic_gym.codecs.base import QP_RANGE
 from dmic_gym.envs.observations import ObservationBuilder
@@ -23,7 +24,6 @@ from dmic_gym.io import write_atomically
 from dmic_gym.types import Floats
 
 _BATCH = 2
-_WEIGHT_DECAY = 1e-2
 _FIRST_ENTROPY, _FALL = 1.0, 0.0025
 """Weight of the policy's entropy against the value of its actions, and what is left at the end."""
 
@@ -65,11 +65,9 @@ def warm_start(
     Raises:
         WeightsError: `state` is damaged, or of another network.
     """
-    tuned = [parameter for parameter in policy.parameters() if parameter.requires_grad]
-    rate, steps = config.warm_start_rate, config.epochs * -(-len(images) // _BATCH)
-    optimizer = torch.optim.AdamW(tuned, rate, weight_decay=_WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, max(steps, 2))
-    progress = _Progress(policy, optimizer, schedule)
+    steps = config.epochs * -(-len(images) // _BATCH)
+    descent = Descent(policy, config.warm_start_rate, steps)
+    progress = _Progress(policy, descent.optimizer, descent.schedule)
     done = 0 if state is None else progress.restore(state)
     least, greatest = min(config.base_qps), max(config.base_qps)
     policy.set_training_mode(True)
@@ -77,14 +75,10 @@ def warm_start(
         losses, rng = [], np.random.default_rng([config.seed, number])
         for batch in _batches(images, rng):
             qps = rng.integers(least, greatest, len(batch), endpoint=True).tolist()
-            entropy = _FIRST_ENTROPY * _FALL ** (schedule.last_epoch / steps)
+            entropy = _FIRST_ENTROPY * _FALL ** (descent.schedule.last_epoch / steps)
             actions, worth = _valued(policy, *_examples(batch, qps, qp_offsets, rng))
             loss = -worth - entropy * actions.entropy().mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(tuned, 1.0)
-            optimizer.step()
-            schedule.step()
+            descent.step(loss)
             losses.append(-float(worth.detach()))
         if state is not None:
             progress.save(state, number)
