@@ -119,7 +119,8 @@ def measure(
     (qps,) = ablation.base_qps.values()
     comparer, found = compared(lines_of(records), qps)
     rivals = {name: found[name] for name in ablation.compare}
-    return [_row(name, found[name], comparer, rivals) for name in found if name != ANCHOR]
+    listed = [*ablation.compare, *agents]
+    return [_row(name, found[name], comparer, rivals) for name in listed]
 
 
 def _row(name: str, own: Found, comparer: Comparer, rivals: Mapping[str, Found]) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import json
 import sys
@@ -124,6 +125,59 @@ def test_the_ppo_baseline_is_trained_resumed_and_benched(
     plan = planner.plan(env.evaluator, env.evaluator.reference(env.dataset[0]), 32)
     assert plan.result.qp_map.shape == (2, 2)
     env.close()
+
+
+SMALL_ABLATION = """
+out = "ablation"
+learned = "phantoms?count=4&size=96"
+kept_back = "phantoms?count=4&size=96&select=::2"
+segmenter = "tests.support:vesselness"
+inputs = ["numbers", "both"]
+compare = ["roi"]
+
+[base_qps]
+low_rate = [27, 37, 47]
+
+[training]
+preset = "ultrafast"
+envs = 2
+maps = 2
+credit = true
+
+[recipes.tables]
+epochs = 1
+steps = 0
+
+[recipes.tables-ppo]
+start = "tables"
+algorithm = "ppo"
+inputs = ["both"]
+epochs = 0
+steps = 8
+"""
+
+
+@pytest.mark.slow
+def test_the_ablation_trains_once_and_judges_what_was_kept_back(
+    program: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "small.toml").write_text(SMALL_ABLATION)
+    program("ablation", "small.toml", "--jobs", 1, "--only", "both-*")
+    said = capsys.readouterr().out
+    assert "training both-tables\n" in said
+    assert "24 encodes, 0 of them done" in said  # two images, two policies, two more
+    program("ablation", "small.toml", "--jobs", 1)
+    said = capsys.readouterr().out
+    assert "training numbers-tables\n" in said
+    assert "training both" not in said
+    assert "30 encodes, 24 of them done" in said
+    with (tmp_path / "ablation" / "ablation.csv").open() as file:
+        rows = [(row["inputs"], row["recipe"]) for row in csv.DictReader(file)]
+    assert rows == [("roi", ""), ("numbers", "tables"), ("both", "tables"), ("both", "tables-ppo")]
+    policies = tmp_path / "ablation" / "policies"
+    card = json.loads((policies / "both-tables-ppo" / "both-tables-ppo.json").read_text())
+    assert card["metrics"]["start"] == "both-tables.safetensors"
+    assert card["metrics"]["images"] == 2
 
 
 @pytest.fixture
