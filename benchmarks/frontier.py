@@ -56,8 +56,8 @@ def spent(results: Results) -> list[Spent]:
     for agent, part in results["agents"].items():
         points = [point for point in part["points"] if point["base_qp"] in headline]
         if agent != ANCHOR and part["bd_rate_percent"] is not None:
-            costs = [sum(p[cost] for p in points) / len(points) for cost in COSTS]
-            found.append(Spent(agent, *costs, part["bd_rate_percent"], part["ci95"]))
+            encodes, seconds = (sum(p[cost] for p in points) / len(points) for cost in COSTS)
+            found.append(Spent(agent, encodes, seconds, part["bd_rate_percent"], part["ci95"]))
     return sorted(found, key=lambda one: one.encodes)
 
 
@@ -102,11 +102,10 @@ def _panel(
     cost: str,
 ) -> None:
     for way, line in lines.items():
-        look, at = looks[way], [getattr(one, cost) for one in line]
-        axes.plot(
-            at, [one.percent for one in line], look.marker + "-", color=look.colour, label=way
-        )
-        for x, one in zip(at, line, strict=True):
+        look, spending = looks[way], [getattr(one, cost) for one in line]
+        saved = [one.percent for one in line]
+        axes.plot(spending, saved, look.marker + "-", color=look.colour, label=way)
+        for x, one in zip(spending, line, strict=True):
             if one.interval is not None:
                 axes.vlines(x, *one.interval, color=look.colour, lw=1.6, alpha=0.35)
     for one in agents:

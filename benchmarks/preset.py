@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from measure.common import Row, markdown, network
-from scipy.stats import spearmanr  # type: ignore[import-untyped]
+from scipy.stats import spearmanr
 
 from dmic_gym.codecs import X265Codec
 from dmic_gym.envs.evaluator import Anchors, Evaluator

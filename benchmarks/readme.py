@@ -91,7 +91,8 @@ def networks() -> str:
 def ablation() -> str:
     """Return the Markdown table of what the trunk looks at and how it learns."""
     figures = ("bd_rate_percent", "minus roi:12:0.3")
-    rows = [("looks at", "learned by", "Dice, QP 32-47", figures[1]), ("---",) * 4]
+    headings = ("looks at", "learned by", "Dice, QP 32-47", figures[1])
+    rows: list[tuple[str, ...]] = [headings, ("---",) * len(headings)]
     for row in csv.DictReader((RESULTS / "ablation.csv").read_text().splitlines()):
         name = row["inputs"] if row["recipe"] else f"`{row['inputs']}`"
         rows.append((name, row["recipe"], *(_interval(row, figure) for figure in figures)))
@@ -102,7 +103,7 @@ def transfer() -> str:
     """Return the Markdown table of what tuning carries over."""
     figures = ("bd_rate_percent", "minus roi:12:0.3", "minus zero-shot")
     headings = ("source", "tuned", "samples", "draws", "Dice, QP 32-47", *figures[1:])
-    rows = [headings, ("---",) * len(headings)]
+    rows: list[tuple[str, ...]] = [headings, ("---",) * len(headings)]
     for row in csv.DictReader((RESULTS / "transfer.csv").read_text().splitlines()):
         cells = (f"`{row['source']}`", row["tuned"], row["samples"], row["choices"])
         rows.append((*cells, *(_interval(row, figure) for figure in figures)))

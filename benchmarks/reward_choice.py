@@ -24,8 +24,8 @@ from dmic_gym.envs.complexity import ctu_sums
 from dmic_gym.envs.evaluator import Anchors, Evaluator, Figures, Reference
 from dmic_gym.envs.rewards import LinearReward, RateSavingReward, Reward
 from dmic_gym.tasks.data import load_dataset
+from dmic_gym.tasks.segmenters.crossval import fold_blocks
 from dmic_gym.tasks.segmenters.network import load_segmenter
-from dmic_gym.tasks.segmenters.train import fold_blocks
 
 QPS = (22, 27, 32, 37)
 Offsets = npt.NDArray[np.float64]
@@ -43,17 +43,20 @@ def policies(ctu_size: int) -> dict[str, Policy]:
 
     def importance(reference: Reference) -> Offsets:
         area = ctu_sums(np.ones_like(reference.importance), ctu_size)
-        return ctu_sums(reference.importance, ctu_size) / area
+        return np.asarray(ctu_sums(reference.importance, ctu_size) / area)
 
     def graded(slope: float, offset: float) -> Policy:
         def policy(reference: Reference) -> Offsets:
             share = importance(reference)
-            return offset - slope * (share - share.mean()) / max(share.std(), 1e-6)
+            return np.asarray(offset - slope * (share - share.mean()) / max(share.std(), 1e-6))
 
         return policy
 
     def roi(background: float, threshold: float) -> Policy:
         return lambda reference: np.where(importance(reference) > threshold, 0.0, background)
+
+    def constant(offset: float) -> Policy:
+        return lambda reference: np.full_like(importance(reference), offset)
 
     def random(spread: float, seed: int) -> Policy:
         def policy(reference: Reference) -> Offsets:
@@ -63,7 +66,7 @@ def policies(ctu_size: int) -> dict[str, Policy]:
         return policy
 
     return {
-        **{f"constant {k:+d}": lambda o, k=k: np.full_like(importance(o), k) for k in (-4, 3, 6)},
+        **{f"constant {k:+d}": constant(k) for k in (-4, 3, 6)},
         **{f"graded {s:g} {k:+g}": graded(s, k) for s in (-2, 1, 2, 3, 5) for k in (0, 4)},
         **{f"roi {b:g} {t:g}": roi(b, t) for b in (6, 12, 20) for t in (0.001, 0.02)},
         **{f"random {s:g}": random(s, n) for n, s in enumerate((2, 4, 8))},
@@ -107,9 +110,9 @@ def main() -> None:
             rewards[name].setdefault(policy, []).append(total)
 
     rates = {policy: _bd_rate(rows, policy) for policy in policies(options.ctu)}
-    defined = [policy for policy, rate in rates.items() if rate is not None]
+    defined = {policy: rate for policy, rate in rates.items() if rate is not None}
     table = {
-        name: float(spearmanr([np.mean(by[p]) for p in defined], [-rates[p] for p in defined])[0])
+        name: float(spearmanr([np.mean(by[p]) for p in defined], [-r for r in defined.values()])[0])
         for name, by in rewards.items()
     }
     result = {

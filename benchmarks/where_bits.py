@@ -61,7 +61,9 @@ def measured(
     run: Recorded, names: Sequence[str], images: Sequence[str], qp: int
 ) -> tuple[Floats, Shares, Shares]:
     """Return by ring the share of the picture, and each agent's bits and Dice lost."""
-    area, bits, lost = [], {name: [] for name in names}, {name: [] for name in names}
+    area: list[Floats] = []
+    bits: dict[str, list[Floats]] = {name: [] for name in names}
+    lost: dict[str, list[Floats]] = {name: [] for name in names}
     for image in images:
         sample = run.samples[image]
         assert sample.mask is not None
@@ -89,7 +91,7 @@ def measured(
 def ring_of(mask: Mask, ctu_size: int) -> CTUTable:
     """Return for each CTU the place in `RINGS` of its distance from the mask."""
     away = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    nearest = -ctu_max(-away, ctu_size)
+    nearest = -ctu_max(-away.astype(np.float32), ctu_size)
     return np.searchsorted(EDGES, nearest.astype(np.float64)).astype(np.float64)
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+import readme
 
 from dmic_gym.agents.policy.loading import load_agent
 from dmic_gym.agents.policy.shipped import policy_names
-from dmic_gym.bench.provenance import state_sha256
+from dmic_gym.bench.provenance import acting_sha256
 from dmic_gym.envs.settings import DEFAULT_QP_OFFSETS
 from dmic_gym.tasks.segmenters.find import describe_segmenter, find_segmenter
 from dmic_gym.tasks.segmenters.weights import SHIPPED, read_card
@@ -21,35 +20,25 @@ from tests.support import ROOT
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def _readme() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("readme", ROOT / "benchmarks" / "readme.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-TABLES = _readme()
-PAGES = {path.name: path.read_text() for path in TABLES.pages()}
+PAGES = {path.name: path.read_text() for path in readme.pages()}
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_table_is_what_its_results_say(page: str) -> None:
-    assert TABLES.written(PAGES[page]) == PAGES[page]
+    assert readme.written(PAGES[page]) == PAGES[page]
 
 
 def test_every_recorded_run_is_shown() -> None:
-    shown = {name for page in PAGES.values() for name in TABLES.names(page)}
+    shown = {name for page in PAGES.values() for name in readme.names(page)}
     recorded = {path.parent.name for path in RESULTS.glob("*/results.json")}
     assert shown == recorded, "write <!-- results: NAME --> and <!-- end --> in docs/results.md"
 
 
 @pytest.mark.parametrize("page", ["README.md", "results.md"])
 def test_every_figure_in_a_table_stands_in_a_generated_one(page: str) -> None:
-    names = TABLES.names(PAGES[page])
+    names = readme.names(PAGES[page])
     assert names
-    generated = {row for name in names for row in TABLES.table(name).split("\n")}
+    generated = {row for name in names for row in readme.table(name).split("\n")}
     for line in PAGES[page].splitlines():
         if line.startswith("|") and "%" in line:
             assert line in generated
@@ -71,7 +60,7 @@ def _recorded() -> list[Path]:
 @pytest.mark.parametrize("folder", _recorded(), ids=lambda folder: folder.name)
 def test_recorded_results_were_made_with_the_shipped_networks(folder: Path) -> None:
     policies = (load_agent(name, DEFAULT_QP_OFFSETS, 64) for name in policy_names())
-    shipped = {state_sha256(policy.state_dict()) for policy in policies}
+    shipped = {acting_sha256(policy) for policy in policies}
     shipped |= {read_card(path).sha256 for path in SHIPPED.glob("*.safetensors")}
     shipped.add(describe_segmenter(find_segmenter("davis-net", dtype="float32"))["sha256"])
     used = {

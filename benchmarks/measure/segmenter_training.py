@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -44,9 +45,7 @@ def segmenter_training(scale: Scale) -> list[Row]:
             for images, masks in Batches(data, BATCH, CROP, 0, threads).epoch(1):
                 take(module.train(), optimizer, images, masks)
 
-        times = interleave(
-            {kind: lambda kind=kind: epoch(kind) for kind in means}, min(scale.rounds, 3)
-        )
+        times = interleave({kind: partial(epoch, kind) for kind in means}, min(scale.rounds, 3))
         rows += [
             {
                 "network": name,

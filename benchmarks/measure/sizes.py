@@ -22,7 +22,12 @@ def sizes(scale: Scale) -> tuple[list[Row], list[Row]]:
 def _row(scale: Scale, side: int, ctu_size: int) -> Row:
     data, segmenter = samples(1, side), network()
     env = CodingEnv(
-        data, segmenter, ctu_size=ctu_size, base_qps=(BASE_QP,), reward="linear", preset="ultrafast"
+        dataset=data,
+        segmenter=segmenter,
+        ctu_size=ctu_size,
+        base_qps=(BASE_QP,),
+        reward="linear",
+        preset="ultrafast",
     )
     ctus = int(np.prod(map_shape((side, side), ctu_size)))
     actions = random_actions(ctus, 1)[:, 0].tolist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,7 +38,7 @@ def startup(scale: Scale) -> list[Row]:
         return _rows(commands, scale.rounds)
 
 
-def _rows(commands: dict[str, Callable[[], None]], rounds: int) -> list[Row]:
+def _rows(commands: Mapping[str, Callable[[], None]], rounds: int) -> list[Row]:
     times = interleave(commands, rounds)
     floor = times["python -c pass"]
     return [

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from fuzzing.campaign import case
+from fuzzing.formats import FORMATS
+from fuzzing.targets import Target
 
-from benchmarks.fuzzing.campaign import case
-from benchmarks.fuzzing.formats import FORMATS
-from benchmarks.fuzzing.targets import Target
 from dmic_gym.deploy.decoding import decode_picture
 from dmic_gym.errors import DecodeError
 from tests.support import ROOT, python

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fuzzing.mutations import mutate
 
-from benchmarks.fuzzing.mutations import mutate
 from dmic_gym.deploy.dicom import decode_dicom, read_dicom
 from dmic_gym.deploy.dicom_secondary import write_dicom
 from dmic_gym.deploy.pictures import Picture

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import isotonic_regression  # type: ignore[import-untyped]
+from scipy.optimize import isotonic_regression
 
 from dmic_gym.errors import InvalidInputError, WeightsError
 from dmic_gym.types import Mask, Probability

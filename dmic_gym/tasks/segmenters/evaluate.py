@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import bootstrap  # type: ignore[import-untyped]
+from scipy.stats import bootstrap
 
 from dmic_gym.tasks.metrics import binarize, dice
 from dmic_gym.tasks.segmenters.loader import Annotated
