@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -14,6 +13,7 @@ from dmic_gym import __version__
 from dmic_gym.agents.planning import ImprovedAgent, SearchAgent, TableAgent
 from dmic_gym.agents.recoding import RecodedAgent
 from dmic_gym.agents.registry import file_of
+from dmic_gym.agents.video_stepping import GopSteppingPlanner
 from dmic_gym.bench.cells import Cell, find_still
 from dmic_gym.bench.datasets import Source, source_key
 from dmic_gym.bench.protocol import PROTOCOL
@@ -114,6 +114,10 @@ def _posterior(agent: object, bench: Workbench) -> str | None:
 
 def _agent(agent: Any) -> dict[str, Any] | None:
     """Return the weights or the source of an agent; ours without weights are in the version."""
+    if isinstance(agent, GopSteppingPlanner):
+        return dict(zip(("frame", "ctu"), map(_agent, agent.agents), strict=True))
+    if agent is None:
+        return None
     inner = agent
     while isinstance(inner, ImprovedAgent | RecodedAgent):
         inner = inner.planner
@@ -123,7 +127,7 @@ def _agent(agent: Any) -> dict[str, Any] | None:
         return {"name": card.name, "sha256": card.sha256}
     policy = getattr(inner, "policy", inner)
     if hasattr(policy, "state_dict"):
-        return {"name": qualified_name(inner), "sha256": state_sha256(policy.state_dict())}
+        return {"name": qualified_name(inner), "sha256": acting_sha256(policy)}
     if type(inner).__module__.startswith("dmic_gym."):
         return None
     return {"name": qualified_name(inner), "sha256": source_sha256(inner)}
@@ -135,9 +139,16 @@ def _file(spec: str) -> dict[str, str]:
     return {} if path is None else {"file": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def state_sha256(tensors: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a policy's tensors, hexadecimal."""
+def acting_sha256(policy: Any) -> str:
+    """Return the SHA-256 of the tensors that decide a policy's actions, hexadecimal.
+
+    The critic is left out: it decides nothing, and one that was not in the file is drawn anew, to
+    numbers that depend on the machine.
+    """
+    from dmic_gym.agents.policy.network import CRITIC  # torch
+
     digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode() + tensors[name].detach().cpu().numpy().tobytes())
+    for name, tensor in sorted(policy.state_dict().items()):
+        if not name.startswith(CRITIC):
+            digest.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dmic_gym.bench import provenance as identity_module
 from dmic_gym.bench.plan import make_plan
-from dmic_gym.bench.provenance import provenance
+from dmic_gym.bench.provenance import acting_sha256, provenance
 from dmic_gym.bench.rows import identity
 from dmic_gym.bench.workbench import workbench
 from dmic_gym.tasks.data.sample import Sample
+from tests.agents.policies import small_model
 from tests.bench.sweeping import small
 from tests.support import phantoms
 
@@ -142,8 +144,6 @@ class Policy:
     """As a model of Stable-Baselines3 has one."""
 
     def __init__(self, weight: float) -> None:
-        import torch
-
         self.policy = torch.nn.Linear(1, 1)
         torch.nn.init.constant_(self.policy.weight, weight)
         torch.nn.init.zeros_(self.policy.bias)
@@ -161,6 +161,23 @@ def test_the_weights_of_a_policy_are_in_the_identity() -> None:
     first, same, other = (jobs[name].provenance["agent"] for name in names)
     assert first == same
     assert first["sha256"] != other["sha256"]
+
+
+def test_the_weights_of_each_level_of_a_clips_agent_are_in_the_identity() -> None:
+    data, agents = ["phantom-clips?count=2&size=96&frames=2"], ["hrlvsc", "levels::dmic"]
+    definition = small(data=data, agents=agents, base_qps=[32], ctu_sizes=[64])
+    found = {cell.cell.agent: cell.provenance["agent"] for cell in make_plan(definition).cells}
+    assert {agent: found[agent]["frame"] for agent in agents} == dict.fromkeys(agents)
+    assert found["hrlvsc"]["ctu"]["sha256"] != found["levels::dmic"]["ctu"]["sha256"]
+
+
+def test_a_critic_that_is_drawn_anew_is_not_in_the_identity() -> None:
+    policy: Any = small_model().policy
+    before = acting_sha256(policy)
+    torch.nn.init.normal_(policy.value_net.weight)
+    assert acting_sha256(policy) == before
+    torch.nn.init.normal_(policy.action_net.weight)
+    assert acting_sha256(policy) != before
 
 
 def test_the_weights_behind_an_improved_map_are_in_the_identity() -> None:
