@@ -90,10 +90,11 @@ def draw(panels: Mapping[str, Groups], names: Sequence[str], qps: str) -> Figure
         figure = Figure(figsize=(9, 3.6), layout="constrained", facecolor="white")
         axes = figure.subplots(1, len(panels), sharey=True)
         for panel, (label, groups) in zip(axes, panels.items(), strict=True):
+            alike = len({id(run) for _, run, _ in groups}) == 1
             for name in names:
                 parts = [(at, bd_of(run, name, images, qps)) for at, run, images in groups]
                 print(f"{label}, {name}:", *map(_told, parts), sep="\n  ")
-                _line(panel, parts, looks[name].colour, name)
+                _line(panel, parts, "o-" if alike else "o", looks[name].colour, name)
             panel.axhline(0, color=INK, lw=0.9, ls="--")
             quiet(panel, label, "BD-rate on Dice, %" if panel is axes[0] else "")
         axes[0].legend(loc="best")
@@ -109,12 +110,16 @@ def _told(part: tuple[float, Mapping[str, Any]]) -> str:
 
 
 def _line(
-    axes: Axes, parts: Sequence[tuple[float, Mapping[str, Any]]], colour: str, name: str
+    axes: Axes,
+    parts: Sequence[tuple[float, Mapping[str, Any]]],
+    style: str,
+    colour: str,
+    name: str,
 ) -> None:
     """Draw the defined BD-rates with their intervals."""
     defined = [(at, part) for at, part in parts if part["bd_rate_percent"] is not None]
     xs, rates = [at for at, _ in defined], [part["bd_rate_percent"] for _, part in defined]
-    axes.plot(xs, rates, "o-", color=colour, label=name)
+    axes.plot(xs, rates, style, color=colour, label=name)
     for at, part in defined:
         if part["ci95"] is not None:
             axes.vlines(at, *part["ci95"], color=colour, lw=1.4, alpha=0.5)

@@ -122,11 +122,12 @@ def draw(area: Floats, bits: Shares, lost: Shares, title: str) -> Figure:
 def _bars(axes: Axes, n: int, of: int, values: Floats, colour: str, name: str) -> None:
     places = np.arange(len(values)) + (n - (of - 1) / 2) * 0.8 / of
     drawn: Any = axes.bar(places, values, width=0.74 / of, color=colour, label=name)
-    axes.bar_label(drawn, fmt=_short, fontsize=7, padding=1, color=MUTED)
+    labels = [_short(values[0]), *[""] * (len(values) - 1)]  # elsewhere they would overlap
+    axes.bar_label(drawn, labels, fontsize=7, padding=1, color=MUTED)
 
 
 def _short(value: float) -> str:
-    return "" if abs(value) < 0.05 else f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _finish(axes: Axes, label: str) -> None:
