@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from measure.common import QUICK, Row, Scale, machine, markdown
-from measure.dtypes import forms
 from measure.floor import single, vector
+from measure.forms import forms
 from measure.obvious import against_obvious
 from measure.policy import policy
 from measure.segmenter_training import segmenter_training

@@ -122,7 +122,7 @@ def _vector_row(scale: Scale, preset: str) -> Row:
 def _row(name: str, times: dict[str, list[float]], images: int, first: float) -> Row:
     ours, floor = median(times["ours"]) / images, median(times["floor"]) / images
     return {
-        "dtype": name,
+        "form": name,
         "episode ms": 1e3 * ours,
         "floor ms": 1e3 * floor,
         "over floor ms": 1e3 * (ours - floor),

@@ -129,7 +129,7 @@ def against_obvious(scale: Scale) -> list[Row]:
     }
     return [
         {
-            "dtype": names[key],
+            "form": names[key],
             "ms an image": 1e3 * median(taken) / count,
             "times ours": ratio(taken, times["ours"]),
         }

@@ -70,7 +70,7 @@ def forms(scale: Scale) -> tuple[list[Row], list[Row]]:
         env.close()
     speed = [
         {
-            "dtype": name,
+            "form": name,
             "envs": count,
             "steps a second": count * CTUS / median(taken),
             "time over CodingVectorEnv": ratio(taken, times["CodingVectorEnv"]),
@@ -123,7 +123,7 @@ def _memory(scale: Scale, made: dict[str, Any]) -> list[Row]:
             with ProcessPoolExecutor(1, context) as alone:
                 sizes.append(alone.submit(_size_of, name, count).result())
         grown = (sizes[1] - sizes[0]) / (many - few)
-        rows.append({"dtype": name, "MB an environment": grown / 1e6})
+        rows.append({"form": name, "MB an environment": grown / 1e6})
     return rows
 
 
