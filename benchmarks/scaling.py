@@ -1,9 +1,10 @@
-"""What grows with what: time and memory against pixels, CTU size, environments, jobs and images.
+"""What grows with what: time and memory against pixels, CTU size, environments, jobs, images.
 
     python benchmarks/scaling.py [--quick] --out benchmarks/results/scaling
 
 Every row is measured in a process of its own, so that its peak of memory is its own. Writes
-OUT.json and OUT.md. Phantoms, preset medium, one torch thread a process.
+OUT.json and OUT.md. Phantoms, preset medium, one torch thread a process. The nodes of the Ray
+cluster have one CPU each and are on this machine; their memory and processor time are not seen.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from measure.common import BASE_QP, Row, machine, markdown, network, random_actions, samples
@@ -25,6 +28,7 @@ from measure.common import BASE_QP, Row, machine, markdown, network, random_acti
 from dmic_gym import X265Codec
 from dmic_gym.bench.definition import Definition
 from dmic_gym.bench.engines import make_engine
+from dmic_gym.bench.plan import Engine
 from dmic_gym.bench.runner import run_sweep
 from dmic_gym.bench.store import Store
 from dmic_gym.codecs.base import uniform_map
@@ -43,16 +47,18 @@ class Extent:
         sides: of the pictures.
         envs: numbers of environments.
         jobs: numbers of processes.
+        nodes: numbers of nodes of a Ray cluster; none where Ray is not installed.
         images: of the sweeps at one process.
     """
 
     sides: tuple[int, ...] = (256, 512, 1024, 2048, 4096)
     envs: tuple[int, ...] = (1, 4, 16, 64, 256)
     jobs: tuple[int, ...] = (1, 2)
+    nodes: tuple[int, ...] = (1, 2) if find_spec("ray") else ()
     images: tuple[int, ...] = (10, 100, 1000)
 
 
-QUICK = Extent((256, 512), (1, 4), (1, 2), (5, 20))
+QUICK = Extent((256, 512), (1, 4), (1, 2), (), (5, 20))
 
 
 def one_encode(side: int, ctu_size: int) -> Row:
@@ -79,12 +85,30 @@ def steps(count: int) -> Row:
 
 def sweep(images: int, jobs: int) -> Row:
     """Code small phantoms by two agents at three QPs, rows kept in memory."""
+    return _swept(images, make_engine(jobs))
+
+
+def cluster(images: int, nodes: int) -> Row:
+    """Code the same on a Ray cluster of nodes with one CPU each."""
+    from ray.cluster_utils import Cluster
+
+    started: Any = Cluster()
+    try:
+        for _ in range(nodes):
+            started.add_node(num_cpus=1)
+        row = _swept(images, make_engine(ray=started.address))
+    finally:
+        started.shutdown()
+    return {**row, "processor ms each": None, "peak MB": None, "of a worker": None}
+
+
+def _swept(images: int, engine: Engine) -> Row:
     definition = Definition.of(
         {"data": [f"phantoms?count={images}&size=64"], "agents": ["roi"], "base_qps": _QPS}
     )
     begin = _clock()
     with Store.in_memory() as store:
-        run_sweep(definition, store, make_engine(jobs))
+        run_sweep(definition, store, engine)
     return _told(begin, images * 2 * len(_QPS))
 
 
@@ -125,6 +149,9 @@ def rows(extent: Extent) -> Iterator[Row]:
     for jobs in extent.jobs:
         what = f"a cell, {extent.images[1]} images, {jobs} jobs"
         yield {"what": what, **_alone(sweep, extent.images[1], jobs)}
+    for nodes in extent.nodes:
+        what = f"a cell, {extent.images[1]} images, Ray, {nodes} nodes"
+        yield {"what": what, **_alone(cluster, extent.images[1], nodes)}
     for images in extent.images:
         yield {"what": f"a cell, {images} images, 1 job", **_alone(sweep, images, 1)}
 
