@@ -22,7 +22,7 @@ QUICK = {"dmic bench --quick": f"dmic bench --quick --qps 27,32,37 {FEW}"}
 README = {
     **QUICK,
     "make_sb3_vec(8, ": 'make_sb3_vec(2, "phantoms?count=2&size=96", ',
-    "n_steps=250": "n_steps=8, batch_size=16, n_epochs=1",
+    "n_steps=250, batch_size=250": "n_steps=8, batch_size=16, n_epochs=1",
     "learn(20_000)": "learn(16)",
 }
 TUTORIAL = {
