@@ -30,10 +30,8 @@ _OF_THE_MACHINE = re.compile(r" --(jobs \d+|resume|only 'agent=[^']*')")
 _NETWORKS = re.compile(r"(<!-- networks -->\n).*?(<!-- end -->)", re.DOTALL)
 _ABLATION = re.compile(r"(<!-- ablation -->\n).*?(<!-- end -->)", re.DOTALL)
 _TRANSFER = re.compile(r"(<!-- transfer -->\n).*?(<!-- end -->)", re.DOTALL)
+_DICE = {"standard": "Dice, QP 22-37", "low_rate": "Dice, QP 32-47"}
 _HEADINGS = (
-    "agent",
-    "Dice, QP 22-37",
-    "Dice, QP 32-47",
     "{other}, QP 32-47",
     "bits at 97 % of the Dice",
     "encodes",
@@ -64,7 +62,8 @@ def table(name: str) -> str:
     """Return the Markdown table of a recorded run."""
     (results,) = read_results(RESULTS / name)
     other = "2nd network" if _has_second(results) else "consistency Dice"
-    headings = [heading.format(other=other) for heading in _HEADINGS]
+    sets = (_DICE[qps] for qps in _sets(results))
+    headings = ["agent", *sets, *(heading.format(other=other) for heading in _HEADINGS)]
     rows = [headings, ("---",) * len(headings), *_rows(results)]
     return _markdown(rows)
 
@@ -123,18 +122,21 @@ def _rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for name, part in results["agents"].items():
         if name == ANCHOR:
             continue
-        standard, low = (of_set(results, part, qps) for qps in ("standard", "low_rate"))
+        found = {qps: of_set(results, part, qps) for qps in _sets(results)}
         level = part["bits_at"]["dice"]["97"]
         mark = " (knows the mask)" if name.startswith(UNUSABLE) else ""
         yield (
             f"{_shown(name)}{mark}",
-            _text(bd_entry(standard)),
-            _text(bd_entry(low)),
-            _text(bd_entry(low[other])),
+            *(_text(bd_entry(one)) for one in found.values()),
+            _text(bd_entry(found["low_rate"][other])),
             _text(bd_entry({**level, "bd_rate_percent": level["percent"], "bd_rate_note": ""})),
             costs[name][1].text,
             costs[name][2].text,
         )
+
+
+def _sets(results: Mapping[str, Any]) -> list[str]:
+    return [qps for qps in _DICE if qps in results["protocol"]["qp_sets"]]
 
 
 def _shown(agent: str) -> str:
