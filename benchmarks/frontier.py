@@ -1,7 +1,7 @@
 """Draw what encodes and time buy: BD-rate over both, one line a way to spend them.
 
     dmic sweep benchmarks/frontier.toml --out runs/frontier
-    python benchmarks/frontier.py runs/frontier --out benchmarks/results/frontier
+    python benchmarks/frontier.py runs/frontier --out benchmarks/results/frontier/frontier
 
 Writes OUT.png and OUT.md. ``NAME:N`` and ``NAME+refine:N`` of several N are one line; agents
 without a budget are points, and the point that a line of ``+refine`` or ``+sample`` begins with.
@@ -84,7 +84,7 @@ def draw(results: Results) -> Figure:
         for axes, cost in zip(figure.subplots(1, 2, sharey=True), COSTS, strict=True):
             _panel(axes, agents, lines, looks, cost)
         figure.axes[0].set_ylabel(f"BD-rate on {METRIC}, %")
-        figure.axes[0].legend(loc="upper right")
+        figure.axes[0].legend(loc="upper right", bbox_to_anchor=(1.0, 0.93))  # below the zero
         figure.suptitle(_title(results), fontsize=10, parse_math=False)
         return figure
 
