@@ -110,7 +110,7 @@ def _memory(scale: Scale, made: dict[str, Any]) -> list[Row]:
         "SubprocVecEnv": made["SubprocVecEnv"].processes,
     }
     rows = [
-        {"dtype": name, "MB an environment": np.mean([_pss(child.pid) for child in children]) / 1e6}
+        {"form": name, "MB an environment": np.mean([_pss(child.pid) for child in children]) / 1e6}
         for name, children in processes.items()
     ]
     if not scale.all_memory:
