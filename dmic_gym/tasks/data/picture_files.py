@@ -42,6 +42,9 @@ _JOINTS = {
 _SIZE_FIELDS = {"BMP": (2, 0), "WEBP": (4, 8)}
 """Where a file says its size, and how many bytes are not counted in it."""
 
+_SILENT = 0
+"""OpenCV's log level, in both of its major versions."""
+
 _ORIENTATION = 0x112
 _CHANNELS = 4
 """The most that a decoder makes of a pixel."""
@@ -109,12 +112,13 @@ def _by_opencv(data: bytes) -> npt.NDArray[Any]:
     """Decode a PNG or JPEG without OpenCV's own messages; half a file is none."""
     if (b"IEND" if data.startswith(b"\x89PNG") else b"\xff\xd9") not in data:
         raise DataError("it is truncated.")
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    log: Any = getattr(cv2.utils, "logging", cv2)  # OpenCV 4 has it at the top
+    level = log.getLogLevel()
+    log.setLogLevel(_SILENT)
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        log.setLogLevel(level)
     if pixels is None:
         raise DataError("it is damaged or truncated.")
     return pixels
