@@ -51,7 +51,7 @@ def compared(lines: Mapping[str, Line], qps: Sequence[int]) -> tuple[Comparer, d
     return comparer, {name: comparer.bd_rate(line, qps) for name, line in kept.items()}
 
 
-def against_the_anchor(comparer: Comparer, found: Found) -> Any:
+def against_the_anchor(comparer: Comparer, found: Found) -> Mapping[str, Any]:
     """Return a BD-rate with its interval, as `Comparer.differences` gives differences."""
     nothing = Found({}, 0.0, np.zeros_like(found.resampled))
     return comparer.differences(found, {ANCHOR: nothing})[ANCHOR]

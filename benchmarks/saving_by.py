@@ -90,7 +90,7 @@ def draw(panels: Mapping[str, Groups], names: Sequence[str], qps: str) -> Figure
         figure = Figure(figsize=(9, 3.6), layout="constrained", facecolor="white")
         axes = figure.subplots(1, len(panels), sharey=True)
         for panel, (label, groups) in zip(axes, panels.items(), strict=True):
-            alike = len({id(run) for _, run, _ in groups}) == 1
+            alike = all(run is groups[0][1] for _, run, _ in groups)
             for name in names:
                 parts = [(at, bd_of(run, name, images, qps)) for at, run, images in groups]
                 print(f"{label}, {name}:", *map(_told, parts), sep="\n  ")

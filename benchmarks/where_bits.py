@@ -122,12 +122,9 @@ def draw(area: Floats, bits: Shares, lost: Shares, title: str) -> Figure:
 def _bars(axes: Axes, n: int, of: int, values: Floats, colour: str, name: str) -> None:
     places = np.arange(len(values)) + (n - (of - 1) / 2) * 0.8 / of
     drawn: Any = axes.bar(places, values, width=0.74 / of, color=colour, label=name)
-    labels = [_short(values[0]), *[""] * (len(values) - 1)]  # elsewhere they would overlap
+    first = f"{values[0]:.1f}".replace("-", "\N{MINUS SIGN}")
+    labels = [first, *[""] * (len(values) - 1)]  # elsewhere they would overlap
     axes.bar_label(drawn, labels, fontsize=7, padding=1, color=MUTED)
-
-
-def _short(value: float) -> str:
-    return f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _finish(axes: Axes, label: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -56,5 +57,21 @@ def dmic(
         out, err = capsys.readouterr()
         code = caught.value.code
         return (code if isinstance(code, int) else 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Run a program of the benchmarks in an empty folder, if with arguments; return its module."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
+
+    def run(name: str, *arguments: object) -> Any:
+        module = importlib.import_module(name)
+        if arguments:
+            monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+            module.main()
+        return module
 
     return run

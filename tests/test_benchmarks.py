@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +16,10 @@ from dmic_gym.envs.coding_env import CodingEnv
 from dmic_gym.errors import InvalidInputError
 from dmic_gym.tasks.metrics import dice
 from tests.bench.sweeping import toml
-from tests.support import ROOT, phantoms, vesselness
+from tests.support import phantoms, vesselness
 
 SETTINGS: dict[str, Any] = {"ctu_size": 32, "preset": "ultrafast"}
 QPS = (27, 37)
-
-
-@pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Run the main function of a program with arguments; return its module."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
-
-    def run(name: str, *arguments: object) -> Any:
-        module = importlib.import_module(name)
-        if arguments:
-            monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-            module.main()
-        return module
-
-    return run
 
 
 class WhereImportant:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import pytest
 from stable_baselines3 import A2C
@@ -46,15 +44,8 @@ variations = 3
 """
 
 
-@pytest.fixture
-def transfer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
-    return importlib.import_module("transfer")
-
-
-def test_the_recorded_definition_has_all_cells(transfer: ModuleType) -> None:
-    found = transfer.Experiment.read(ROOT / "benchmarks" / "transfer.toml")
+def test_the_recorded_definition_has_all_cells(program: Any) -> None:
+    found = program("transfer").Experiment.read(ROOT / "benchmarks" / "transfer.toml")
     cells = {cell.name for cell in found.cells}
     assert len(cells) == 3 * (5 + 3 + 4)
     assert {"hrlvsc-head-1-4", "phantoms-all-695-0", "none-head-40-0"} < cells
@@ -65,10 +56,7 @@ def test_the_recorded_definition_has_all_cells(transfer: ModuleType) -> None:
 
 
 def test_a_table_is_made_and_gone_on_with(
-    transfer: ModuleType,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    program: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     env = small_vec()
     save_policy(A2C(DMICPolicy, env, seed=3), tmp_path, "other", critic=False)
@@ -76,8 +64,7 @@ def test_a_table_is_made_and_gone_on_with(
     (tmp_path / "small.toml").write_text(SMALL)
 
     def run(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["transfer", "small.toml", "--jobs", "1", *arguments])
-        transfer.main()
+        program("transfer", "small.toml", "--jobs", 1, *arguments)
         return capsys.readouterr().out
 
     first = run("--only", "other-head-1-*", "--images", "2")

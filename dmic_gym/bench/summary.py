@@ -107,7 +107,7 @@ class Comparer:
         )
         return Found(part, percent, resampled)
 
-    def differences(self, found: Found, rivals: Mapping[str, Found]) -> dict[str, Any]:
+    def differences(self, found: Found, rivals: Mapping[str, Found]) -> dict[str, dict[str, Any]]:
         """Return by how many percentage points a statistic lies above that of each rival.
 
         Both are resampled together, so that the interval is that of the difference.
